@@ -1,0 +1,168 @@
+"""What a claim is: a statement of the paper, and what the evidence says of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+SCALES = ("quick", "standard", "paper")
+
+
+class Verdict(str, Enum):
+    """The five things that evidence can say of a claim."""
+
+    REPRODUCED = "reproduced"
+    EXPLANATION_NOT_SUPPORTED = "reproduced, explanation not supported"
+    WITH_CORRECTION = "reproduced with a correction"
+    NOT_REPRODUCED = "not reproduced"
+    INCONCLUSIVE = "inconclusive"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for; `plan` turns it into cells.
+
+    Attributes:
+        scale: "quick" (two cores, minutes), "standard" (two cores, overnight) or "paper" (a GPU).
+        data: name of the images that networks are trained on: "digits" or "cifar10".
+        seeds: number of seeds of each random experiment, or None for the claim's own number at this scale.
+        first_seed: the seeds are `first_seed`, `first_seed` + 1, ...
+    """
+
+    scale: str = "quick"
+    data: str = "digits"
+    seeds: int | None = None
+    first_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise ValueError(f"scale is {self.scale!r}; accepted are {', '.join(SCALES)}")
+        if self.seeds is not None and self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}; accepted is a number of at least 1")
+
+    def seed_range(self, default: int) -> range:
+        """The seeds of a random experiment that has `default` of them unless the user says otherwise."""
+        count = default if self.seeds is None else self.seeds
+        return range(self.first_seed, self.first_seed + count)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named number, or a word, with the interval that the evidence leaves it.
+
+    Attributes:
+        name: identifier within the claim, snake_case: what a notebook looks up.
+        label: what a reader sees.
+        value: the number; None where it was not to be had.
+        low: lower end of the interval (95 % unless the label says otherwise), None where there is none.
+        high: upper end of the interval.
+        count: number of seeds (or repetitions) behind it, None for a deterministic value.
+        unit: unit, "" for a pure number.
+    """
+
+    name: str
+    label: str
+    value: float | int | str | bool | None
+    low: float | None = None
+    high: float | None = None
+    count: int | None = None
+    unit: str = ""
+
+    def __str__(self) -> str:
+        text = format_number(self.value)
+        if self.low is not None and self.high is not None:
+            text += f" [{format_number(self.low)}, {format_number(self.high)}]"
+        return f"{text} {self.unit}".rstrip()
+
+
+def format_number(value: float | int | str | bool | None) -> str:
+    """A number as a reader wants it: four significant digits, thousands apart, words as they are."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "-∞" if value < 0 else "not a number"
+    if value != 0 and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.3g}"
+    if abs(value) >= 1000:
+        return f"{value:,.1f}"
+    return f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The three short texts of a claim's row in the summary table; each is computed from the evidence."""
+
+    paper: str
+    ours: str
+    control: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the evidence says of a claim.
+
+    Attributes:
+        verdict: the verdict that the claim's rule gives.
+        because: one or two sentences with the numbers that decided it.
+        headline: the row of the summary table.
+        measured: what was measured on the paper's own set-up.
+        control: what was measured in the experiments that could refute the paper's explanation.
+        predicted: what a formula or a model says beforehand, beside the measured values.
+        correction: the statement as it holds; needed if and only if the verdict is `WITH_CORRECTION`.
+        decided_by: for an inconclusive verdict, what size of experiment would decide it.
+        notes: anything a careful reader should know, a sentence each.
+
+    Raises:
+        ValueError: a correction or the deciding size is missing, or stands where none belongs.
+    """
+
+    verdict: Verdict
+    because: str
+    headline: Headline
+    measured: tuple[Value, ...]
+    control: tuple[Value, ...]
+    predicted: tuple[Value, ...] = ()
+    correction: str | None = None
+    decided_by: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.verdict is Verdict.WITH_CORRECTION) != (self.correction is not None):
+            raise ValueError(f"verdict is {self.verdict!s} and correction is {self.correction!r}: both or neither")
+        if (self.verdict is Verdict.INCONCLUSIVE) != (self.decided_by is not None):
+            raise ValueError(f"verdict is {self.verdict!s} and decided_by is {self.decided_by!r}: both or neither")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper.
+
+    Attributes:
+        id: short name, as on the command line.
+        title: a reader's title, one line.
+        where: section, proposition, figure or equation of the paper.
+        statement: what the paper says, in one to three plain sentences.
+        explanation: why, according to the paper.
+        control: the experiment that would come out differently if that explanation were wrong.
+        paper: the numbers that the paper prints.
+        edition: the version of the paper that the statement is taken from, with what later versions changed.
+    """
+
+    id: str
+    title: str
+    where: str
+    statement: str
+    explanation: str
+    control: str
+    paper: tuple[Value, ...] = ()
+    edition: str = "February 2024 (arXiv 2401.08426, early version)"
