@@ -1,0 +1,1 @@
+"""The claims of the paper: each is a plan, a measurement, a judgement and figures."""

@@ -51,9 +51,9 @@ class Series:
             raise ValueError(f"tone is {self.tone!r}; accepted are {', '.join(TONES)}")
         object.__setattr__(self, "x", tuple(v if isinstance(v, str) else float(v) for v in self.x))
         object.__setattr__(self, "y", _numbers(self.y))
-        for end in ("low", "high"):
-            if getattr(self, end) is not None:
-                object.__setattr__(self, end, _numbers(getattr(self, end)))
+        for name in ("low", "high"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _numbers(getattr(self, name)))
         if self.kind == "band" and (self.low is None or self.high is None):
             raise ValueError(f"band {self.name!r} needs low and high")
         if self.kind in ("line", "points", "bars") and len(self.x) != len(self.y):

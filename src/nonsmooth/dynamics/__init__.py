@@ -1,0 +1,1 @@
+"""Methods iterated over ensembles: recursions, step sizes, stationary laws, training."""

@@ -1,0 +1,1 @@
+"""Penalties: value, proximal map, distance to the subdifferential."""

@@ -1,0 +1,1 @@
+"""The convex test problems: value, subgradient, minimiser, minimum and constants."""
