@@ -1,1 +1,6 @@
 """Methods iterated over ensembles: recursions, step sizes, stationary laws, training."""
+
+from nonsmooth.dynamics.ensemble import Run, iterate, subgradient_step
+from nonsmooth.dynamics.step_sizes import Constant, Diminishing, Reducing
+
+__all__ = ["Constant", "Diminishing", "Reducing", "Run", "iterate", "subgradient_step"]

@@ -1,1 +1,24 @@
 """The convex test problems: value, subgradient, minimiser, minimum and constants."""
+
+from nonsmooth.problems.links import Identity, Link, QuadraticRelu, Relu, Softplus
+from nonsmooth.problems.losses import Huber, Loss, Squared
+from nonsmooth.problems.problem import Evaluation, Problem
+from nonsmooth.problems.regression import Regression, huber_regression, l1_norm, lasso, relu_regression
+
+__all__ = [
+    "Evaluation",
+    "Huber",
+    "Identity",
+    "Link",
+    "Loss",
+    "Problem",
+    "QuadraticRelu",
+    "Regression",
+    "Relu",
+    "Softplus",
+    "Squared",
+    "huber_regression",
+    "l1_norm",
+    "lasso",
+    "relu_regression",
+]
