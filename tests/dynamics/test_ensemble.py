@@ -53,7 +53,7 @@ def reference(problem, start, i, v, alphas):
 @pytest.mark.parametrize(
     ("schedule", "alpha"),
     [
-        (lambda a: Constant(a), lambda a, t: a),
+        (Constant, lambda a, t: a),
         (lambda a: Diminishing(a, 0.5), lambda a, t: a / math.sqrt(t + 1)),
         (lambda a: Reducing(a, 0.5, 7), lambda a, t: a * 0.5 ** (t // 7)),
     ],
