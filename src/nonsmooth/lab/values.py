@@ -1,0 +1,96 @@
+"""The values of a record: which are accepted, their Arrow types, and their canonical text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nonsmooth.lab.cell import Cell
+
+_ACCEPTED = "accepted are str, int, float, bool, None, and (nested) lists or numpy arrays of one of these"
+_INT64 = range(-(2**63), 2**63)
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values as Python scalars and lists, which is how they come back from a file.
+
+    Args:
+        values: name to scalar or (nested) sequence of scalars of one type; numpy scalars and arrays are converted.
+
+    Raises:
+        TypeError: a name is not a string, or a value is of a type that is not accepted, or mixes types.
+        ValueError: an integer does not fit into 64 bits, or a string cannot be written as UTF-8.
+    """
+    plain = {}
+    for name, value in values.items():
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a value is {name!r}; accepted are strings")
+        plain[name] = _plain(name, value)
+        arrow_type(name, plain[name])
+    return plain
+
+
+def _plain(name: str, value: object) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(name, item) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if value not in _INT64:
+            raise ValueError(f"value {name!r} holds the integer {value}; accepted are integers of 64 bits")
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        text = str(value)
+        text.encode()  # a lone surrogate has no UTF-8 form: better refused here than when it is written
+        return text
+    raise TypeError(f"value {name!r} holds {value!r}, a {type(value).__name__}; {_ACCEPTED}")
+
+
+def arrow_type(name: str, value: object) -> pa.DataType:
+    """The Arrow type of a plain value. An empty list and None fit any type, and stay what they are.
+
+    Raises:
+        TypeError: a list holds scalars of more than one type, or scalars beside lists.
+    """
+    if value is None:
+        return pa.null()
+    if isinstance(value, list):
+        common = pa.null()
+        for item in value:
+            common = _unify(name, common, arrow_type(name, item))
+        return pa.list_(common)
+    # bool before int: in Python a bool is an int.
+    for scalar, arrow in ((bool, pa.bool_()), (int, pa.int64()), (float, pa.float64()), (str, pa.string())):
+        if isinstance(value, scalar):
+            return arrow
+    raise TypeError(f"value {name!r} holds {value!r}; {_ACCEPTED}")
+
+
+def _unify(name: str, first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    if first == second or pa.types.is_null(second):
+        return first
+    if pa.types.is_null(first):
+        return second
+    if pa.types.is_list(first) and pa.types.is_list(second):
+        return pa.list_(_unify(name, first.value_type, second.value_type))
+    raise TypeError(f"value {name!r} mixes {first} with {second} in one list; accepted is one type")
+
+
+def checksum(cell: Cell, values: Mapping[str, Any]) -> str:
+    """SHA-256 of what the cell is and of its plain values: equal sums mean equal results.
+
+    The text that is hashed is canonical JSON, in which `repr` writes every float so that it reads back bit for bit,
+    and in which 1, 1.0 and true differ.
+    """
+    content = {"cell": cell.describe(), "values": dict(values)}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
