@@ -1,5 +1,7 @@
 """Claim `capture`: the measurement against a plain loop, and the verdict under evidence of every kind."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -80,7 +82,7 @@ def test_a_measurement_agrees_with_autograd_and_a_loop():
                 losses.append(loss.item())
                 sizes.append(beta.abs().max().item())
                 beta = beta - alpha * free.grad
-            fell = all(b <= a for a, b in zip(losses, losses[1:], strict=False))
+            fell = all(b <= a for a, b in pairwise(losses))
             left = next((k for k, size in enumerate(sizes) if size >= 1), -1)
             assert values["fell"][column][i] == fell
             assert values["left"][column][i] == left

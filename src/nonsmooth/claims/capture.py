@@ -180,9 +180,9 @@ def judge(records: Sequence[Record]) -> Judgement:
         ]
     because = (
         f"The ReLU problem leaves in {_percent(relu_box)} of {relu_box.count} seeds at step size "
-        f"{_step_size(relu_box):g}, and {len(leaving)} of {len(twins_box)} smooth twins leave as well. In the Euclidean "
-        f"test, at the step size where most leave, {_percent(relu_ball)} of the ReLU's runs do and up to "
-        f"{_percent(max(twins_ball.values(), key=lambda s: float(s.value or 0)))} of a twin's."
+        f"{_step_size(relu_box):g}, and {len(leaving)} of {len(twins_box)} smooth twins leave as well. "
+        f"In the Euclidean test, at the step size where most leave, {_percent(relu_ball)} of the ReLU's runs do and "
+        f"up to {_percent(max(twins_ball.values(), key=lambda s: float(s.value or 0)))} of a twin's."
     )
     return Judgement(
         verdict,
@@ -248,10 +248,10 @@ def draw(records: Sequence[Record]) -> list[Figure]:
     return [
         Figure(
             "Figure 1 of the paper, with smooth twins",
-            "Left: loss and infinity norm of one seed, on the ReLU problem and on two of its smooth twins. Right: share of "
-            "seeds that leave while the loss falls at every step, with exact 95 % intervals, in the paper's test and in "
-            "the norm and from the start that the proposition's proof is about. Where the kink decides, the curves "
-            "of the ReLU and of the twins differ.",
+            "Left: loss and infinity norm of one seed, on the ReLU problem and on two of its smooth twins. Right: "
+            "share of seeds that leave while the loss falls at every step, with exact 95 % intervals, in the paper's "
+            "test and in the norm and from the start that the proposition's proof is about. Where the kink decides, the "
+            "curves of the ReLU and of the twins differ.",
             tuple(panels),
         )
     ]

@@ -4,17 +4,20 @@ from nonsmooth.problems.links import Identity, Link, QuadraticRelu, Relu, Softpl
 from nonsmooth.problems.losses import Huber, Loss, Squared
 from nonsmooth.problems.problem import Evaluation, Problem
 from nonsmooth.problems.regression import Regression, huber_regression, l1_norm, lasso, relu_regression
+from nonsmooth.problems.worst_case import LargestCoordinate, SlopedLine
 
 __all__ = [
     "Evaluation",
     "Huber",
     "Identity",
+    "LargestCoordinate",
     "Link",
     "Loss",
     "Problem",
     "QuadraticRelu",
     "Regression",
     "Relu",
+    "SlopedLine",
     "Softplus",
     "Squared",
     "huber_regression",

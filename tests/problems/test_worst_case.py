@@ -1,0 +1,50 @@
+"""The worst-case functions against autograd, brute force and their published bounds."""
+
+import pytest
+import torch
+
+from nonsmooth.dynamics import Constant, iterate
+from nonsmooth.dynamics.recording import Smallest, loss
+from nonsmooth.problems import LargestCoordinate, SlopedLine
+
+WIDTHS = torch.tensor([0.0, 0.1, 0.5], dtype=torch.float64)
+SLOPES = torch.tensor([2.0, 1.0, 0.3], dtype=torch.float64)
+
+
+def test_the_line_is_huber():
+    problem = SlopedLine(SLOPES, WIDTHS)
+    for x in (-1.0, -0.1, -0.05, 0.0, 0.05, 0.3, 2.0):
+        point = torch.full((1, 3, 1), x, dtype=torch.float64)
+        for v in range(3):
+            free = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+            width = float(WIDTHS[v])
+            if width:
+                huber = torch.nn.functional.huber_loss(free, torch.zeros_like(free), delta=width) / width
+            else:
+                huber = free.abs()
+            value = SLOPES[v] * huber
+            (slope,) = torch.autograd.grad(value, free)
+            evaluation = problem.evaluate(point)
+            assert evaluation.value[0, v].item() == pytest.approx(value.item())
+            assert evaluation.subgradient[0, v, 0].item() == pytest.approx(slope.item())
+
+
+def test_the_lines_constants():
+    assert SlopedLine(SLOPES, WIDTHS).gradient_lipschitz is None
+    smooth = SlopedLine(SLOPES[1:], WIDTHS[1:])
+    torch.testing.assert_close(smooth.gradient_lipschitz, torch.tensor([[10.0, 0.6]], dtype=torch.float64))
+    with pytest.raises(ValueError, match="slope"):
+        SlopedLine(-SLOPES, WIDTHS)
+
+
+@pytest.mark.parametrize("size", [4, 9, 49])
+def test_no_step_size_beats_the_bound_and_the_minimum_is_right(size):
+    problem = LargestCoordinate(size)
+    generator = torch.Generator().manual_seed(0)
+    around = problem.minimiser + 0.1 * torch.randn(1, 1000, size, generator=generator, dtype=torch.float64)
+    assert (problem.value(around) >= problem.minimum).all()
+    assert problem.minimum.item() == pytest.approx(-0.5 * size**-0.5)
+    alphas = torch.logspace(-3, 1, 40, dtype=torch.float64).reshape(1, -1)
+    start = torch.zeros(1, 40, size, dtype=torch.float64)
+    best = iterate(problem, start, Constant(alphas), size - 1, {"best": Smallest(loss)})["best"]
+    assert (best >= 0).all()
