@@ -1,0 +1,15 @@
+"""Networks and activations to study."""
+
+from nonsmooth.models.activations import ACTIVATIONS, Activation, PiecewiseLinearGELU, SmoothReLU
+from nonsmooth.models.vgg import CONFIGURATIONS, INITIALISATIONS, WEIGHT_LAYERS, vgg
+
+__all__ = [
+    "ACTIVATIONS",
+    "CONFIGURATIONS",
+    "INITIALISATIONS",
+    "WEIGHT_LAYERS",
+    "Activation",
+    "PiecewiseLinearGELU",
+    "SmoothReLU",
+    "vgg",
+]
