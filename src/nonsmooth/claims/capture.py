@@ -250,8 +250,8 @@ def draw(records: Sequence[Record]) -> list[Figure]:
             "Figure 1 of the paper, with smooth twins",
             "Left: loss and infinity norm of one seed, on the ReLU problem and on two of its smooth twins. Right: "
             "share of seeds that leave while the loss falls at every step, with exact 95 % intervals, in the paper's "
-            "test and in the norm and from the start that the proposition's proof is about. Where the kink decides, the "
-            "curves of the ReLU and of the twins differ.",
+            "test and in the norm and from the start that the proposition's proof is about. Where the kink decides, "
+            "the curves of the ReLU and of the twins differ.",
             tuple(panels),
         )
     ]
