@@ -62,3 +62,20 @@ def returns_a_set(cell, context):
 
 def exits(cell, context):
     raise SystemExit(3)
+
+
+def leaves_a_checkpoint(cell, context):
+    (context.scratch / "checkpoint").write_text("half")
+    return {"seed": cell.seed}
+
+
+def succeeds_from_its_checkpoint(cell, context):
+    checkpoint = context.scratch / "checkpoint"
+    if not checkpoint.exists():
+        checkpoint.write_text("half")
+        raise RuntimeError("no checkpoint")
+    return {"found": True}
+
+
+def tells_its_context(cell, context):
+    return {"device": context.device, "data": context.data}
