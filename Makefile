@@ -1,0 +1,71 @@
+# Every target sets up what it needs in .venv, once, and again when pyproject.toml or constraints.txt change.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What is passed on to the command of the target, as in: make reproduce ARGS="--scale standard"
+ARGS ?=
+
+EXTRAS_run :=
+EXTRAS_test := [vision,cluster,test]
+EXTRAS_lint := [lint]
+EXTRAS_docs := [docs]
+
+.PHONY: help reproduce test test-slow test-browser lint check bench docs constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+reproduce: $(VENV)/installed-run ## test every claim of the paper and write results/ (options: ARGS="--scale standard")
+	@$(BIN)/nonsmooth reproduce $(ARGS)
+
+test: $(VENV)/installed-test ## run the tests (one file: ARGS=tests/test_house.py)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/installed-test ## run the tests that take more than a few seconds each
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-browser: $(VENV)/installed-test ## run the tests of the report in Chromium, where it is installed
+	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+lint: $(VENV)/installed-lint ## check format, style, types and the direction of imports
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint test docs ## lint, test and docs
+
+bench: $(VENV)/installed-run ## time the ensemble recursion against torch.optim, in one process
+	@$(BIN)/python benchmarks/ensemble.py $(ARGS)
+
+docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
+	@$(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@echo "The documentation is in site/index.html"
+
+constraints: ## resolve every extra anew, in an environment of its own, and pin what came out in constraints.txt
+	@rm -rf build/resolve && $(PYTHON) -m venv build/resolve
+	@build/resolve/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@{ sed -n '/^#/p' constraints.txt; \
+	   build/resolve/bin/pip freeze --exclude-editable --exclude setuptools --exclude wheel \
+	   | sed 's/+.*//' | sort --ignore-case; } > build/constraints.txt
+	@mv build/constraints.txt constraints.txt
+
+clean: ## delete what was built; results/ and .venv/ stay
+	@rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	"constraints.txt pins versions that need Python 3.11 or later, and this is " + sys.version.split()[0] \
+	+ ". Name another: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing nonsmooth$(EXTRAS_$*) into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(EXTRAS_$*)'
+	@touch $@

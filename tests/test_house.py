@@ -1,0 +1,153 @@
+"""The house rules that no single module can hold: what an import costs, what the files may say, what a claim is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import nonsmooth
+from nonsmooth.claims.claim import SCALES, Claim, Settings
+from nonsmooth.claims.registry import CLAIM_IDS, load_claim, rule_of
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HEAVY = ("sklearn", "scipy", "pandas", "plotly", "datasets", "torchvision", "dask", "distributed", "jinja2", "rich")
+HOSTS = {"arxiv.org", "doi.org", "github.com", "keepachangelog.com", "semver.org", "www.w3.org", "localhost"}
+"""Where links may lead: to what is cited, not to where packages or data happen to be kept."""
+
+SEPARATOR = "/"
+MACHINE_PATH = re.compile(
+    rf"(?<![\w.{{}}<>*~-]){SEPARATOR}(?:work|root|home|Users|tmp|opt|mnt){SEPARATOR}\w|[A-Z]:\\\\?Users"
+)
+LEFT_OPEN = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|WI" r"P)\b")
+QUICK_CORE_SECONDS = 2 * 5 * 60
+WRITTEN = tuple(name for name in CLAIM_IDS if find_spec(f"nonsmooth.claims.{name.replace('-', '_')}"))
+
+
+@cache
+def tracked_texts() -> dict[str, str]:
+    """The text files under version control, by their path in the repository."""
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("this is not a checkout, so nothing says which files are part of the project")
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True, text=True)
+    texts = {}
+    for name in filter(None, listing.stdout.split("\0")):
+        path = REPOSITORY / name
+        if path.is_file() and b"\0" not in (content := path.read_bytes()):
+            texts[name] = content.decode()
+    return texts
+
+
+def found_in_tracked_files(pattern: re.Pattern[str]) -> list[str]:
+    return [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in tracked_texts().items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        if pattern.search(line)
+    ]
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    program = "import sys, json, nonsmooth; print(json.dumps(sorted(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
+    assert set(HEAVY).isdisjoint(json.loads(output))
+
+
+def test_the_top_level_has_at_most_fifteen_names_and_all_exist():
+    assert len(nonsmooth.__all__) <= 15
+    assert [name for name in nonsmooth.__all__ if not hasattr(nonsmooth, name)] == []
+
+
+def test_the_package_says_that_it_is_typed():
+    assert resources.files(nonsmooth).joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        (MACHINE_PATH, 'open("' + SEPARATOR + "home" + SEPARATOR + 'ada/x")', True),
+        (MACHINE_PATH, "<path>" + SEPARATOR + "home" + SEPARATOR + "x", False),
+        (MACHINE_PATH, "docs/work/overview", False),
+        (LEFT_OPEN, "# TO" + "DO: finish", True),
+        (LEFT_OPEN, "# nothing to do", False),
+    ],
+)
+def test_the_patterns_find_what_they_are_for(pattern, text, expected):
+    assert bool(pattern.search(text)) is expected
+
+
+def test_no_tracked_file_names_a_path_of_some_machine():
+    assert found_in_tracked_files(MACHINE_PATH) == []
+
+
+def test_no_tracked_file_says_that_it_is_unfinished():
+    assert found_in_tracked_files(LEFT_OPEN) == []
+
+
+def test_links_lead_only_to_what_is_cited():
+    links = re.compile(r"https?://[^\s)\"'>`\]}]+")
+    found = {(name, link) for name, text in tracked_texts().items() for link in links.findall(text)}
+    assert [(name, link) for name, link in sorted(found) if urlsplit(link).hostname not in HOSTS] == []
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"version: {nonsmooth.__version__}" in (REPOSITORY / "CITATION.cff").read_text().splitlines()
+    assert f'version = "{nonsmooth.__version__}"' in (REPOSITORY / "pyproject.toml").read_text().splitlines()
+
+
+def test_the_pins_cover_every_dependency_that_is_named():
+    """A dependency that is added without a pin would make two installations differ."""
+    metadata = (REPOSITORY / "pyproject.toml").read_text()
+    named = {
+        re.sub(r"[-_.]+", "-", name).lower()
+        for name in re.findall(r'"([A-Za-z0-9_.-]+)(?:\[\w+\])?>=', metadata.split("[tool.", 1)[0])
+    }
+    pins = [line for line in (REPOSITORY / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==\w[\w.]*", pin)] == []
+    assert named - {re.sub(r"[-_.]+", "-", pin.split("==")[0]).lower() for pin in pins} == set()
+
+
+def test_every_claim_has_a_module():
+    assert [claim_id for claim_id in CLAIM_IDS if claim_id not in WRITTEN] == []
+
+
+@pytest.mark.parametrize("claim_id", WRITTEN)
+def test_a_claim_is_a_description_and_four_functions_with_a_rule_and_a_test(claim_id):
+    module = load_claim(claim_id)
+    assert isinstance(module.CLAIM, Claim)
+    assert module.CLAIM.id == claim_id
+    assert all(callable(getattr(module, name)) for name in ("plan", "measure", "judge", "draw"))
+    assert len(rule_of(claim_id).split()) >= 20, "the docstring of judge states the rule that the report shows"
+    assert (REPOSITORY / "tests" / "claims" / f"test_{claim_id.replace('-', '_')}.py").is_file()
+
+
+@pytest.mark.parametrize("claim_id", WRITTEN)
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_plan_names_each_cell_once_and_the_same_each_time(claim_id, scale):
+    plan = load_claim(claim_id).plan
+    cells = plan(Settings(scale=scale))
+    assert cells
+    assert {cell.claim for cell in cells} == {claim_id}
+    assert len({cell.key for cell in cells}) == len(cells)
+    assert [cell.key for cell in cells] == [cell.key for cell in plan(Settings(scale=scale))]
+
+
+@pytest.mark.parametrize("claim_id", WRITTEN)
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_cell_does_not_carry_the_scale_so_no_verdict_can_depend_on_it(claim_id, scale):
+    for cell in load_claim(claim_id).plan(Settings(scale=scale)):
+        assert "scale" not in cell.parameters
+        assert set(SCALES).isdisjoint(map(str, cell.parameters.values()))
+
+
+def test_the_quick_scale_is_planned_to_take_five_minutes_on_two_cores():
+    planned = sum(cell.cost for claim_id in WRITTEN for cell in load_claim(claim_id).plan(Settings(scale="quick")))
+    assert planned <= QUICK_CORE_SECONDS
