@@ -1,19 +1,22 @@
 """The convex test problems: value, subgradient, minimiser, minimum and constants."""
 
 from nonsmooth.problems.links import Identity, Link, QuadraticRelu, Relu, Softplus
-from nonsmooth.problems.losses import Huber, Loss, Squared
+from nonsmooth.problems.losses import Absolute, Huber, Loss, Power, PseudoHuber, Squared
 from nonsmooth.problems.problem import Evaluation, Problem
 from nonsmooth.problems.regression import Regression, huber_regression, l1_norm, lasso, relu_regression
 from nonsmooth.problems.worst_case import LargestCoordinate, SlopedLine
 
 __all__ = [
+    "Absolute",
     "Evaluation",
     "Huber",
     "Identity",
     "LargestCoordinate",
     "Link",
     "Loss",
+    "Power",
     "Problem",
+    "PseudoHuber",
     "QuadraticRelu",
     "Regression",
     "Relu",

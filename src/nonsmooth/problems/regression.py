@@ -164,10 +164,11 @@ class Regression(Problem):
         squared loss that is everywhere, for Huber at any interpolating point. For a non-linear link, smooth or not,
         nothing is computed and None is returned.
         """
-        if self._has_l1 or not isinstance(self.link, Identity):
+        curvature = self.loss.curvature_bound
+        if self._has_l1 or curvature is None or not isinstance(self.link, Identity):
             return None
         largest = torch.linalg.matrix_norm(self.data, ord=2).unsqueeze(-1)
-        constant: Tensor = self.scale * self.loss.curvature_bound * largest.square() + 2 * self.l2
+        constant: Tensor = self.scale * curvature * largest.square() + 2 * self.l2
         return constant
 
 
