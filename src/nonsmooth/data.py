@@ -6,6 +6,7 @@ and is not part of this package; the digits ship with scikit-learn.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -150,7 +151,7 @@ def _from_datasets(source: str, split: str, limit: int | None, size: int) -> Ima
     missing = {"img", "label"} - set(rows.column_names)
     if missing:
         raise DataError(f"{source} has no column {', '.join(sorted(missing))}; it has {', '.join(rows.column_names)}")
-    labels = np.asarray(rows["label"], dtype=np.int64)
+    labels = rows.with_format("numpy")["label"][:].astype(np.int64)
     chosen = _selected(labels, limit, source)
     classes = getattr(rows.features["label"], "num_classes", int(labels.max()) + 1)
     name = f"{source if source in HUB_NAMES else Path(source).name} {split}"
@@ -184,5 +185,11 @@ def _open(source: str, split: str) -> Any:
 
 def _decode(rows: Any, chosen: Labels) -> Tensor:
     """Decode the chosen images, in that order: float32 in [0, 1], shape (images, 3, height, width)."""
-    pictures = [np.asarray(picture.convert("RGB")) for picture in rows.select(chosen)["img"]]
+    import datasets  # noqa: PLC0415  an extra
+    from PIL import Image  # noqa: PLC0415  an extra
+
+    # Decoding here takes half the time that it takes through the rows of the data set.
+    encoded = rows.cast_column("img", datasets.Image(decode=False)).select(chosen)["img"][:]
+    files = [io.BytesIO(item["bytes"]) if item["bytes"] is not None else item["path"] for item in encoded]
+    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float() / 255

@@ -48,7 +48,7 @@ def evaluate(model: nn.Module, images: Images, batch_size: int = 500, device: st
     was_training = model.training
     model.eval()
     loss = correct = 0.0
-    for inputs, labels in zip(images.inputs.split(batch_size), images.labels.split(batch_size), strict=True):
+    for inputs, labels in zip(*(torch.split(whole, batch_size) for whole in (images.inputs, images.labels)), strict=True):
         target = labels.to(device)
         outputs = model(inputs.to(device))
         loss += functional.cross_entropy(outputs, target, reduction="sum").item()
@@ -158,7 +158,7 @@ def _batches(count: int, batch_size: int, seed: int, epoch: int) -> tuple[Tensor
     """Indices of the images of each batch of an epoch."""
     # Each epoch has a seed of its own, so that going on from a checkpoint needs no state of this generator.
     generator = torch.Generator().manual_seed((seed << 32) + epoch)
-    return torch.randperm(count, generator=generator).split(batch_size)
+    return torch.split(torch.randperm(count, generator=generator), batch_size)
 
 
 @dataclass
