@@ -1,0 +1,296 @@
+"""Results: what the records say of each claim, as the plain data that `results.json` holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypedDict
+
+from nonsmooth.claims import registry
+from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
+from nonsmooth.claims.figure import Figure
+from nonsmooth.lab import Cell, Record, Store
+
+RESULTS_FILE = "results.json"
+SETTINGS_FILE = "settings.json"
+
+Number = float | int | str | bool | None
+"""As JSON holds it: a float that is not finite is one of the words "inf", "-inf" and "nan"."""
+
+JUDGED, INCOMPLETE, FAILED = "judged", "incomplete", "failed"
+"""The state of a claim: it has a verdict; cells are still to be measured; a cell, the judging or the drawing failed."""
+
+
+class ValueEntry(TypedDict):
+    """A `Value` of a claim."""
+
+    name: str
+    label: str
+    value: Number
+    low: Number
+    high: Number
+    count: int | None
+    unit: str
+
+
+class SeedsEntry(TypedDict):
+    """The seeds of a claim's cells."""
+
+    first: int
+    last: int
+    count: int
+
+
+class ClaimEntry(TypedDict):
+    """What is known of one claim. Without a verdict, `error` says why and what a judgement would fill is empty."""
+
+    id: str
+    title: str
+    where: str
+    status: str
+    verdict: str | None
+    because: str | None
+    error: str | None
+    statement: str
+    explanation: str
+    control_experiment: str
+    edition: str
+    headline: dict[str, str] | None
+    paper: list[ValueEntry]
+    measured: list[ValueEntry]
+    control: list[ValueEntry]
+    predicted: list[ValueEntry]
+    correction: str | None
+    decided_by: str | None
+    notes: list[str]
+    rule: str
+    cells: int
+    seeds: SeedsEntry
+    seconds: float
+
+
+class Results(TypedDict):
+    """The content of `results.json`. Times are in keys named seconds, started and finished, and nowhere else."""
+
+    paper: str
+    settings: dict[str, Any]
+    verdicts: dict[str, int]
+    claims: list[ClaimEntry]
+    origin: dict[str, Any]
+    started: str
+    finished: str
+    seconds: float
+
+
+def assess(
+    claim_id: str, cells: Sequence[Cell], records: Mapping[Cell, Record], failures: Collection[Cell] = ()
+) -> ClaimEntry:
+    """Judge a claim, if all its cells are measured.
+
+    Args:
+        claim_id: the claim.
+        cells: all the cells that its plan asks for.
+        records: those that are measured, and perhaps other claims' too.
+        failures: the cells whose measurement failed.
+    """
+    module = registry.load_claim(claim_id)
+    measured = [records[cell] for cell in cells if cell in records]
+    failed = sum(cell in failures for cell in cells)
+    judgement, status, error = None, JUDGED, None
+    if failed:
+        status, error = FAILED, f"{failed} of {len(cells)} cells failed"
+    elif len(measured) < len(cells):
+        status, error = INCOMPLETE, f"{len(cells) - len(measured)} of {len(cells)} cells are not measured yet"
+    else:
+        try:
+            judgement = module.judge(measured)
+        # Whatever is wrong in one claim must not lose the others; the error stands where the verdict would.
+        except Exception as problem:
+            status, error = FAILED, f"judging failed: {_one_line(problem)}"
+    return _entry(module.CLAIM, registry.rule_of(claim_id), cells, measured, judgement, status, error)
+
+
+def illustrate(entry: ClaimEntry, cells: Sequence[Cell], records: Mapping[Cell, Record]) -> list[Figure]:
+    """The figures of a judged claim; none of another. If drawing fails, the entry is marked as failed and says so."""
+    if entry["status"] != JUDGED:
+        return []
+    try:
+        return registry.load_claim(entry["id"]).draw([records[cell] for cell in cells])
+    # As in `assess`: one claim's figures must not lose the report.
+    except Exception as problem:
+        entry["status"], entry["error"] = FAILED, f"drawing failed: {_one_line(problem)}"
+        return []
+
+
+def _one_line(problem: Exception) -> str:
+    text = " ".join(str(problem).split())
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+
+
+def _entry(
+    claim: Claim,
+    rule: str,
+    cells: Sequence[Cell],
+    records: Sequence[Record],
+    judgement: Judgement | None,
+    status: str,
+    error: str | None,
+) -> ClaimEntry:
+    return {
+        "id": claim.id,
+        "title": claim.title,
+        "where": claim.where,
+        "status": status,
+        "verdict": str(judgement.verdict) if judgement else None,
+        "because": judgement.because if judgement else None,
+        "error": error,
+        "statement": claim.statement,
+        "explanation": claim.explanation,
+        "control_experiment": claim.control,
+        "edition": claim.edition,
+        "headline": _headline(judgement.headline) if judgement else None,
+        "paper": _values(claim.paper),
+        "measured": _values(judgement.measured if judgement else ()),
+        "control": _values(judgement.control if judgement else ()),
+        "predicted": _values(judgement.predicted if judgement else ()),
+        "correction": judgement.correction if judgement else None,
+        "decided_by": judgement.decided_by if judgement else None,
+        "notes": list(judgement.notes) if judgement else [],
+        "rule": rule,
+        "cells": len(cells),
+        "seeds": _seeds(cells),
+        "seconds": sum(record.seconds for record in records),
+    }
+
+
+def _headline(headline: Headline) -> dict[str, str]:
+    return {"paper": headline.paper, "ours": headline.ours, "control": headline.control}
+
+
+def _values(values: Iterable[Value]) -> list[ValueEntry]:
+    return [
+        {
+            "name": value.name,
+            "label": value.label,
+            "value": _number(value.value),
+            "low": _number(value.low),
+            "high": _number(value.high),
+            "count": None if value.count is None else int(value.count),
+            "unit": value.unit,
+        }
+        for value in values
+    ]
+
+
+def _number(value: Any) -> Number:
+    """A number as JSON can hold it; numpy's scalars become Python's."""
+    plain = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return "nan" if math.isnan(plain) else "inf" if plain > 0 else "-inf"
+    return plain  # type: ignore[no-any-return]
+
+
+def _seeds(cells: Sequence[Cell]) -> SeedsEntry:
+    """All seeds of the cells; one cell may hold several, which its parameter `seeds` then counts."""
+    seeds = {cell.seed + i for cell in cells for i in range(_seeds_in(cell))}
+    return {"first": min(seeds, default=0), "last": max(seeds, default=0), "count": len(seeds)}
+
+
+def _seeds_in(cell: Cell) -> int:
+    count = cell.parameters.get("seeds", 1)
+    return count if isinstance(count, int) and not isinstance(count, bool) else 1
+
+
+def summarise(
+    entries: Sequence[ClaimEntry],
+    settings: Settings,
+    records: Iterable[Record],
+    *,
+    started: str,
+    finished: str,
+    seconds: float,
+) -> Results:
+    """The whole of `results.json`."""
+    counts = Counter(entry["verdict"] for entry in entries)
+    return {
+        "paper": "S. K. Kumar, GD doesn't make the cut: three ways that non-differentiability affects neural network "
+        "training, arXiv 2401.08426",
+        "settings": asdict(settings),
+        "verdicts": {str(verdict): counts[str(verdict)] for verdict in Verdict},
+        "claims": list(entries),
+        "origin": merged_origins(record.origin for record in records),
+        "started": started,
+        "finished": finished,
+        "seconds": seconds,
+    }
+
+
+def merged_origins(origins: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What records say of where they were measured: one value where all agree, else the list of different ones."""
+    merged: dict[str, list[Any]] = {}
+    for origin in origins:
+        for name, value in origin.items():
+            if value not in merged.setdefault(name, []):
+                merged[name].append(value)
+    return {name: seen[0] if len(seen) == 1 else sorted(seen, key=str) for name, seen in merged.items()}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write under a temporary name and rename, so that what stands there is always whole."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_json`, for any text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_settings(folder: Path) -> tuple[Settings, list[str]]:
+    """The settings under which the folder's cells were planned, and the claims that were asked for.
+
+    Raises:
+        FileNotFoundError: no run has begun in that folder.
+        ValueError: the file does not hold settings.
+    """
+    path = folder / SETTINGS_FILE
+    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return Settings(**content["settings"]), [str(claim_id) for claim_id in content["claims"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
+
+
+def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -> list[str]:
+    """Note what a run is about to measure; claims noted under the same settings stay noted.
+
+    Returns:
+        All claims that are noted now, in the paper's order.
+    """
+    noted = set(claim_ids)
+    try:
+        earlier, earlier_ids = read_settings(folder)
+    except (FileNotFoundError, ValueError):
+        pass  # a new folder, or a file that is about to be replaced
+    else:
+        noted |= set(earlier_ids) if earlier == settings else set()
+    ids = [claim_id for claim_id in registry.CLAIM_IDS if claim_id in noted]
+    write_json(folder / SETTINGS_FILE, {"settings": asdict(settings), "claims": ids})
+    return ids
+
+
+def stored_records(store: Store, cells: Iterable[Cell]) -> dict[Cell, Record]:
+    """The records that the store has of these cells."""
+    found = ((cell, store.load(cell)) for cell in dict.fromkeys(cells))
+    return {cell: record for cell, record in found if record is not None}

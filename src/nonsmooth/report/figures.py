@@ -1,0 +1,198 @@
+"""Figure specifications to what the page's script hands to plotly.
+
+Colours are left open: "@ours" stands for a tone's colour and "@ours/20" for the same at 20 % opacity. The script fills
+them in for the theme at hand, so that one specification serves the light page, the dark page and paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from nonsmooth.claims.claim import format_number
+from nonsmooth.claims.figure import Figure, Panel, Series
+from nonsmooth.report.palette import TONES
+
+MARKED_POINTS = 16
+"""A line through at most so many points shows them."""
+
+BARRED_POINTS = 24
+"""A line through at most so many points has error bars, one through more has a band."""
+
+CROWDED_POINTS = 150
+"""More points than this are drawn small."""
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """One line of a legend: what shares a name and a tone is switched on and off together.
+
+    Attributes:
+        key: identifies what it switches, in every panel of the figure.
+        name: what a reader sees.
+        tone: of its colour.
+        marks: how it is drawn, such as ("line",) or ("line", "band").
+        dashed: whether its line is dashed.
+        hint: where a straight rule stands; empty for others.
+    """
+
+    key: str
+    name: str
+    tone: str
+    marks: tuple[str, ...]
+    dashed: bool
+    hint: str
+
+
+def legend(figure: Figure) -> list[LegendEntry]:
+    """The legend that the panels of a figure share."""
+    groups: dict[str, list[Series]] = {}
+    for panel in figure.panels:
+        for series in panel.series:
+            groups.setdefault(_key(series), []).append(series)
+    return [
+        LegendEntry(
+            key,
+            group[0].name,
+            group[0].tone,
+            tuple(dict.fromkeys(series.kind for series in group)),
+            any(series.dashed for series in group),
+            _rule_hint(group),
+        )
+        for key, group in groups.items()
+    ]
+
+
+def _key(series: Series) -> str:
+    return f"{series.tone}:{series.name}"
+
+
+def _rule_hint(group: Sequence[Series]) -> str:
+    """Where the straight rules of a legend entry stand, if it has no other marks and they stand at one place."""
+    places = {
+        f"y = {format_number(s.y[0])}" if s.kind == "horizontal" else f"x = {format_number(s.x[0])}"
+        for s in group
+        if s.kind in ("horizontal", "vertical")
+    }
+    return places.pop() if len(places) == 1 and len({s.kind for s in group}) == 1 else ""
+
+
+def panel_specification(panel: Panel) -> dict[str, Any]:
+    """Traces, straight rules and axes of a panel, as JSON types."""
+    categories = list(dict.fromkeys(x for series in panel.series for x in series.x if isinstance(x, str)))
+    traces = [trace for series in panel.series for trace in _traces(series, bool(categories))]
+    return {
+        "traces": traces,
+        "shapes": [_rule(series) for series in panel.series if series.kind in ("horizontal", "vertical")],
+        "x": {"log": panel.x.log and not categories, "categories": categories},
+        "y": {"log": panel.y.log},
+    }
+
+
+def _traces(series: Series, categorical: bool) -> list[dict[str, Any]]:
+    if series.kind in ("horizontal", "vertical"):
+        return []
+    if series.kind == "band":
+        return [_band(series)]
+    many = series.kind == "line" and len(series.x) > BARRED_POINTS and series.low is not None
+    trace = {
+        "key": _key(series),
+        "name": _plain(series.name),
+        "x": list(series.x),
+        "y": list(series.y),
+        **_style(series),
+        **_hover(series, categorical),
+    }
+    if series.low is not None or series.high is not None:
+        if many and series.high is not None:
+            return [_band(series), trace]
+        trace["error_y"] = _error_bars(series)
+    return [trace]
+
+
+def _style(series: Series) -> dict[str, Any]:
+    colour, dash = f"@{series.tone}", "dash" if series.dashed else "solid"
+    marker = {"color": colour, "symbol": TONES[series.tone].marker, "size": 7, "line": {"width": 0, "color": colour}}
+    if series.kind == "bars":
+        return {"type": "bar", "marker": {"color": colour, "line": {"width": 0}}}
+    if series.kind == "points":
+        crowded = len(series.x) > CROWDED_POINTS
+        return {
+            "type": "scatter",
+            "mode": "markers",
+            "marker": {**marker, "size": 4 if crowded else 8, "opacity": 0.65 if crowded else 1},
+        }
+    mode = "lines+markers" if len(series.x) <= MARKED_POINTS else "lines"
+    return {"type": "scatter", "mode": mode, "line": {"color": colour, "width": 2, "dash": dash}, "marker": marker}
+
+
+def _hover(series: Series, categorical: bool) -> dict[str, Any]:
+    x = "%{x}" if categorical else "%{x:.4~g}"
+    if series.low is None or series.high is None:
+        return {"hovertemplate": f"{x}, <b>%{{y:.4~g}}</b>"}
+    ends = zip(series.low, series.high, strict=True)
+    return {
+        "text": [f"[{format_number(low)}, {format_number(high)}]" for low, high in ends],
+        "hovertemplate": f"{x}, <b>%{{y:.4~g}}</b> %{{text}}",
+    }
+
+
+def _error_bars(series: Series) -> dict[str, Any]:
+    """Distances from the values to the ends of their intervals; a missing end has none."""
+    nothing: Sequence[None] = [None] * len(series.y)
+    low, high = series.low or nothing, series.high or nothing
+
+    def distances(starts: Sequence[float | None], ends: Sequence[float | None]) -> list[float | None]:
+        pairs = zip(starts, ends, strict=True)
+        return [None if start is None or end is None else max(0.0, end - start) for start, end in pairs]
+
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": distances(series.y, high),
+        "arrayminus": distances(low, series.y),
+        "color": "@ink/75" if series.kind == "bars" else f"@{series.tone}",
+        "thickness": 1.5,
+        "width": 3,
+    }
+
+
+def _band(series: Series) -> dict[str, Any]:
+    """A filled outline for each stretch without gaps."""
+    low, high = series.low or (), series.high or ()
+    holes = [i for i, ends in enumerate(zip(low, high, strict=True)) if None in ends]
+    x: list[float | str | None] = []
+    y: list[float | None] = []
+    for before, after in pairwise([-1, *holes, len(low)]):
+        stretch = slice(before + 1, after)
+        if after - before > 1:
+            x += [*series.x[stretch], *reversed(series.x[stretch]), None]
+            y += [*low[stretch], *reversed(high[stretch]), None]
+    return {
+        "key": _key(series),
+        "name": _plain(series.name),
+        "type": "scatter",
+        "mode": "lines",
+        "x": x,
+        "y": y,
+        "fill": "toself",
+        "fillcolor": f"@{series.tone}/18",
+        "line": {"width": 0, "color": f"@{series.tone}"},
+        "hoverinfo": "skip",
+    }
+
+
+def _rule(series: Series) -> dict[str, Any]:
+    """A straight rule across the panel."""
+    line = {"color": f"@{series.tone}", "width": 1.5, "dash": "dash" if series.dashed else "solid"}
+    shape = {"key": _key(series), "type": "line", "layer": "above", "line": line}
+    if series.kind == "horizontal":
+        return {**shape, "xref": "paper", "x0": 0, "x1": 1, "y0": series.y[0], "y1": series.y[0]}
+    return {**shape, "yref": "paper", "y0": 0, "y1": 1, "x0": series.x[0], "x1": series.x[0]}
+
+
+def _plain(text: str) -> str:
+    """Text for plotly, which reads some tags in it."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

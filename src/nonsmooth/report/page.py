@@ -1,0 +1,149 @@
+"""The page: from results and figures to one HTML document that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import nonsmooth
+from nonsmooth.claims.claim import format_number
+from nonsmooth.claims.figure import Figure
+from nonsmooth.claims.results import ClaimEntry, Results, ValueEntry
+from nonsmooth.report import palette
+from nonsmooth.report.figures import legend, panel_specification
+from nonsmooth.report.prose import blocks, inline
+from nonsmooth.report.summary import answer, duration
+
+SOURCES = ("paper", "measured", "control", "predicted")
+"""Where a value comes from: the columns of a claim's table, each only if something stands in it."""
+
+_NOT_FINITE = {"inf": "∞", "-inf": "−∞", "nan": "not a number"}
+
+
+def render(results: Results, figures: Mapping[str, Sequence[Figure]]) -> str:
+    """The report as one HTML page: style, scripts and data inside, no request to anywhere.
+
+    Args:
+        results: what `results.json` holds.
+        figures: of each claim by its id; a claim may have none.
+    """
+    drawn = {entry["id"]: _figures(entry["id"], figures.get(entry["id"], ())) for entry in results["claims"]}
+    panels = {panel["id"]: panel.pop("spec") for group in drawn.values() for f in group for panel in f["panels"]}
+    scripts = {name: Markup(_template_text(name)) for name in ("theme.js", "page.js")}
+    scripts["plotly.js"] = Markup(_plotly())
+    page = _environment().get_template("page.html.j2")
+    return page.render(
+        results=results,
+        answer=answer(results),
+        figures=drawn,
+        data=_script_json({"panels": panels, "tones": _tones(), "background": palette.BACKGROUND}),
+        tones=palette.TONES,
+        verdicts=palette.VERDICTS,
+        style=Markup(_template_text("style.css")),
+        scripts=scripts,
+        script_sources=" ".join(_hash(script) for script in scripts.values()),
+        version=nonsmooth.__version__,
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("nonsmooth.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        inline=inline, blocks=blocks, number=number, duration=duration, look=_look, table=value_table, words=_words
+    )
+    return environment
+
+
+def _template_text(name: str) -> str:
+    return (resources.files("nonsmooth.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _plotly() -> str:
+    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """The script as a Content-Security-Policy names it: no other script runs."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _script_json(content: Any) -> Markup:
+    """JSON that can stand inside a script element, whatever strings it holds."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _tones() -> dict[str, dict[str, str]]:
+    return {name: {"light": tone.light, "dark": tone.dark} for name, tone in palette.TONES.items()}
+
+
+def _look(verdict: str | None) -> palette.Look:
+    return palette.NO_VERDICT if verdict is None else palette.VERDICTS[verdict]
+
+
+def _figures(claim_id: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    """What the template needs of a claim's figures; a panel's `spec` is for the script."""
+    return [
+        {
+            "id": f"{claim_id}-figure-{i}",
+            "title": figure.title,
+            "caption": figure.caption,
+            "legend": legend(figure),
+            "panels": [
+                {
+                    "id": f"{claim_id}-figure-{i}-{j}",
+                    "title": panel.title,
+                    "x": panel.x,
+                    "y": panel.y,
+                    "spec": panel_specification(panel),
+                }
+                for j, panel in enumerate(figure.panels, 1)
+            ],
+        }
+        for i, figure in enumerate(figures, 1)
+    ]
+
+
+def number(value: Any) -> str:
+    """A value of `results.json` as a reader wants it."""
+    return _NOT_FINITE[value] if isinstance(value, str) and value in _NOT_FINITE else format_number(value)
+
+
+def value_table(entry: ClaimEntry) -> dict[str, Any]:
+    """A claim's values as a table: a row for each quantity, a column for each source that has any.
+
+    Quantities of the same name stand in the same row, so that the paper's number and ours can be compared.
+    """
+    groups: dict[str, list[ValueEntry]] = {source: entry[source] for source in SOURCES}  # type: ignore[literal-required]
+    names = list(dict.fromkeys(value["name"] for source in SOURCES for value in groups[source]))
+    rows = []
+    for name in names:
+        cells = {source: [v for v in groups[source] if v["name"] == name] for source in SOURCES}
+        label = next(value["label"] for values in cells.values() for value in values)
+        rows.append({"name": name, "label": label, "cells": cells})
+    return {"sources": [source for source in SOURCES if groups[source]], "rows": rows}
+
+
+def _words(value: Any) -> str:
+    """A setting or a version as words."""
+    if isinstance(value, list):
+        return ", ".join(_words(item) for item in value)
+    return "the claim's own" if value is None else str(value)
