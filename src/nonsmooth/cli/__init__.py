@@ -1,0 +1,137 @@
+"""The command line: `nonsmooth reproduce`, `nonsmooth claims`, `nonsmooth report`.
+
+What is slow to load (torch, pyarrow, plotly) is imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import nonsmooth
+
+app = typer.Typer(
+    name="nonsmooth",
+    help="Train functions that are not differentiable everywhere: reproduce, fix, diagnose, check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Scale(str, Enum):
+    """How large an experiment is."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    PAPER = "paper"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nonsmooth {nonsmooth.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
+# Unknown options arrive as claims, where the error can list the options that exist.
+@app.command(context_settings={"ignore_unknown_options": True})
+def reproduce(
+    context: typer.Context,
+    claims: Annotated[
+        list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims to reproduce; all, if none is named.")
+    ] = None,
+    scale: Annotated[
+        Scale, typer.Option(help="quick: minutes on two cores. standard: a night. paper: the paper's set-up, on a GPU.")
+    ] = Scale.QUICK,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="digits|cifar10|FOLDER",
+            help="Images to train on; a folder holds CIFAR-10. Default: digits at scale quick, else cifar10.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="cpu|cuda|cuda:N", help="Default: cpu; at scale paper cuda, if there is one."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds of each random experiment. Default: each claim's own number.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="FIRST", help="The first seed.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Cells measured at once. Default: one per core; with cuda, one.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", file_okay=False, help="Default: results/ and the name of the scale.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure everything anew, also what is stored.")] = False,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Measure only the cells whose parameter KEY has VALUE; repeatable. Parts share the folder.",
+        ),
+    ] = None,
+) -> None:
+    """Reproduce the paper's claims, each with its control, and write a report.
+
+    What is measured is stored cell by cell in DIR: the same command goes on where an interrupted one ended.
+    """
+    from nonsmooth.cli.reproduce import Request, reproduce_claims  # noqa: PLC0415  slow to load
+
+    names = claims or []
+    unknown = next((name for name in names if name.startswith("-")), None)
+    if unknown is not None:
+        options = sorted(option for parameter in context.command.params for option in parameter.opts if "--" in option)
+        raise typer.BadParameter(f"there is no option {unknown}; the options are {', '.join(options)}", ctx=context)
+    request = Request(
+        claims=tuple(names),
+        scale=scale.value,
+        data=data or ("digits" if scale is Scale.QUICK else "cifar10"),
+        device=device,
+        seeds=seeds,
+        first_seed=seed,
+        workers=workers,
+        out=out or Path("results") / scale.value,
+        fresh=fresh,
+        where=tuple(where or ()),
+    )
+    raise typer.Exit(reproduce_claims(request))
+
+
+@app.command("claims")
+def list_claims(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with statement, explanation and control.")] = False,
+) -> None:
+    """List the claims: id, where in the paper, title."""
+    from nonsmooth.cli.listing import print_claims  # noqa: PLC0415  slow to load
+
+    print_claims(as_json)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+) -> None:
+    """Judge and draw again what is stored in DIR, and write its results and its report anew."""
+    from nonsmooth.cli.reproduce import report_again  # noqa: PLC0415  slow to load
+
+    raise typer.Exit(report_again(folder))
+
+
+def main() -> None:
+    """Run the command line: the console script's entry point."""
+    app()

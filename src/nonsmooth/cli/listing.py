@@ -1,0 +1,63 @@
+"""Tables of claims: those that exist, and what came of those that were run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nonsmooth.claims.claim import Verdict
+from nonsmooth.claims.registry import CLAIM_IDS, load_claim
+from nonsmooth.claims.results import FAILED, ClaimEntry
+
+STYLES = {
+    str(Verdict.REPRODUCED): "green",
+    str(Verdict.WITH_CORRECTION): "cyan",
+    str(Verdict.EXPLANATION_NOT_SUPPORTED): "yellow",
+    str(Verdict.NOT_REPRODUCED): "red",
+    str(Verdict.INCONCLUSIVE): "bright_black",
+}
+
+
+def available_claims() -> tuple[str, ...]:
+    """The claims whose module is installed, in the paper's order."""
+    return tuple(i for i in CLAIM_IDS if importlib.util.find_spec(f"nonsmooth.claims.{i.replace('-', '_')}"))
+
+
+def print_claims(as_json: bool) -> None:
+    """Print the claims, as a table or as JSON."""
+    claims = [load_claim(claim_id).CLAIM for claim_id in available_claims()]
+    if as_json:
+        print(json.dumps([asdict(claim) for claim in claims], indent=2, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("claim", no_wrap=True)
+    table.add_column("where")
+    table.add_column("title")
+    for claim in claims:
+        table.add_row(Text(claim.id), Text(claim.where), Text(claim.title))
+    Console().print(table)
+
+
+def verdict_text(entry: ClaimEntry) -> Text:
+    """The verdict in its colour, or why there is none."""
+    if entry["verdict"] is None:
+        return Text("failed" if entry["status"] == FAILED else "not complete", "red")
+    return Text(entry["verdict"], STYLES[entry["verdict"]])
+
+
+def results_table(entries: Sequence[ClaimEntry]) -> Table:
+    """The table that ends a run; it fits into 80 columns."""
+    table = Table(pad_edge=False, show_lines=True, header_style="bold", expand=True)
+    for name, ratio in (("claim", 5), ("paper", 4), ("ours", 4), ("control", 4), ("verdict", 4)):
+        table.add_column(name, ratio=ratio, overflow="fold")
+    for entry in entries:
+        headline = entry["headline"] or {"paper": "", "ours": "", "control": ""}
+        texts = (Text(headline[column]) for column in ("paper", "ours", "control"))
+        table.add_row(Text(entry["id"]), *texts, verdict_text(entry))
+    return table

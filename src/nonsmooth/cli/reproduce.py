@@ -1,0 +1,158 @@
+"""The commands `reproduce` and `report`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from nonsmooth.claims.claim import Settings
+from nonsmooth.claims.registry import load_claim, measure_cell
+from nonsmooth.claims.results import FAILED, INCOMPLETE, RESULTS_FILE, ClaimEntry, Results, write_settings, write_text
+from nonsmooth.cli.listing import results_table
+from nonsmooth.cli.progress import watch
+from nonsmooth.cli.selection import check_folder, check_images, pick_cells, pick_claims, pick_device
+from nonsmooth.lab import Cell, Context, Interrupted, LabError, Outcome, Store, run
+from nonsmooth.lab.origin import available_cores
+from nonsmooth.report import REPORT_FILE, write_report
+from nonsmooth.report.summary import duration
+from nonsmooth.report.writing import Timing
+
+FAILURES_FILE = "failures.txt"
+"""The tracebacks of the last run's failed cells; absent if none failed."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user typed."""
+
+    claims: tuple[str, ...]
+    scale: str
+    data: str
+    device: str | None
+    seeds: int | None
+    first_seed: int
+    workers: int | None
+    out: Path
+    fresh: bool
+    where: tuple[str, ...]
+
+
+def reproduce_claims(request: Request) -> int:
+    """Measure, judge, draw and tell.
+
+    Returns:
+        The exit code: 0, or 1 if something failed, or 128 and the signal's number if the run was interrupted.
+
+    Raises:
+        typer.BadParameter: the request names something that does not exist.
+    """
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    claim_ids = pick_claims(request.claims)
+    check_folder(request.data)
+    device = pick_device(request.device, request.scale)
+    images = "digits" if request.data == "digits" else "cifar10"
+    settings = Settings(request.scale, images, request.seeds, request.first_seed)
+    plans = {claim_id: load_claim(claim_id).plan(settings) for claim_id in claim_ids}
+    cells = pick_cells(plans, request.where)
+    store = Store(request.out)
+    wrong = check_images(request.data, (c for c in cells if request.fresh or not store.path(c).exists()))
+    if wrong:
+        return _refuse(errors, wrong)
+    workers = request.workers or (1 if device.startswith("cuda") else available_cores())
+    started, clock = datetime.now(timezone.utc), time.monotonic()
+    try:
+        with store.lock():
+            write_settings(request.out, settings, claim_ids)
+            with watch(console, plans, cells, store, workers, request.fresh) as watcher:
+                context = Context(device, request.data)
+                outcome = run(
+                    cells, measure_cell, store, context=context, workers=workers, fresh=request.fresh, watcher=watcher
+                )
+            finished = datetime.now(timezone.utc)
+            timing = Timing(_iso(started), _iso(finished), time.monotonic() - clock)
+            _note_failures(request.out, outcome)
+            results = write_report(request.out, outcome.failures, timing)
+    except Interrupted as interruption:
+        done = sum(store.path(cell).exists() for cell in cells)
+        errors.print(f"\nInterrupted: {done} of {len(cells)} cells are stored. The same command goes on from there.")
+        return 128 + interruption.signal_number
+    except LabError as error:
+        return _refuse(errors, str(error))
+    asked = [entry for entry in results["claims"] if entry["id"] in claim_ids]
+    _tell(console, request.out, results, asked)
+    _tell_failures(errors, request.out, plans, outcome, asked)
+    return int(any(entry["status"] == FAILED for entry in asked))
+
+
+def report_again(folder: Path) -> int:
+    """Judge and draw what is stored in a folder.
+
+    Returns:
+        The exit code: 0, or 1 if judging or drawing failed.
+
+    Raises:
+        typer.BadParameter: no run has begun in that folder.
+    """
+    try:
+        results = write_report(folder)
+    except (FileNotFoundError, ValueError) as error:
+        raise typer.BadParameter(
+            f"{str(folder)!r} is not the folder of a run, which `nonsmooth reproduce --out` makes ({error})",
+            param_hint="DIR",
+        ) from error
+    _tell(Console(highlight=False), folder, results, results["claims"])
+    _tell_failures(Console(stderr=True, highlight=False), folder, {}, Outcome({}, {}), results["claims"])
+    return int(any(entry["status"] == FAILED for entry in results["claims"]))
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+def _refuse(errors: Console, message: str) -> int:
+    errors.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True)
+    return 1
+
+
+def _tell(console: Console, folder: Path, results: Results, entries: Sequence[ClaimEntry]) -> None:
+    console.print()
+    console.print(results_table(entries))
+    for entry in entries:
+        if entry["status"] == INCOMPLETE:
+            console.print(f"{entry['id']}: {entry['error']}.")
+    console.print(f"Total time: {duration(results['seconds'])}")
+    console.print(f"Results:    {escape(str(folder / RESULTS_FILE))}", soft_wrap=True)
+    console.print(f"Report:     {escape(str(folder / REPORT_FILE))}", soft_wrap=True)
+
+
+def _note_failures(folder: Path, outcome: Outcome) -> None:
+    path = folder / FAILURES_FILE
+    if outcome.failures:
+        write_text(path, "\n".join(f"{cell.describe()}\n{text}" for cell, text in outcome.failures.items()))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _tell_failures(
+    errors: Console,
+    folder: Path,
+    plans: Mapping[str, Sequence[Cell]],
+    outcome: Outcome,
+    entries: Sequence[ClaimEntry],
+) -> None:
+    """A line for each claim that failed, with the first reason."""
+    for entry in entries:
+        if entry["status"] != FAILED:
+            continue
+        reasons = [outcome.failures[cell] for cell in plans.get(entry["id"], ()) if cell in outcome.failures]
+        reason = f": {reasons[0].strip().splitlines()[-1]}" if reasons else ""
+        errors.print(f"[bold red]Failed:[/] {entry['id']}: {escape(str(entry['error']) + reason)}", soft_wrap=True)
+    if outcome.failures:
+        errors.print(f"Tracebacks: {escape(str(folder / FAILURES_FILE))}", soft_wrap=True)

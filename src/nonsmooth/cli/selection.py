@@ -1,0 +1,127 @@
+"""What the user picked: claims, a part of the cells, images, a device. Errors list what there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import typer
+
+from nonsmooth.cli.listing import available_claims
+from nonsmooth.data import HUB_NAMES, DataError, load_images
+from nonsmooth.lab import Cell
+
+
+def pick_claims(names: Sequence[str]) -> tuple[str, ...]:
+    """The claims named, in the paper's order; all, if none is named.
+
+    Raises:
+        typer.BadParameter: a claim does not exist.
+    """
+    available = available_claims()
+    for name in names:
+        if name not in available:
+            raise typer.BadParameter(f"there is no claim {name!r}; the claims are {', '.join(available)}")
+    return tuple(claim_id for claim_id in available if claim_id in names) if names else available
+
+
+def pick_cells(plans: Mapping[str, Sequence[Cell]], conditions: Sequence[str]) -> list[Cell]:
+    """The cells that meet the conditions: any of the values given for a key, and that for every key.
+
+    Args:
+        plans: the cells of each claim.
+        conditions: KEY=VALUE; the key is the name of a parameter, or "seed".
+
+    Raises:
+        typer.BadParameter: a condition is not KEY=VALUE, or no cell meets it.
+    """
+    cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
+    wanted: dict[str, list[str]] = {}
+    for condition in conditions:
+        key, equals, value = condition.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{condition!r} is not KEY=VALUE", param_hint="--where")
+        wanted.setdefault(key.strip(), []).append(value.strip())
+    for key, values in wanted.items():
+        having = [cell for cell in cells if key in _described(cell)]
+        if not having:
+            keys = sorted({name for cell in cells for name in _described(cell)})
+            raise typer.BadParameter(f"no cell has {key!r}; there are {', '.join(keys)}", param_hint="--where")
+        present = list(dict.fromkeys(_described(cell)[key] for cell in having))
+        for value in values:
+            if not any(_same(value, text) for text in present):
+                raise typer.BadParameter(
+                    f"no cell has {key}={value}; the values are {', '.join(present)}", param_hint="--where"
+                )
+        cells = [cell for cell in having if any(_same(value, _described(cell)[key]) for value in values)]
+    return cells
+
+
+def _described(cell: Cell) -> dict[str, str]:
+    """The cell's parameters and its seed as a user writes them."""
+    return {name: _written(value) for name, value in {**cell.parameters, "seed": cell.seed}.items()}
+
+
+def _written(value: object) -> str:
+    return ",".join(_written(item) for item in value) if isinstance(value, tuple) else str(value)
+
+
+def _same(written: str, present: str) -> bool:
+    """Equal as text, in any case, or as numbers: 1e-3 is 0.001."""
+    if written.casefold() == present.casefold():
+        return True
+    try:
+        return float(written) == float(present)
+    except ValueError:
+        return False
+
+
+def pick_device(device: str | None, scale: str) -> str:
+    """The device asked for; else cuda at scale paper if there is one, else cpu.
+
+    Raises:
+        typer.BadParameter: it is not a device that torch has here.
+    """
+    if device == "cpu" or (device is None and scale != "paper"):
+        return "cpu"
+    import torch  # noqa: PLC0415  slow to load
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device is None:
+        return "cuda" if count else "cpu"
+    match = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if not match:
+        raise typer.BadParameter(f"{device!r}; accepted are cpu, cuda and cuda:N", param_hint="--device")
+    if int(match[1] or 0) >= count:
+        raise typer.BadParameter(
+            f"{device!r}, but torch {torch.__version__} sees {count or 'no'} CUDA device{'' if count == 1 else 's'} "
+            "here; use cpu",
+            param_hint="--device",
+        )
+    return device
+
+
+def check_folder(data: str) -> None:
+    """Refuse images that cannot exist.
+
+    Raises:
+        typer.BadParameter: neither the name of a data set nor a folder.
+    """
+    if data != "digits" and data not in HUB_NAMES and not Path(data).expanduser().is_dir():
+        raise typer.BadParameter(
+            f"{data!r} is not a folder; accepted are {', '.join(('digits', *HUB_NAMES))}, or a folder that holds "
+            "CIFAR-10",
+            param_hint="--data",
+        )
+
+
+def check_images(data: str, cells: Iterable[Cell]) -> str | None:
+    """What is wrong with the images, found out before hours of work; None if nothing is, or no cell needs them."""
+    if data == "digits" or not any("cifar10" in cell.parameters.values() for cell in cells):
+        return None
+    try:
+        load_images(data, "test", limit=10)
+    except DataError as error:
+        return str(error)
+    return None
