@@ -99,8 +99,8 @@ def simulate_law(
         coordinates: independent copies.
         burn_in: steps before the law is recorded; enough to arrive at the kink.
         window: steps over which it is recorded.
-        start_deviation: coordinates start from N(0, start_deviation²), as VGG16's fully connected weights do. The law of
-            an optimiser with memory depends on it somewhat: it has several cycles, and the start chooses.
+        start_deviation: coordinates start from N(0, start_deviation²), as VGG16's fully connected weights do. The law
+            of an optimiser with memory depends on it somewhat: it has several cycles, and the start chooses.
         seed: of the starts.
         dtype: of the coordinates; a network's own shows what its precision does to the law.
 

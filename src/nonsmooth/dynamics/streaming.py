@@ -62,7 +62,7 @@ class StreamedSgd(UpdateRule):
     """torch.optim.SGD without momentum on cross-entropy + λ‖w‖₁: w ← w - α(g + λ sign w)."""
 
     def update(self, weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...]) -> None:
-        """w - α·gradient."""
+        """Take the step w - α·gradient."""
         del state
         weight.add_(gradient, alpha=-self.step_size)
 
@@ -123,12 +123,12 @@ class StreamedTraining:
     def __init__(self, model: nn.Module, rule: UpdateRule) -> None:
         self.model = model
         self.rule = rule
-        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._parameters: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
         for name, parameter in self._parameters.items():
             if not parameter.is_contiguous():
                 raise ValueError(f"parameter {name!r} of shape {tuple(parameter.shape)} is not contiguous")
         self._moments = {p: tuple(torch.zeros_like(p) for _ in range(rule.moments)) for p in self._parameters.values()}
-        self._waiting: set[nn.Parameter] = set()
+        self._waiting: set[Tensor] = set()
 
     def step(self, inputs: Tensor, labels: Tensor) -> float:
         """One step on a batch; returns its cross-entropy before the step.
@@ -139,11 +139,12 @@ class StreamedTraining:
         """
         self.rule.count += 1
         self._waiting = set(self._parameters.values())
-        hooks = [p.register_post_accumulate_grad_hook(self._update_and_free) for p in self._waiting]
+        parameters: list[Any] = list(self._parameters.values())
+        hooks = [parameter.register_post_accumulate_grad_hook(self._update_and_free) for parameter in parameters]
         try:
             with _StreamedLinearLayers(self):
                 loss = functional.cross_entropy(self.model(inputs), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -236,7 +237,8 @@ class _StreamedLinearLayers(TorchFunctionMode):
         if weight in self._used:
             raise ValueError(f"a weight of shape {tuple(weight.shape)} is used twice; streaming updates at first use")
         self._used.add(weight)
-        product = _StreamedProduct.apply(inputs, weight, partial(self._training.update_linear, weight))
+        function: Any = _StreamedProduct
+        product = function.apply(inputs, weight, partial(self._training.update_linear, weight))
         return product if bias is None else product + bias
 
 

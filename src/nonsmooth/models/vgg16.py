@@ -61,7 +61,7 @@ class Vgg16(nn.Module):
     def __init__(self, classes: int = CLASSES, width: float = 1.0, dropout: float = 0.5) -> None:
         if classes < 1:
             raise ValueError(f"classes is {classes}; accepted is a number of at least 1")
-        if not 0 < width:
+        if not width > 0:
             raise ValueError(f"width is {width}; accepted is a positive factor, 1 for the full network")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}; accepted is a probability of at least 0 and below 1")
@@ -102,7 +102,7 @@ class Vgg16(nn.Module):
 
 @torch.no_grad()
 def torchvision_initialisation(model: Vgg16, generator: torch.Generator) -> None:
-    """torchvision's own: convolutions N(0, 2/fan_out), linear layers N(0, 0.01²), biases 0."""
+    """Start as torchvision does: convolutions N(0, 2/fan_out), linear layers N(0, 0.01²), biases 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * math.prod(module.kernel_size)
