@@ -82,12 +82,12 @@ class Progress(SilentWatcher):
         if missing:
             workers = min(self._workers, len(missing))
             guess = max(sum(missing) / workers, *missing, 0.0)
-            text += f"; about {duration(guess)} on {_plural(workers, 'worker')}, if this machine is as fast as ours"
+            text += f"; by the claims' own guess {duration(guess)} on {_plural(workers, 'worker')}"
         self._say(Text(f"{text}."))
 
     def estimated(self, seconds: float) -> None:
         """Print how long it will take on this machine."""
-        self._say(Text(f"The first cell says: about {duration(seconds)} here."))
+        self._say(Text(f"By the first cell's time on this machine: about {duration(seconds)}."))
         self.remaining(seconds)
 
     def remaining(self, seconds: float) -> None:

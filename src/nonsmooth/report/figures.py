@@ -6,7 +6,8 @@ them in for the theme at hand, so that one specification serves the light page, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -86,9 +87,24 @@ def panel_specification(panel: Panel) -> dict[str, Any]:
     return {
         "traces": traces,
         "shapes": [_rule(series) for series in panel.series if series.kind in ("horizontal", "vertical")],
-        "x": {"log": panel.x.log and not categories, "categories": categories},
-        "y": {"log": panel.y.log},
+        "x": {
+            "log": panel.x.log and not categories,
+            "categories": categories,
+            "decades": _decades(x for series in panel.series for x in series.x if not isinstance(x, str)),
+        },
+        "y": {
+            "log": panel.y.log,
+            "decades": _decades(
+                y for series in panel.series for y in (*series.y, *(series.low or ()), *(series.high or ()))
+            ),
+        },
     }
+
+
+def _decades(values: Iterable[float | None]) -> float:
+    """How many decades a logarithmic axis has to span; the script places its ticks by it."""
+    positive = [value for value in values if value is not None and 0 < value < math.inf]
+    return math.log10(max(positive) / min(positive)) if positive else 0.0
 
 
 def _traces(series: Series, categorical: bool) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ def answer(results: Results) -> str:
         sentences.append(f"{n} {'holds' if n == 1 else 'hold'} once a constant, a norm or a unit is put right.")
     if n := counts[str(Verdict.EXPLANATION_NOT_SUPPORTED)]:
         sentences.append(
-            f"{n} {'shows its' if n == 1 else 'show their'} effect, but the control does not support the paper's "
+            f"{n} {'shows its' if n == 1 else 'show their'} effect, but the control does not support the paper’s "
             "explanation of it."
         )
     if n := counts[str(Verdict.NOT_REPRODUCED)]:

@@ -56,7 +56,9 @@
     tickcolor: look.axis,
     tickfont: { color: look.muted, size: 12 },
     nticks: 6,
-    ...(kind.log ? { exponentformat: "power", dtick: undefined, minor: { ticks: "" } } : { exponentformat: "power" }),
+    exponentformat: "power",
+    // Whole powers of ten where there is room for them, and a mark for each where not every one has a label.
+    ...(kind.log && kind.decades >= 1.6 ? { dtick: Math.ceil(kind.decades / 5), minor: { dtick: 1, ticks: "outside" } } : {}),
     ...(kind.categories?.length ? { categoryorder: "array", categoryarray: kind.categories, showgrid: false } : {}),
   });
 

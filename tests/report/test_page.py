@@ -1,0 +1,136 @@
+import base64
+import copy
+import hashlib
+import html
+import itertools
+import json
+import re
+
+import pytest
+
+from nonsmooth.claims.figure import KINDS, TONES, Axis, Figure, Panel, Series
+from nonsmooth.report import render
+from nonsmooth.report.page import number, value_table
+
+MALICIOUS = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+def page_data(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+
+
+@pytest.fixture(scope="module")
+def page(invented):
+    return render(*invented)
+
+
+def test_every_claim_has_a_section_and_a_row(page, invented):
+    for entry in invented[0]["claims"]:
+        assert f'<section class="claim" id="{entry["id"]}"' in page
+        assert page.count(f'href="#{entry["id"]}"') == 2  # contents and summary
+
+
+def test_every_panel_has_a_place_and_a_specification(page, invented):
+    panels = sum(len(figure.panels) for figures in invented[1].values() for figure in figures)
+    places = re.findall(r'class="plot" id="([^"]+)"', page)
+    assert len(places) == panels
+    assert set(places) == set(page_data(page)["panels"])
+
+
+def test_texts_of_a_claim_are_escaped_everywhere(invented):
+    results, figures = copy.deepcopy(invented)
+    entry = results["claims"][0]
+    for key, value in entry.items():
+        if isinstance(value, str) and key not in ("id", "verdict", "status"):
+            entry[key] = MALICIOUS
+    entry["headline"] = dict.fromkeys(entry["headline"], MALICIOUS)
+    entry["notes"] = [MALICIOUS]
+    entry["measured"][0] |= {"label": MALICIOUS, "value": MALICIOUS, "unit": MALICIOUS}
+    results["origin"] = {MALICIOUS: MALICIOUS}
+    axis = Axis(MALICIOUS)
+    series = Series("bars", MALICIOUS, [MALICIOUS], [1.0])
+    figures = {entry["id"]: [Figure(MALICIOUS, MALICIOUS, (Panel(MALICIOUS, axis, axis, (series,)),) * 2)]}
+    plain = render(*invented)
+    page = render(results, figures)
+    assert page.count("<script") == plain.count("<script")
+    assert page.count("</script") == plain.count("</script")
+    assert "<img" not in page.replace(re.search(r"/\*\*\n\* plotly.*?</script>", page, re.S)[0], "")
+    assert html.escape(MALICIOUS, quote=False)[:20] in page
+    specification = page_data(page)["panels"]["capture-figure-1-1"]
+    assert specification["traces"][0]["x"] == [MALICIOUS]
+    assert "<" not in specification["traces"][0]["name"]  # plotly reads tags in names
+
+
+def test_the_policy_allows_exactly_the_scripts_of_the_page(page):
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)[1]
+    policy = html.unescape(policy)
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.S)
+    assert len(scripts) == 3
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy.split("style-src")[0]
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", markup)
+    assert not re.search(r"@import|url\(", markup)
+
+
+def test_plotly_is_inside_once_and_the_page_is_a_few_megabytes(page):
+    assert page.count("* plotly.js v") == 1
+    assert len(page) < 8e6
+
+
+def test_headings_are_in_order_and_ids_are_unique(page):
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    levels = [int(level) for level in re.findall(r"<h([1-6])", markup)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    ids = re.findall(r'\bid="([^"]+)"', markup)
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tone", TONES)
+def test_every_kind_and_tone_renders(invented, kind, tone):
+    series = {
+        "band": {"x": [1, 2, 3], "low": [0, None, 1], "high": [1, 2, None]},
+        "bars": {"x": ["a", "b", "c"], "y": [1, None, 2]},
+        "horizontal": {"y": [1]},
+        "vertical": {"x": [1]},
+    }.get(kind, {"x": [1, 2, 3], "y": [1, None, 2], "low": [0, 0, 0], "high": [2, 2, 2]})
+    panel = Panel("", Axis("x"), Axis("y"), (Series(kind, "name", tone=tone, **series),))
+    results = {**invented[0], "claims": invented[0]["claims"][:1]}
+    page = render(results, {"capture": [Figure("title", "caption", (panel,))]})
+    specification = page_data(page)["panels"]["capture-figure-1-1"]
+    assert len(specification["traces"]) + len(specification["shapes"]) == 1
+    assert f"@{tone}" in json.dumps(specification)
+    assert f'class="swatch tone-{tone}"' in page
+
+
+def test_a_claim_without_a_verdict_says_why(invented):
+    results, _ = copy.deepcopy(invented)
+    entry = next(e for e in results["claims"] if e["verdict"] is None)
+    entry["error"] = "3 of 12 cells are not measured yet"
+    page = render(results, {})
+    section = page[page.index(f'<section class="claim" id="{entry["id"]}"') :].split("</section>")[0]
+    assert "3 of 12 cells are not measured yet" in section
+    assert "Why there is no verdict" in section
+
+
+def test_values_of_one_name_share_a_row(invented):
+    table = value_table(invented[0]["claims"][0])
+    assert table["sources"] == ["paper", "measured", "control", "predicted"]
+    row = next(row for row in table["rows"] if row["name"] == "norm_large")
+    assert [len(row["cells"][source]) for source in table["sources"]] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"), [("inf", "∞"), ("-inf", "−∞"), ("nan", "not a number"), (0.25, "0.25"), (None, "–")]
+)
+def test_numbers_that_json_cannot_hold(stored, shown):
+    assert number(stored) == shown
