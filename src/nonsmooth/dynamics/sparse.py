@@ -1,7 +1,7 @@
 """The remedies that the paper names for an L1 penalty, as update rules for `iterate`.
 
 Each rule sees the gradient of the loss without its penalty, and its own strength λ. A strength is a number or a tensor
-that broadcasts against points of shape (instances, variants, features): strengths by variant have shape (1, variants, 1).
+that broadcasts against points of shape (instances, variants, features): by variant, it has shape (1, variants, 1).
 Rules with memory start afresh in each block of instances, so hand `iterate` a function that makes one.
 """
 
@@ -55,7 +55,7 @@ class AcceleratedProximal:
 class SplitPositive:
     """w = u - v with u, v ≥ 0, both moved by projected (stochastic) gradients: Bottou (2010), Table 1, LASSO row.
 
-    u ← [u - α(λ + g)]₊ and v ← [v - α(λ - g)]₊. The split doubles the curvature: stable for α < 1/L, L that of the loss.
+    u ← [u - α(λ + g)]₊ and v ← [v - α(λ - g)]₊. The split doubles the curvature: α < 1/L is stable.
     """
 
     def __init__(self, strength: Strength) -> None:
@@ -141,7 +141,8 @@ class DualAveraging:
         """The step."""
         count = state.step + 1
         self._sum = self._sum + state.evaluation.gradient
-        return self._centre - step_size * count**0.5 * self._penalty.prox(self._sum / count, 1.0)
+        point: Tensor = self._centre - step_size * count**0.5 * self._penalty.prox(self._sum / count, 1.0)
+        return point
 
 
 class ExtendedDualAveraging:
@@ -182,15 +183,16 @@ class ExtendedDualAveraging:
         keep, a = self._decay, self._averaging
         self._size = keep * self._size + (1 - keep) * state.point.abs()
         self._velocity = keep * self._velocity + (1 - keep) * state.evaluation.gradient
-        self._due = a * self._due + step_size * self._weights(self._size)
+        self._due = a * self._due + step_size * adaptive_weights(self._size, self._amplification)
         forward = state.point if self._forward is None else self._forward
         self._forward = a * forward + (1 - a) * state.point - step_size * self._velocity
         return self._penalty.prox(self._forward, self._due)
 
-    def _weights(self, size: Tensor) -> Tensor:
-        """V, from 1 for the largest weight to M for one that is zero; M for all while all are zero."""
-        largest = size.amax(-1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
-        return self._amplification / (1 + (self._amplification - 1) * size / largest)
+
+def adaptive_weights(size: Tensor, amplification: float) -> Tensor:
+    """V = M/(1 + (M-1)·r/max r) of xRDA: 1 for the largest size, M for a size of zero, and M for all if all are zero."""
+    largest = size.amax(-1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
+    return amplification / (1 + (amplification - 1) * size / largest)
 
 
 class ZeroAtCrossing:

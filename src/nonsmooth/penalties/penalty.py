@@ -24,7 +24,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def prox(self, point: Tensor, step: Strength) -> Tensor:
-        """argmin over z of λR(z) + Σⱼ (zⱼ - wⱼ)²/(2·stepⱼ), of the shape of `point`."""
+        """Argmin over z of λR(z) + Σⱼ (zⱼ - wⱼ)²/(2·stepⱼ), of the shape of `point`."""
 
     @abstractmethod
     def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:

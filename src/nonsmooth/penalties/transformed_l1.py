@@ -19,7 +19,7 @@ from nonsmooth.penalties.penalty import Penalty, Strength, check_strength
 class TransformedL1(Penalty):
     """λ Σ ρ(wⱼ) with ρ(w) = (a+1)|w|/(a+|w|): bounded by a+1, slope (a+1)/a at zero, concave on each side of it.
 
-    It is not convex. Where λ·step > a²/(2(a+1)) its prox jumps: it returns nothing between zero and √(2λ·step·(a+1)) - a.
+    It is not convex. Where λ·step > a²/(2(a+1)) its prox jumps, from zero to √(2λ·step·(a+1)) - a.
 
     Attributes:
         strength: λ ≥ 0, a number or a tensor that broadcasts against the point.
@@ -42,10 +42,10 @@ class TransformedL1(Penalty):
         size = point.abs()
         return self.strength * ((self.shape + 1) * size / (self.shape + size))
 
-    def threshold(self, step: Strength) -> Tensor:
+    def threshold(self, step: Strength, dtype: torch.dtype = torch.float64) -> Tensor:
         """The largest |w| that the prox sends to zero, as a tensor of the shape of λ·step."""
         a = self.shape
-        weight = torch.as_tensor(self.strength * step)
+        weight = torch.as_tensor(self.strength * step, dtype=dtype)
         continuous = weight * (a + 1) / a
         jumping = (2 * weight * (a + 1)).sqrt() - a / 2
         return torch.where(weight <= a**2 / (2 * (a + 1)), continuous, jumping)
@@ -57,7 +57,7 @@ class TransformedL1(Penalty):
         # Below the threshold the cubic may have no such root and the cosine leave [-1, 1]; the value is not used there.
         cosine = (1 - 27 * weight * a * (a + 1) / (2 * (a + size) ** 3)).clamp(-1, 1)
         root = (2 / 3) * (a + size) * torch.cos(torch.acos(cosine) / 3) - 2 * a / 3 + size / 3
-        kept = torch.where(size <= self.threshold(step).to(point), 0.0, root.clamp(min=0))
+        kept = torch.where(size <= self.threshold(step, point.dtype), 0.0, root.clamp(min=0))
         return torch.copysign(kept, point).masked_fill(kept == 0, 0.0)
 
     def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
