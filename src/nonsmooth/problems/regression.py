@@ -100,12 +100,11 @@ class Regression(Problem):
         preactivation = torch.matmul(point, self.data.mT)
         residual = self.response.unsqueeze(1) - self.link.value(preactivation)
         value = self.loss.value(residual).sum(-1)
-        slope = self.loss.slope(residual)
+        # The sign of d(residual)/d(prediction) and the scale go onto N numbers instead of P.
+        slope = self.loss.slope(residual) * -self.scale
         if not isinstance(self.link, Identity):
-            slope = slope * self.link.slope(preactivation)
+            slope *= self.link.slope(preactivation)
         gradient = torch.matmul(slope, self.data)
-        # One pass for the sign of d(residual)/d(prediction) and the scale together.
-        gradient *= -self.scale
         if self.scale != 1.0:
             value = value * self.scale
         if self._has_l2:
