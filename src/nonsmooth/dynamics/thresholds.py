@@ -1,0 +1,112 @@
+"""Where the behaviour of a recursion changes with its step size, and the constants that theory compares it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nonsmooth.problems import Problem, Regression
+
+
+@dataclass(frozen=True)
+class CriticalStepSize:
+    """The bracket that bisection leaves; all tensors lie on (instances, variants).
+
+    Attributes:
+        below: the largest step size seen to be stable; 0 where not even the smallest one tried is.
+        above: the smallest step size seen not to be; infinite where even the largest one tried is stable.
+    """
+
+    below: Tensor
+    above: Tensor
+
+    @property
+    def estimate(self) -> Tensor:
+        """The geometric mean of the two ends: 0 or infinity where there is no change in the range tried."""
+        # Of the two ends, 0 and infinity never meet: the other one is the end of the range.
+        estimate: Tensor = (self.below * self.above).sqrt()
+        return estimate
+
+
+def critical_step_size(
+    stable: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, tolerance: float = 1e-6
+) -> CriticalStepSize:
+    """Bisect, on a logarithmic scale and for all runs at once, for the step size above which they are not stable.
+
+    Args:
+        stable: step sizes, shape (instances, variants) → whether each run is stable; true below one step size and
+            false above it.
+        low: the smallest step sizes to try, > 0.
+        high: the largest, above `low`.
+        tolerance: relative width of the bracket at which to stop.
+
+    Returns:
+        The bracket.
+
+    Raises:
+        ValueError: the range is empty, or the tolerance not positive.
+    """
+    if not bool(((low > 0) & (high > low)).all()):
+        raise ValueError(f"low is {low} and high is {high}; accepted are 0 < low < high")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance is {tolerance}; accepted is a positive number")
+    never, always = ~stable(low), stable(high)
+    always = always & ~never
+    below, above = low.clone(), high.clone()
+    changes = ~never & ~always
+    while bool((changes & (above > below * (1 + tolerance))).any()):
+        middle = (below * above).sqrt()
+        holds = stable(middle)
+        below, above = torch.where(holds, middle, below), torch.where(holds, above, middle)
+    below = torch.where(always, high, below).masked_fill(never, 0.0)
+    above = torch.where(never, low, above).masked_fill(always, torch.inf)
+    return CriticalStepSize(below, above)
+
+
+def gradient_quotient(problem: Problem, first: Tensor, second: Tensor) -> Tensor:
+    """‖∇f(x) - ∇f(y)‖/‖x - y‖: at most L for every pair, if eq. (5) holds with L.
+
+    Args:
+        problem: f.
+        first: x, shape (instances, variants, features).
+        second: y, likewise.
+
+    Returns:
+        The quotients, shape (instances, variants).
+    """
+    change = problem.subgradient(first) - problem.subgradient(second)
+    quotient: Tensor = torch.linalg.vector_norm(change, dim=-1) / torch.linalg.vector_norm(first - second, dim=-1)
+    return quotient
+
+
+def growth_exponent(problem: Problem, point: Tensor, minimiser: Tensor, minimum: Tensor | float = 0.0) -> Tensor:
+    """The local exponent d log(f - f*)/d log t at x = x* + t·v, exactly: ⟨∇f(x), x - x*⟩/(f(x) - f*).
+
+    2 where f grows quadratically along the ray from x* through x, 1 where it grows in proportion to the distance.
+
+    Args:
+        problem: f.
+        point: x, shape (instances, variants, features).
+        minimiser: x*, which broadcasts to that shape.
+        minimum: f*, which broadcasts to (instances, variants).
+
+    Returns:
+        The exponents, shape (instances, variants).
+    """
+    evaluation = problem.evaluate(point)
+    exponent: Tensor = (evaluation.subgradient * (point - minimiser)).sum(-1) / (evaluation.value - minimum)
+    return exponent
+
+
+def top_direction(problem: Regression) -> Tensor:
+    """v₁, the right singular vector of Z to σ_max: along it a linear model's loss is most curved.
+
+    Returns:
+        Unit vectors, shape (instances, 1, features); the first of their largest entries is positive.
+    """
+    vector: Tensor = torch.linalg.svd(problem.data, full_matrices=False).Vh[:, :1]
+    largest = vector.gather(-1, vector.abs().argmax(-1, keepdim=True))
+    return vector * largest.sign()
