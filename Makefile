@@ -44,8 +44,8 @@ bench: $(VENV)/installed-run ## time the ensemble recursion against torch.optim,
 	@$(BIN)/python benchmarks/ensemble.py $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
-	@$(BIN)/mkdocs build --strict --quiet $(ARGS)
-	@echo "The documentation is in site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@echo "Open site/index.html; its search needs a server: $(BIN)/python -m http.server --directory site"
 
 constraints: ## resolve every extra anew, in an environment of its own, and pin what came out in constraints.txt
 	@rm -rf build/resolve && $(PYTHON) -m venv build/resolve

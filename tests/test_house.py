@@ -145,7 +145,7 @@ def test_a_plan_names_each_cell_once_and_the_same_each_time(claim_id, scale):
 def test_a_cell_does_not_carry_the_scale_so_no_verdict_can_depend_on_it(claim_id, scale):
     for cell in load_claim(claim_id).plan(Settings(scale=scale)):
         assert "scale" not in cell.parameters
-        assert set(SCALES).isdisjoint(map(str, cell.parameters.values()))
+        assert {"quick", "standard"}.isdisjoint(map(str, cell.parameters.values()))
 
 
 def test_the_quick_scale_is_planned_to_take_five_minutes_on_two_cores():

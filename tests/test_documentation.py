@@ -1,0 +1,126 @@
+"""What the documentation shows works: Python blocks run, commands parse, targets and pages exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from nonsmooth.claims.registry import CLAIM_IDS
+from nonsmooth.cli import app
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
+FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"python", "bash"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(page, text.count("\n", 0, match.start()) + 2, match["info"], match["code"])
+        for match in FENCE.finditer(text)
+    ]
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+SHELL_LINES = [
+    (f"{block.page.relative_to(REPOSITORY)}:{block.line + number}", line)
+    for block in BLOCKS
+    if block.language == "bash"
+    for number, line in enumerate(block.code.splitlines())
+    if line.strip()
+]
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds `results` of a short run, as the pages about reading results presume."""
+    folder = tmp_path_factory.mktemp("run")
+    command = [sys.executable, "-c", "from nonsmooth.cli import main; main()", "reproduce", "paradox-2d"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "results"
+
+
+def test_every_block_is_in_a_language_that_is_tested():
+    assert [f"{block}: {block.language!r}" for block in BLOCKS if block.language not in LANGUAGES] == []
+
+
+def test_there_are_blocks_to_test():
+    assert len(PYTHON) >= 10
+    assert len(SHELL_LINES) >= 10
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_a_python_block_runs(block, request, tmp_path, monkeypatch):
+    if "results/" in block.code:
+        shutil.copytree(request.getfixturevalue("results"), tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    if "__main__" in block.code:
+        Path("block.py").write_text(block.code, encoding="utf-8")
+        subprocess.run([sys.executable, "block.py"], check=True)
+        return
+    # Padded, so that a traceback names the line of the page.
+    code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
+    exec(code, {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize(("place", "line"), [item for item in SHELL_LINES if "nonsmooth " in item[1]])
+def test_a_command_parses(place, line):
+    program, *arguments = shlex.split(line, comments=True)
+    assert program == "nonsmooth", place
+    parse(arguments)
+
+
+def parse(arguments: list[str]) -> None:
+    """Let the command line read its arguments, as when it runs, and stop before it does anything."""
+    group = typer.main.get_command(app)
+    context = group.make_context("nonsmooth", list(arguments))
+    rest = [*context._protected_args, *context.args]
+    name, command, rest = group.resolve_command(context, rest)
+    parsed = command.make_context(name, rest, parent=context)
+    # Options that do not exist arrive here, too.
+    assert set(parsed.params.get("claims") or ()) <= set(CLAIM_IDS)
+
+
+def test_a_command_that_does_not_exist_does_not_parse():
+    with pytest.raises(Exception, match="No such command"):
+        parse(["reproduse"])
+    with pytest.raises(AssertionError):
+        parse(["reproduce", "--scael", "quick"])
+
+
+def test_every_target_that_is_named_exists():
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    text = "\n".join([*(page.read_text(encoding="utf-8") for page in PAGES), (REPOSITORY / ".ci" / "run").read_text()])
+    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert named
+    assert named - targets == set()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent == REPOSITORY], ids=lambda page: page.name)
+def test_a_page_outside_the_site_links_to_files_that_exist(page):
+    """The build of the documentation checks the links between its own pages."""
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -1,0 +1,170 @@
+"""Pages that are written from the code when the documentation is built: one per claim, one per part of the package.
+
+MkDocs calls the functions named `on_...`. What a claim's page says is what the program knows of the claim: its
+description, and the rule that its verdict is computed by. So neither can fall behind the code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+import nonsmooth
+from nonsmooth.claims.claim import SCALES, Claim, Settings
+from nonsmooth.claims.registry import CLAIM_IDS, load_claim, rule_of
+
+PARTS = ("problems", "penalties", "dynamics", "models", "data", "lab", "claims", "report", "cli")
+"""The parts of the package in a reader's order; parts that are not named here follow."""
+
+CLAIM_MODULES = ("claim", "figure", "statistics", "registry", "results")
+"""What all claims share."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the generated pages into the navigation."""
+    sections = {
+        "Results": pages_in(config, "results"),
+        "Benchmarks": pages_in(config, "benchmarks"),
+        "Claims": ["claims/index.md", *(f"claims/{claim.id}.md" for claim in claims())],
+        "Reference": ["reference/index.md", *(f"reference/{part}.md" for part in parts())],
+    }
+    for entry in config.nav or []:
+        for name, pages in sections.items():
+            if name in entry:
+                entry[name] = pages
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to those that are in the folder."""
+    pages = {
+        "claims/index.md": claim_index(claims()),
+        **{f"claims/{claim.id}.md": claim_page(claim) for claim in claims()},
+        "reference/index.md": reference_index(parts()),
+        **{f"reference/{part}.md": reference_page(part) for part in parts()},
+    }
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def pages_in(config: MkDocsConfig, folder: str) -> list[str]:
+    """The pages of a folder that programs write into, the index first."""
+    pages = sorted(path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir, folder).glob("*.md"))
+    return sorted(pages, key=lambda page: not page.endswith("/index.md"))
+
+
+def claims() -> list[Claim]:
+    """The claims that have a module, in the paper's order."""
+    written = [name for name in CLAIM_IDS if find_spec(f"nonsmooth.claims.{name.replace('-', '_')}")]
+    return [load_claim(name).CLAIM for name in written]
+
+
+def parts() -> list[str]:
+    """The public subpackages and modules of the package."""
+    found = {info.name for info in pkgutil.iter_modules(nonsmooth.__path__) if not info.name.startswith("_")}
+    return [*(part for part in PARTS if part in found), *sorted(found.difference(PARTS))]
+
+
+def plain(text: str) -> str:
+    """Running text as Markdown that says just this."""
+    return re.sub(r"([*\\\[\]|]|<(?=[A-Za-z/!]))", r"\\\1", text)
+
+
+def claim_index(described: list[Claim]) -> str:
+    """The table of claims."""
+    rows = "\n".join(
+        f"| [`{claim.id}`]({claim.id}.md) | {plain(claim.where)} | {plain(claim.title)} |" for claim in described
+    )
+    return (
+        "# The claims\n\n"
+        "What the paper says, claim by claim, with the experiment that would come out differently if the paper's "
+        "explanation were wrong, and the rule by which the evidence decides. These pages are written from the code "
+        "that decides.\n\n"
+        f"| claim | where | in a line |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def claim_page(claim: Claim) -> str:
+    """Everything that the program knows of a claim before it runs."""
+    sections = [
+        f"# {plain(claim.title)}\n\n`{claim.id}` · {plain(claim.where)} · {plain(claim.edition)}",
+        f"```bash\nnonsmooth reproduce {claim.id}\n```",
+        f"## What the paper says\n\n{plain(claim.statement)}",
+    ]
+    if claim.paper:
+        rows = "\n".join(f"| {plain(value.label)} | {plain(str(value))} |" for value in claim.paper)
+        sections.append(f"| the paper's number | |\n|---|---|\n{rows}")
+    sections += [
+        f"## Why, according to the paper\n\n{plain(claim.explanation)}",
+        f"## What would come out differently if that were wrong\n\n{plain(claim.control)}",
+        f"## The rule\n\n{rule_of(claim.id)}",
+        f"## The work\n\n{work(claim.id)}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def work(claim_id: str) -> str:
+    """A table of how many cells each scale plans."""
+    plan = load_claim(claim_id).plan
+    plans = {scale: plan(Settings(scale=scale)) for scale in SCALES}
+    rows = "\n".join(
+        f"| {scale} | {len(cells):,} | {duration(sum(cell.cost for cell in cells))} |" for scale, cells in plans.items()
+    )
+    return f"| scale | cells | planned for one core |\n|---|---|---|\n{rows}"
+
+
+def duration(seconds: float) -> str:
+    """A planned time in the unit that a reader would use."""
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.0f} seconds" if seconds >= 1 else "under a second"
+
+
+def reference_index(names: list[str]) -> str:
+    """The parts of the package, a line each."""
+    rows = "\n".join(f"| [`nonsmooth.{name}`]({name}.md) | {summary(module(name))} |" for name in names)
+    return (
+        "# Reference\n\n"
+        "Every public class and function, from its docstring. Symbols of the paper stand beside the names; shapes are "
+        "those of tensors.\n\n"
+        f"| part | holds |\n|---|---|\n{rows}\n"
+    )
+
+
+def reference_page(name: str) -> str:
+    """The page of a part: its summary, what to import from it, and its modules."""
+    part = module(name)
+    sections = [f"# nonsmooth.{name}\n\n{summary(part)}"]
+    exported = getattr(part, "__all__", None)
+    if exported:
+        sections.append(f"```python\nfrom nonsmooth.{name} import {', '.join(sorted(exported, key=str.lower))}\n```")
+    sections += [f"::: {path}\n    options:\n      show_root_full_path: true" for path in modules(part)]
+    return "\n\n".join(sections) + "\n"
+
+
+def modules(part: ModuleType) -> list[str]:
+    """The modules of a part that are described; those of single claims have the claims' own pages."""
+    if not hasattr(part, "__path__"):
+        return [part.__name__]
+    found = [info.name for info in pkgutil.iter_modules(part.__path__) if not info.name.startswith("_")]
+    chosen = CLAIM_MODULES if part.__name__ == "nonsmooth.claims" else found
+    return [f"{part.__name__}.{name}" for name in chosen]
+
+
+def module(name: str) -> ModuleType:
+    """A part of the package."""
+    return importlib.import_module(f"nonsmooth.{name}")
+
+
+def summary(part: ModuleType) -> str:
+    """The first sentence of a part's docstring."""
+    return plain((part.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "))
