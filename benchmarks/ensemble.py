@@ -178,10 +178,10 @@ def table():
         f"| the two batched products alone, on a block of 32 seeds | {matmul_rate(data[:32], start[:32, None]):.1f} |",
         f"| **the ensemble, recordings and all** | **{achieved:.1f}** |",
         "",
-        "What keeps the ensemble from the bandwidth of its cache: each of the batched products is by a single vector, one "
-        "multiplication for every number read, and reaches only the rate in the last row but one; and the recordings (a "
-        "norm, a count, two comparisons) and the ridge term are about a dozen further calls a step, each a pass over the "
-        "iterates of the block (128 kB) with a fixed cost of some microseconds.",
+        "What keeps the ensemble from the bandwidth of its cache: each of the batched products is by a single vector, "
+        "one multiplication for every number read, and reaches only the rate in the last row but one; and the "
+        "recordings (a norm, a count, two comparisons) and the ridge term are about a dozen further calls a step, each "
+        "a pass over the iterates of the block (128 kB) with a fixed cost of some microseconds.",
         "",
         "Made by `make bench` (`python benchmarks/ensemble.py --output docs/benchmarks/ensemble.md`).",
     ]
