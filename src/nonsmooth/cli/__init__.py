@@ -51,7 +51,7 @@ def _root(
 def reproduce(
     context: typer.Context,
     claims: Annotated[
-        list[str] | None, typer.Argument(metavar="[CLAIM]...", help="Claims to reproduce; all, if none is named.")
+        list[str] | None, typer.Argument(metavar="CLAIM", help="Claims to reproduce; all, if none is named.")
     ] = None,
     scale: Annotated[
         Scale, typer.Option(help="quick: minutes on two cores. standard: a night. paper: the paper's set-up, on a GPU.")

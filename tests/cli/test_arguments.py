@@ -1,0 +1,111 @@
+"""What the command line refuses, and what it lists."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import nonsmooth
+from nonsmooth.claims.registry import load_claim
+from nonsmooth.cli import app
+from nonsmooth.cli.listing import available_claims
+from nonsmooth.cli.selection import pick_cells
+from nonsmooth.lab import Cell
+
+
+@pytest.fixture
+def invoke(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERMINAL_WIDTH": "200"})
+    return lambda *arguments: runner.invoke(app, list(arguments))
+
+
+def words(result):
+    """The output without the box that typer draws around errors."""
+    return " ".join(result.output.replace("│", " ").split())
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, nonsmooth.cli\n"
+        "try: nonsmooth.cli.app(['reproduce', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'numpy', 'scipy', 'pyarrow', 'plotly', 'jinja2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_version(invoke):
+    result = invoke("--version")
+    assert result.exit_code == 0
+    assert result.output.strip() == f"nonsmooth {nonsmooth.__version__}"
+
+
+def test_claims_are_listed(invoke):
+    result = invoke("claims")
+    assert result.exit_code == 0
+    assert all(claim_id in result.output for claim_id in available_claims())
+    listed = json.loads(invoke("claims", "--json").output)
+    assert [claim["id"] for claim in listed] == list(available_claims())
+    assert listed[0]["statement"] == load_claim(listed[0]["id"]).CLAIM.statement
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["reproduce", "no-such-claim"], ["no-such-claim", *available_claims()]),
+        (["reproduce", "--no-such-option"], ["--no-such-option", "--scale", "--workers", "--where"]),
+        (["reproduce", "--scale", "huge"], ["huge", "quick", "standard", "paper"]),
+        (["reproduce", "--seeds", "0"], ["--seeds", "1"]),
+        (["reproduce", "--workers", "0"], ["--workers", "1"]),
+        (["reproduce", "--data", "no/such/folder"], ["no/such/folder", "digits", "cifar10"]),
+        (["reproduce", "--device", "abacus"], ["abacus", "cpu", "cuda"]),
+        (["reproduce", "--device", "cuda:99"], ["cuda:99", "CUDA", "cpu"]),
+        (["reproduce", "--where", "nonsense"], ["nonsense", "KEY=VALUE"]),
+        (["report", "no/such/folder"], ["no/such/folder", "reproduce"]),
+    ],
+    ids=lambda item: "_".join(item) if item[0] in ("reproduce", "report") else "",
+)
+def test_what_does_not_exist_is_refused_with_what_does(invoke, tmp_path, arguments, said):
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert all(word in words(result) for word in said), words(result)
+    assert list(tmp_path.iterdir()) == []
+
+
+PLANS = {
+    "one": [
+        Cell("one", {"link": link, "step": step}, seed) for link in "ab" for step in (1e-3, 1.0) for seed in (0, 1)
+    ],
+    "two": [Cell("two", {"widths": (1, 2), "smooth": True})],
+}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "count"),
+    [
+        ([], 9),
+        (["link=a"], 4),
+        (["link=a", "link=b"], 8),
+        (["link=a", "step=0.001"], 2),
+        (["step=1"], 4),
+        (["seed=1"], 4),
+        (["widths=1,2"], 1),
+        (["smooth=true"], 1),
+    ],
+)
+def test_conditions_pick_cells(conditions, count):
+    assert len(pick_cells(PLANS, conditions)) == count
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"), [("links=a", ["links", "link", "seed", "step"]), ("link=c", ["link=c", "a, b"])]
+)
+def test_conditions_that_nothing_meets_are_refused(condition, said):
+    with pytest.raises(Exception, match="no cell has") as refusal:
+        pick_cells(PLANS, [condition])
+    assert type(refusal.value).__name__ == "BadParameter"
+    assert all(word in str(refusal.value.message) for word in said)
