@@ -1,11 +1,20 @@
 """The command line with two invented claims in place of the real ones, here and in the workers' processes."""
 
+import functools
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
+
+import nonsmooth.claims
+from nonsmooth import lab
+from nonsmooth.claims import registry
+from nonsmooth.cli import app, listing, reproduce
 
 FAKES = Path(__file__).parent / "fakes"
 PATCH = f"""
@@ -26,15 +35,14 @@ def environment(tmp_path):
 
 
 @pytest.fixture
-def command(environment, tmp_path):
-    """Run `nonsmooth` as a user does, in a folder of its own."""
+def shell(environment, tmp_path):
+    """Run `nonsmooth` as a user does, in a process and a folder of its own. Slow: its worker has to load torch."""
 
-    def run(*arguments, **variables):
-        if arguments[0] == "reproduce" and "--workers" not in arguments:
-            arguments += ("--workers", "1")  # each worker takes seconds to load torch
+    def run(*arguments):
+        code = "from nonsmooth.cli import main; main()"
         return subprocess.run(
-            [sys.executable, "-c", "from nonsmooth.cli import main; main()", *arguments],
-            env={**environment, **variables},
+            [sys.executable, "-c", code, *arguments],
+            env=environment,
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -43,3 +51,27 @@ def command(environment, tmp_path):
         )
 
     return run
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """The same in this process, with a thread in place of the worker processes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nonsmooth.claims, "__path__", [str(FAKES), *nonsmooth.claims.__path__])
+    monkeypatch.setattr(registry, "CLAIM_IDS", ("capture", "rate"))
+    monkeypatch.setattr(listing, "CLAIM_IDS", ("capture", "rate"))
+    for name in ("capture", "rate"):
+        monkeypatch.delitem(sys.modules, f"nonsmooth.claims.{name}", raising=False)
+    runner = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1"})
+
+    def run(*arguments, **variables):
+        with ThreadPoolExecutor(1) as executor, monkeypatch.context() as patch:
+            patch.setattr(reproduce, "run", functools.partial(lab.run, executor=executor))
+            result = runner.invoke(app, list(arguments), env=variables)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
+
+    yield run
+    for name in ("capture", "rate"):
+        sys.modules.pop(f"nonsmooth.claims.{name}", None)

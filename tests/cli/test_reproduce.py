@@ -1,4 +1,4 @@
-"""Whole runs of the command, as a user types it, with invented claims."""
+"""Whole runs of the command with invented claims."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def stamps(folder):
 
 
 def test_a_run_ends_with_a_table_results_and_a_report(command, tmp_path):
-    done = command("reproduce")
+    done = command("reproduce", "--workers", "1")
     out = tmp_path / "results" / "quick"
     assert done.returncode == 0, done.stderr
     assert "2 claims, 7 cells" in done.stdout
@@ -121,10 +121,13 @@ def test_parts_share_the_folder(command, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as a terminal sends them")
-def test_ctrl_c_ends_soon_and_the_same_command_goes_on(command, environment, tmp_path):
+def test_ctrl_c_ends_soon_and_the_same_command_goes_on(shell, environment, tmp_path):
     started = tmp_path / "started"
+    # What runs in the background of a script is started with Ctrl-C ignored, and its children inherit that.
+    unignored = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{unignored}; from nonsmooth.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from nonsmooth.cli import main; main()", "reproduce", "--out", "here"],
+        [sys.executable, "-c", code, "reproduce", "--out", "here", "--workers", "1"],
         env={**environment, "FAKE_STARTED": str(started)},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -150,13 +153,13 @@ def test_ctrl_c_ends_soon_and_the_same_command_goes_on(command, environment, tmp
     assert "Traceback" not in errors
     before = stamps(tmp_path / "here")
     assert before
-    done = command("reproduce", "--out", "here")
+    done = shell("reproduce", "--out", "here", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert before.items() <= stamps(tmp_path / "here").items()
     assert read(tmp_path / "here")["claims"][0]["verdict"] == "reproduced"
 
 
-def test_a_folder_in_use_is_refused_in_one_line(command, environment, tmp_path):
+def test_a_folder_in_use_is_refused_in_one_line(command, tmp_path):
     (tmp_path / "here").mkdir()
     with filelock.FileLock(tmp_path / "here" / "lock"):
         done = command("reproduce", "--out", "here")

@@ -28,12 +28,12 @@ TONES = {
     "control": Tone("#c2500a", "#f5975a", "square"),
     "theory": Tone("#00806a", "#3ccfae", "x"),
     "neutral": Tone("#767d86", "#8d96a1", "circle-open"),
-    "a": Tone("#3d3a9e", "#9d9bf2", "circle"),
-    "b": Tone("#d0587e", "#f08cab", "square"),
-    "c": Tone("#1b8a9a", "#4fc9d9", "diamond"),
+    "a": Tone("#3c3ca2", "#9a9efa", "circle"),
+    "b": Tone("#c34b6f", "#f18ead", "square"),
+    "c": Tone("#198a9a", "#6ed7e3", "diamond"),
     "d": Tone("#9a7b00", "#e0c04a", "triangle-up"),
-    "e": Tone("#8c2d8c", "#dc86dc", "cross"),
-    "f": Tone("#3e7d2f", "#8bcf75", "x"),
+    "e": Tone("#8c2d8c", "#d47cce", "cross"),
+    "f": Tone("#3f7d30", "#8bcf75", "x"),
     "g": Tone("#6b4a35", "#c9a48a", "star"),
 }
 
