@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nonsmooth.lab import Cell
-from nonsmooth.lab.estimate import Estimate, calibrating_cell, dearest_first
+from nonsmooth.lab.estimate import Estimate, calibrating_cell, start_order
 
 
 def cells_of(*costs, claim="toy"):
@@ -83,6 +83,6 @@ def test_the_first_cell_is_short_but_long_enough_to_time(costs, chosen):
     assert calibrating_cell(cells_of(*costs)).cost == chosen
 
 
-def test_dearest_first_keeps_the_order_of_equals():
-    cells = cells_of(1.0, 3.0, 1.0, 2.0)
-    assert [cell.seed for cell in dearest_first(cells)] == [1, 3, 0, 2]
+def test_after_the_calibrating_cell_the_dearest_start_first_and_equals_keep_their_order():
+    cells = cells_of(2.0, 3.0, 1.0, 2.0, 0.1)
+    assert [cell.seed for cell in start_order(cells)] == [2, 1, 0, 3, 4]

@@ -18,9 +18,11 @@ def calibrating_cell(cells: Iterable[Cell]) -> Cell:
     return next((cell for cell in ordered if cell.cost >= SHORTEST_CALIBRATION), ordered[-1])
 
 
-def dearest_first(cells: Iterable[Cell]) -> list[Cell]:
-    """The order in which cells start: with the long ones first, no worker is left with one at the end."""
-    return sorted(cells, key=lambda cell: -cell.cost)
+def start_order(cells: Iterable[Cell]) -> list[Cell]:
+    """The calibrating cell, then the others, dearest first, so that no worker is left with a long one at the end."""
+    cells = list(cells)
+    first = calibrating_cell(cells)
+    return [first, *sorted((cell for cell in cells if cell != first), key=lambda cell: -cell.cost)]
 
 
 @dataclass

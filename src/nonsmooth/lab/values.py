@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,13 @@ import pyarrow as pa
 from nonsmooth.lab.cell import Cell
 
 _ACCEPTED = "accepted are str, int, float, bool, None, and (nested) lists or numpy arrays of one of these"
+_ARROW_TYPES = {
+    type(None): pa.null(),
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+}
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -39,7 +46,8 @@ def _plain(name: str, value: object) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(name, item) for item in value]
+        # Long lists are of floats, as a rule: these need no look at each item.
+        return list(value) if _item_types(value) <= {float, bool} else [_plain(name, item) for item in value]
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -55,24 +63,27 @@ def _plain(name: str, value: object) -> Any:
     raise TypeError(f"value {name!r} holds {value!r}, a {type(value).__name__}; {_ACCEPTED}")
 
 
+def _item_types(items: Sequence[object]) -> set[type]:
+    return set(map(type, items))
+
+
 def arrow_type(name: str, value: object) -> pa.DataType:
     """The Arrow type of a plain value. An empty list and None fit any type, and stay what they are.
 
     Raises:
         TypeError: a list holds scalars of more than one type, or scalars beside lists.
     """
-    if value is None:
-        return pa.null()
-    if isinstance(value, list):
-        common = pa.null()
+    if not isinstance(value, list):
+        return _ARROW_TYPES[type(value)]
+    common = pa.null()
+    types = _item_types(value)
+    if list in types:
         for item in value:
-            common = _unify(name, common, arrow_type(name, item))
-        return pa.list_(common)
-    # bool before int: in Python a bool is an int.
-    for scalar, arrow in ((bool, pa.bool_()), (int, pa.int64()), (float, pa.float64()), (str, pa.string())):
-        if isinstance(value, scalar):
-            return arrow
-    raise TypeError(f"value {name!r} holds {value!r}; {_ACCEPTED}")
+            if isinstance(item, list):
+                common = _unify(name, common, arrow_type(name, item))
+    for scalar in sorted(types - {list}, key=lambda one: one.__name__):
+        common = _unify(name, common, _ARROW_TYPES[scalar])
+    return pa.list_(common)
 
 
 def _unify(name: str, first: pa.DataType, second: pa.DataType) -> pa.DataType:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,37 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
+def notice_dead_workers(pool: ProcessPoolExecutor) -> None:
+    """If a worker has died, end the others, as the pool itself does once it notices.
+
+    It does not notice a worker that died while it sent a result: it waits for the rest of the result.
+    """
+    if any(process.exitcode is not None for process in _processes(pool)):
+        _end_workers(pool)
+
+
 def _kill(pool: ProcessPoolExecutor) -> None:
     """End the workers now, whatever they do; a measurement may not look at signals for minutes."""
-    for process in list((pool._processes or {}).values()):
-        process.kill()
+    _end_workers(pool)
     pool.shutdown(cancel_futures=True)
+
+
+def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
+    # Before Python 3.14, the standard library has no public way to the workers.
+    return list((pool._processes or {}).values())
+
+
+def _end_workers(pool: ProcessPoolExecutor) -> None:
+    processes = _processes(pool)
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    # A worker that was killed while it sent a result leaves a part of it in the pipe. Our own end for writing, which
+    # is never written to, is the last one open: closing it ends the wait of the pool's thread for the other part.
+    results: Any = pool._result_queue
+    if results is not None:
+        results._writer.close()
 
 
 @contextlib.contextmanager

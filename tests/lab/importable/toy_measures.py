@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -79,3 +81,34 @@ def succeeds_from_its_checkpoint(cell, context):
 
 def tells_its_context(cell, context):
     return {"device": context.device, "data": context.data}
+
+
+def holds_on(cell, context):
+    """Takes for ever and does not listen, except for the cell that is measured first."""
+    _log(context, f"start {cell.key}")
+    if cell.seed == 0:
+        return {"seed": 0}
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(0.1)
+
+
+def floods(cell, context):
+    """Sends back far more than a pipe holds."""
+    _log(context, f"start {cell.key}")
+    return {"noise": np.random.default_rng(cell.seed).random(100_000)}
+
+
+def dies_while_sending(cell, context):
+    """Is killed where the seed is 2, when a part of its result is on its way."""
+    main = threading.main_thread().ident
+
+    def watch():
+        while sys._current_frames()[main].f_code.co_name != "_send":
+            time.sleep(0.0001)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if cell.seed == 2:
+        threading.Thread(target=watch, daemon=True).start()
+        return {"long": "x" * 100_000_000}
+    return draws(cell, context)

@@ -1,0 +1,227 @@
+"""The cells of one run in flight: started, watched, stored as they finish, kept when the run is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from pathlib import Path
+from types import FrameType
+
+from nonsmooth.lab.cell import Cell, Context, Record
+from nonsmooth.lab.errors import Interrupted, LabError
+from nonsmooth.lab.estimate import Estimate, start_order
+from nonsmooth.lab.store import PROGRESS_SUFFIX, Store
+from nonsmooth.lab.watcher import Watcher
+from nonsmooth.lab.worker import (
+    Measure,
+    Measured,
+    Task,
+    measure_task,
+    no_interrupts_for_children,
+    notice_dead_workers,
+    worker_pool,
+)
+
+_POLL = 0.25
+_RESUME = "The records stored so far are kept, and the same call goes on from there"
+
+
+class Crew:
+    """One run's cells in flight, from their start to their record."""
+
+    def __init__(
+        self, measure: Measure, store: Store, context: Context, watcher: Watcher, cells: Sequence[Cell], workers: int
+    ) -> None:
+        self.records: dict[Cell, Record] = {}
+        self.failures: dict[Cell, str] = {}
+        self._measure = measure
+        self._store = store
+        self._context = context
+        self._watcher = watcher
+        self._cells = start_order(cells)
+        self._worker_count = workers
+        self._estimate = Estimate(self._cells, workers)
+        self._pending: dict[Future[Measured], Cell] = {}
+        # Futures as they finish; None wakes the loop up.
+        self._events: queue.SimpleQueue[Future[Measured] | None] = queue.SimpleQueue()
+        self._asked_to_stop: list[int] = []
+        self._own_pool: ProcessPoolExecutor | None = None
+        # When a cell was first seen to run, and the fraction that was told last.
+        self._flight: dict[Cell, tuple[float, float]] = {}
+        self._calibrated = False
+        self._told = -1
+        self._next_look = 0.0
+
+    def measure_all(self, executor: Executor | None) -> None:
+        """Measure the cells, the first one alone to time this machine; keep what is finished if that is stopped."""
+        try:
+            with _signals(self._ask_to_stop), self._workers(executor) as pool:
+                self._start_and_collect(pool)
+        except Interrupted as interruption:
+            self._keep_finished()
+            raise Interrupted(f"interrupted. {_RESUME}", interruption.signal_number) from None
+        except BrokenExecutor as error:
+            self._keep_finished()
+            raise LabError(
+                "a worker process ended unexpectedly: it was killed, perhaps for lack of memory, or it crashed. "
+                f"{_RESUME}; fewer workers need less memory"
+            ) from error
+        finally:
+            for path in self._progress_files():
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _workers(self, executor: Executor | None) -> Iterator[Executor]:
+        """Our own processes, or somebody else's executor, which is not shut down."""
+        if executor is None:
+            with worker_pool(self._worker_count) as self._own_pool:
+                yield self._own_pool
+        else:
+            with _cancelled_if_stopped(self._pending):
+                yield executor
+
+    def _start_and_collect(self, executor: Executor) -> None:
+        start = time.monotonic()
+        self._submit(self._cells[:1], executor)
+        self._collect()
+        self._calibrated = True
+        self._watcher.estimated(time.monotonic() - start + self._estimate.remaining())
+        self._submit(self._cells[1:], executor)
+        self._collect()
+
+    def _ask_to_stop(self, signal_number: int) -> None:
+        """Called from a signal handler, for which appending and `SimpleQueue.put` are safe."""
+        self._asked_to_stop.append(signal_number)
+        self._events.put(None)
+
+    def _submit(self, cells: Sequence[Cell], executor: Executor) -> None:
+        with no_interrupts_for_children():
+            for cell in cells:
+                scratch = self._store.scratch(cell).absolute()
+                context = Context(self._context.device, self._context.data, scratch)
+                task = Task(self._measure, cell, context, scratch.with_name(cell.key + PROGRESS_SUFFIX))
+                future = executor.submit(measure_task, task)
+                self._pending[future] = cell
+                future.add_done_callback(self._events.put)
+
+    def _collect(self) -> None:
+        """Store what finishes, tell what goes on, until nothing is pending."""
+        while self._pending:
+            try:
+                future = self._events.get(timeout=_POLL)
+            except queue.Empty:
+                future = None
+            # Before anything else: many large records may be waiting to be stored.
+            if self._asked_to_stop:
+                raise Interrupted("", self._asked_to_stop[0])
+            if future is not None:
+                self._settle(future)
+            self._look()
+
+    def _settle(self, future: Future[Measured]) -> None:
+        error = future.exception()
+        if isinstance(error, BrokenExecutor):
+            raise error
+        cell = self._pending.pop(future)
+        if error is not None:
+            # The task could not be sent, or its result could not: the measurement itself never raises here.
+            self._fail(cell, f"{type(error).__name__}: {error}")
+            return
+        measured = future.result()
+        if measured.failure is not None:
+            self._fail(cell, measured.failure)
+            return
+        self._store.save(Record(cell, measured.values, measured.seconds, measured.origin))
+        record = self._store.read(cell)
+        if record is None:
+            raise LabError(f"{self._store.path(cell)} was stored and is gone; something else removes files there")
+        self.records[cell] = record
+        self._estimate.finish(cell, measured.seconds)
+        self._watcher.finished(cell, record)
+
+    def _fail(self, cell: Cell, message: str) -> None:
+        self.failures[cell] = message
+        self._estimate.finish(cell, None)
+        self._watcher.failed(cell, message)
+
+    def _keep_finished(self) -> None:
+        """Store what has finished; nothing else is going to."""
+        for future in list(self._pending):
+            if future.done() and not future.cancelled() and not isinstance(future.exception(), BrokenExecutor):
+                self._settle(future)
+
+    def _progress_files(self) -> list[Path]:
+        return list((self._store.folder / "scratch").glob(f"*{PROGRESS_SUFFIX}"))
+
+    def _look(self) -> None:
+        """Read how far the cells in flight are, at most a few times a second, and tell what has changed."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _POLL
+        if self._own_pool is not None:
+            notice_dead_workers(self._own_pool)
+        flying = {path.name.removesuffix(PROGRESS_SUFFIX): path for path in self._progress_files()}
+        for cell in self._pending.values():
+            if cell.key in flying:
+                self._look_at(cell, flying[cell.key], now)
+        if self._calibrated:
+            self._tell_remaining()
+
+    def _look_at(self, cell: Cell, path: Path, now: float) -> None:
+        try:
+            fraction = float(path.read_text())
+        except FileNotFoundError:
+            return
+        started, told = self._flight.get(cell, (now, 0.0))
+        self._flight[cell] = (started, fraction)
+        self._estimate.progress(cell, fraction, now - started)
+        if fraction != told:
+            self._watcher.progressed(cell, fraction)
+
+    def _tell_remaining(self) -> None:
+        seconds = self._estimate.remaining()
+        if round(seconds) != self._told:
+            self._told = round(seconds)
+            self._watcher.remaining(seconds)
+
+
+@contextlib.contextmanager
+def _cancelled_if_stopped(pending: Mapping[Future[Measured], Cell]) -> Iterator[None]:
+    """If the block raises, take back what has not started; what has is the executor's."""
+    try:
+        yield
+    except BaseException:
+        for future in list(pending):
+            future.cancel()
+        raise
+
+
+@contextlib.contextmanager
+def _signals(ask_to_stop: Callable[[int], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C or request to terminate into a call; a second one acts as it would without us.
+
+    Only the main thread may handle signals; elsewhere they are left to whoever handles them there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        ask_to_stop(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
