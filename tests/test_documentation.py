@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import typer.main
 
-from nonsmooth.claims.registry import CLAIM_IDS
+from nonsmooth.claims.claim import Settings
+from nonsmooth.claims.registry import CLAIM_IDS, load_claim, measure_cell
+from nonsmooth.claims.results import write_settings
 from nonsmooth.cli import app
+from nonsmooth.lab import Context, Store, run
+from nonsmooth.report import write_report
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
@@ -56,11 +59,15 @@ SHELL_LINES = [
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds `results` of a short run, as the pages about reading results presume."""
-    folder = tmp_path_factory.mktemp("run")
-    command = [sys.executable, "-c", "from nonsmooth.cli import main; main()", "reproduce", "paradox-2d"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder / "results"
+    """The folder `results` that a short run leaves, as the pages about reading results presume; measured right here."""
+    folder = tmp_path_factory.mktemp("run") / "results"
+    run_folder, settings = folder / "quick", Settings(scale="quick")
+    cells = load_claim("paradox-2d").plan(settings)
+    write_settings(run_folder, settings, ["paradox-2d"])
+    with ThreadPoolExecutor(1) as executor:
+        run(cells, measure_cell, Store(run_folder), context=Context(), executor=executor)
+    write_report(run_folder)
+    return folder
 
 
 def test_every_block_is_in_a_language_that_is_tested():
@@ -77,10 +84,6 @@ def test_a_python_block_runs(block, request, tmp_path, monkeypatch):
     if "results/" in block.code:
         shutil.copytree(request.getfixturevalue("results"), tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    if "__main__" in block.code:
-        Path("block.py").write_text(block.code, encoding="utf-8")
-        subprocess.run([sys.executable, "block.py"], check=True)
-        return
     # Padded, so that a traceback names the line of the page.
     code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
     exec(code, {"__name__": "__main__"})
