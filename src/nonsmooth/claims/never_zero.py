@@ -199,7 +199,7 @@ def judge(records: Sequence[Record]) -> Judgement:
     notes = (
         "torch.rand does not draw from a continuum: it draws multiples of 2⁻⁵³ (float64) or 2⁻²⁴ (float32), and in the "
         "16-bit types rounded multiples of 2⁻²⁴.",
-        "In finite precision a start need not be a multiple of αλ: one that is tiny beside αλ vanishes in two steps, because "
+        "In finite precision a start need not be a multiple of αλ: one tiny beside αλ vanishes in two steps: "
         "β - αλ rounds to -αλ.",
         "Once zero, an entry stays zero, because PyTorch takes 0 from the subdifferential of |·| at 0.",
     )
