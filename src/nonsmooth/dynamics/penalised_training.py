@@ -201,11 +201,19 @@ def train_penalised(
             order, order_epoch = torch.randperm(len(labels), generator=generator), epoch
         chosen = order[batch * schedule.batch : (batch + 1) * schedule.batch]
         with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-            torch.manual_seed(_mixed(seed, -1 - step))
+            _seed_dropout(device, _mixed(seed, -1 - step))
             losses.append(training.step(inputs[chosen].to(device), labels[chosen].to(device)))
         if progress is not None:
             progress((step + 1) / schedule.steps)
     return history
+
+
+def _seed_dropout(device: str, seed: int) -> None:
+    """Seed the generator that dropout draws from; torch.manual_seed would also record a stack trace at every call."""
+    if device.startswith("cuda"):
+        torch.cuda.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def _spaced(steps: int, count: int) -> set[int]:
