@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import nonsmooth.claims
 from nonsmooth import lab
 from nonsmooth.claims import registry
-from nonsmooth.cli import app, listing, reproduce
+from nonsmooth.cli import app, listing, reproduction
 
 FAKES = Path(__file__).parent / "fakes"
 PATCH = f"""
@@ -66,7 +66,7 @@ def command(monkeypatch, tmp_path):
 
     def run(*arguments, **variables):
         with ThreadPoolExecutor(1) as executor, monkeypatch.context() as patch:
-            patch.setattr(reproduce, "run", functools.partial(lab.run, executor=executor))
+            patch.setattr(reproduction, "run", functools.partial(lab.run, executor=executor))
             result = runner.invoke(app, list(arguments), env=variables)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception

@@ -64,7 +64,7 @@ def test_claims_are_listed(invoke):
         (["reproduce", "--data", "no/such/folder"], ["no/such/folder", "digits", "cifar10"]),
         (["reproduce", "--device", "abacus"], ["abacus", "cpu", "cuda"]),
         (["reproduce", "--device", "cuda:99"], ["cuda:99", "CUDA", "cpu"]),
-        (["reproduce", "--where", "nonsense"], ["nonsense", "KEY=VALUE"]),
+        (["reproduce", "paradox-2d", "--where", "nonsense"], ["nonsense", "KEY=VALUE"]),
         (["report", "no/such/folder"], ["no/such/folder", "reproduce"]),
     ],
     ids=lambda item: "_".join(item) if item[0] in ("reproduce", "report") else "",

@@ -120,6 +120,7 @@ def test_parts_share_the_folder(command, tmp_path):
     assert [c["id"] for c in read(tmp_path / "here")["claims"]] == ["rate"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals as a terminal sends them")
 def test_ctrl_c_ends_soon_and_the_same_command_goes_on(shell, environment, tmp_path):
     started = tmp_path / "started"

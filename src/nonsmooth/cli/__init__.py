@@ -90,7 +90,7 @@ def reproduce(
 
     What is measured is stored cell by cell in DIR: the same command goes on where an interrupted one ended.
     """
-    from nonsmooth.cli.reproduce import Request, reproduce_claims  # noqa: PLC0415  slow to load
+    from nonsmooth.cli.reproduction import Request, reproduce_claims  # noqa: PLC0415  slow to load
 
     names = claims or []
     unknown = next((name for name in names if name.startswith("-")), None)
@@ -127,7 +127,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
 ) -> None:
     """Judge and draw again what is stored in DIR, and write its results and its report anew."""
-    from nonsmooth.cli.reproduce import report_again  # noqa: PLC0415  slow to load
+    from nonsmooth.cli.reproduction import report_again  # noqa: PLC0415  slow to load
 
     raise typer.Exit(report_again(folder))
 
