@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonsmooth.lab import Cell
@@ -22,6 +22,7 @@ def wall_time(seconds, workers, step=0.25):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 5))
+@settings(deadline=None)
 def test_it_is_the_schedule_that_a_pool_follows(quarters, workers):
     seconds = [quarter / 4 for quarter in quarters]
     estimate = Estimate(cells_of(*seconds), workers)
