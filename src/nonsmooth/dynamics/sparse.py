@@ -190,7 +190,7 @@ class ExtendedDualAveraging:
 
 
 def adaptive_weights(size: Tensor, amplification: float) -> Tensor:
-    """V = M/(1 + (M-1)·r/max r) of xRDA: 1 for the largest size, M for a size of zero, and M for all if all are zero."""
+    """V = M/(1 + (M-1)·r/max r) of xRDA: 1 for the largest size, M for zero, and M for all if all are zero."""
     largest = size.amax(-1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
     return amplification / (1 + (amplification - 1) * size / largest)
 

@@ -99,11 +99,11 @@ class Perceptrons(Problem):
     def layers(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Views of a point: (…, hidden, inputs), (…, 1, hidden), (…, classes, hidden) and (…, 1, classes)."""
         inputs, hidden, classes = self._shape
-        first, first_bias, second, second_bias = torch.split(point, self.sizes, dim=-1)
+        first, first_bias, second, second_bias = torch.split(point, list(self.sizes), dim=-1)
         return (
-            first.unflatten(-1, (hidden, inputs)),
+            first.reshape(*point.shape[:-1], hidden, inputs),
             first_bias.unsqueeze(-2),
-            second.unflatten(-1, (classes, hidden)),
+            second.reshape(*point.shape[:-1], classes, hidden),
             second_bias.unsqueeze(-2),
         )
 
