@@ -38,7 +38,7 @@ CLAIM = Claim(
 )
 
 ADAM_STEP_SIZES = (0.01, 0.001)
-SGD_STEP_SIZES = (0.03, 0.1)
+SGD_STEP_SIZES = (0.02, 0.05)
 SGD_PENALTIES = (0.1, 1.0)
 """Plain SGD moves a weight by αλ a step: at these penalties a narrow network arrives within some hundred steps."""
 
@@ -54,8 +54,8 @@ OPTIMISERS: dict[str, Callable[[float], Callable[[list[Tensor]], torch.optim.Opt
     "adam": lambda step_size: lambda parameters: torch.optim.Adam(parameters, lr=step_size),
 }
 LAW_PARAMETERS = ("rule", "step_size", "penalty")
-SECONDS_TO_START = {"full": 8.0, "narrow": 0.5}
-SECONDS_PER_STEP = {"full": 0.8, "narrow": 0.022}
+SECONDS_TO_START = {"full": 5.0, "narrow": 0.5}
+SECONDS_PER_STEP = {"full": 0.65, "narrow": 0.025}
 
 
 def plan(settings: Settings) -> list[Cell]:
@@ -70,20 +70,20 @@ def plan(settings: Settings) -> list[Cell]:
                 cells.append(runs.cell("vgg16-adam", part, steps=steps, seed=seed, cost=cost, **setting))
 
     seeds = settings.seed_range({"quick": 1, "standard": 3, "paper": 3}[settings.scale])
-    narrow_steps = {"quick": 150, "standard": 1000, "paper": 1000}[settings.scale]
+    narrow_steps = {"quick": 250, "standard": 1000, "paper": 1000}[settings.scale]
     for step_size in SGD_STEP_SIZES:
-        add("narrow", "sgd", step_size, SGD_PENALTIES, narrow_steps)
+        add("narrow", "sgd", step_size, SGD_PENALTIES, narrow_steps // 2)
     for step_size in ADAM_STEP_SIZES:
-        # At the smaller step size the weights take ten times as long to arrive.
-        add("narrow", "adam", step_size, runs.PENALTIES, narrow_steps * (1 if step_size >= 0.01 else 2))
+        # At the smaller step size the weights take longer to arrive.
+        add("narrow", "adam", step_size, runs.PENALTIES, round(narrow_steps * (1 if step_size >= 0.01 else 1.6)))
     for change in CONTROLS.values():
         add("narrow", "adam", 0.01, runs.PENALTIES, narrow_steps, **change)
     if settings.scale == "standard":
         full = {"train_images": 1000, "test_images": 100, "measurements": 20}
         for step_size in ADAM_STEP_SIZES:
-            add("full", "adam", step_size, runs.PENALTIES, 200, **full)
+            add("full", "adam", step_size, runs.PENALTIES, 350 if step_size == runs.STEP_SIZE else 250, **full)
         for change in CONTROLS.values():
-            add("full", "adam", 0.01, runs.PENALTIES, 200, **full, **change)
+            add("full", "adam", 0.01, runs.PENALTIES, 250, **full, **change)
     if settings.scale == "paper":
         epochs, per_epoch = 150, 98
         paper = {
@@ -96,7 +96,7 @@ def plan(settings: Settings) -> list[Cell]:
             "evaluations": epochs,
             "checkpoint_every": per_epoch,
         }
-        for rule, step_size in (("adam", 0.01), ("adam", 0.001), ("sgd", 0.03), ("sgd", 0.1)):
+        for rule, step_size in (("adam", 0.01), ("adam", 0.001), ("sgd", 0.02), ("sgd", 0.05)):
             add("full", rule, step_size, runs.PENALTIES, epochs * per_epoch, **paper)
     laws = {tuple(c.parameters[name] for name in LAW_PARAMETERS): None for c in cells}
     for law in laws:
