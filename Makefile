@@ -40,8 +40,8 @@ lint: $(VENV)/installed-lint ## check format, style, types and the direction of 
 
 check: lint test docs ## lint, test and docs
 
-bench: $(VENV)/installed-run ## time the ensemble recursion against torch.optim, in one process
-	@$(BIN)/python benchmarks/ensemble.py $(ARGS)
+bench: $(VENV)/installed-run ## time the ensemble recursion against loops, and write docs/benchmarks/ensemble.md
+	@$(BIN)/python benchmarks/ensemble.py --output docs/benchmarks/ensemble.md $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

@@ -146,7 +146,8 @@ def reference_page(name: str) -> str:
     sections = [f"# nonsmooth.{name}\n\n{summary(part)}"]
     exported = getattr(part, "__all__", None)
     if exported:
-        sections.append(f"```python\nfrom nonsmooth.{name} import {', '.join(sorted(exported, key=str.lower))}\n```")
+        listed = ", ".join(f"`{item}`" for item in sorted(exported, key=str.lower))
+        sections.append(f"From `nonsmooth.{name}` itself you can import {listed}.")
     sections += [f"::: {path}\n    options:\n      show_root_full_path: true" for path in modules(part)]
     return "\n\n".join(sections) + "\n"
 

@@ -18,7 +18,7 @@ from nonsmooth.dynamics.step_sizes import StepSize
 from nonsmooth.problems import Problem
 
 CACHE_BYTES = 2560 * 1024
-"""Data per block: a core's modest share of a third-level cache (see docs/benchmarks.md for the measured optimum)."""
+"""Data per block: a core's modest share of a third-level cache (see `make bench` for the measured optimum)."""
 
 Method = Callable[[State, Tensor], Tensor]
 """(state, α_t of shape (instances, variants, 1)) → β_{t+1}."""
