@@ -78,12 +78,12 @@ def test_a_cell_in_flight_that_tells_nothing_counts_by_its_cost():
 
 
 @pytest.mark.parametrize(
-    ("costs", "chosen"), [((0.1, 3.0, 0.5, 2.0), 0.5), ((0.1, 0.3, 0.2), 0.3), ((7.0,), 7.0), ((0.49, 8.0), 8.0)]
+    ("costs", "chosen"), [((0.1, 3.0, 2.0, 5.0), 2.0), ((0.1, 1.3, 0.2), 1.3), ((7.0,), 7.0), ((1.9, 8.0), 8.0)]
 )
 def test_the_first_cell_is_short_but_long_enough_to_time(costs, chosen):
     assert calibrating_cell(cells_of(*costs)).cost == chosen
 
 
 def test_after_the_calibrating_cell_the_dearest_start_first_and_equals_keep_their_order():
-    cells = cells_of(2.0, 3.0, 1.0, 2.0, 0.1)
+    cells = cells_of(4.0, 6.0, 2.0, 4.0, 0.2)
     assert [cell.seed for cell in start_order(cells)] == [2, 1, 0, 3, 4]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from nonsmooth.lab.cell import Cell
 
-SHORTEST_CALIBRATION = 0.5
-"""Seconds below which a cell's time says more about the overhead than about the machine."""
+SHORTEST_CALIBRATION = 2.0
+"""Seconds below which a cell's time says more about loading libraries than about the machine."""
 
 
 def calibrating_cell(cells: Iterable[Cell]) -> Cell:
