@@ -148,7 +148,7 @@ def floor_of(record: Record) -> float:
     return float(record["parameters"] * record.parameters["step_size"] * record.parameters["penalty"] / 2)
 
 
-def has_settled(record: Record, change: float = 0.1) -> bool:
+def has_settled(record: Record, change: float = 0.15) -> bool:
     """Whether the mean L1 norm of the last fifth of the run differs little from that of the fifth before."""
     norms = np.asarray(record["l1_norms"], dtype=np.float64)
     fifth = max(1, len(norms) // 5)

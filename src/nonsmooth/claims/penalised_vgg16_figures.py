@@ -58,7 +58,7 @@ def _norm_against_penalty(records: Sequence[Record]) -> Panel:
         if not found:
             continue
         penalties = [r.parameters["penalty"] for r in found]
-        norms = [max(r["l1_norm"] / r["parameters"], 1e-9) for r in found]
+        norms = [max(runs.settled_norm(r) / r["parameters"], 1e-9) for r in found]
         series.append(Series("points", kind, penalties, norms, tone=tone))
         if kind == "trained":
             floor = [r.parameters["step_size"] * r.parameters["penalty"] / 2 for r in found]

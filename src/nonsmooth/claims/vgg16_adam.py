@@ -37,7 +37,9 @@ CLAIM = Claim(
     edition="February 2024 (arXiv 2401.08426, early version); later versions drop Adam from the claim",
 )
 
-ADAM_STEP_SIZES = (0.01, 0.001)
+ADAM_STEP_SIZES = {"full": (0.01, 0.001), "narrow": (0.01, 0.003)}
+"""The narrow network starts with larger weights, which Adam moves by α a step, and would take long at 0.001."""
+
 SGD_STEP_SIZES = (0.02, 0.05)
 SGD_PENALTIES = (0.1, 1.0)
 """Plain SGD moves a weight by αλ a step: at these penalties a narrow network arrives within some hundred steps."""
@@ -70,17 +72,17 @@ def plan(settings: Settings) -> list[Cell]:
                 cells.append(runs.cell("vgg16-adam", part, steps=steps, seed=seed, cost=cost, **setting))
 
     seeds = settings.seed_range({"quick": 1, "standard": 3, "paper": 3}[settings.scale])
-    narrow_steps = {"quick": 250, "standard": 1000, "paper": 1000}[settings.scale]
+    narrow_steps = {"quick": 300, "standard": 1000, "paper": 1000}[settings.scale]
     for step_size in SGD_STEP_SIZES:
-        add("narrow", "sgd", step_size, SGD_PENALTIES, narrow_steps // 2)
-    for step_size in ADAM_STEP_SIZES:
-        # At the smaller step size the weights take longer to arrive.
-        add("narrow", "adam", step_size, runs.PENALTIES, round(narrow_steps * (1 if step_size >= 0.01 else 1.6)))
-    for change in CONTROLS.values():
-        add("narrow", "adam", 0.01, runs.PENALTIES, narrow_steps, **change)
+        add("narrow", "sgd", step_size, SGD_PENALTIES, narrow_steps * 2 // 3, measurements=100)
+    for step_size in ADAM_STEP_SIZES["narrow"]:
+        add("narrow", "adam", step_size, runs.PENALTIES, narrow_steps, measurements=100)
+    for name, change in CONTROLS.items():
+        if settings.scale != "quick" or name == "random labels":
+            add("narrow", "adam", 0.01, runs.PENALTIES, narrow_steps, measurements=100, **change)
     if settings.scale == "standard":
-        full = {"train_images": 1000, "test_images": 100, "measurements": 20}
-        for step_size in ADAM_STEP_SIZES:
+        full = {"train_images": 1000, "test_images": 100, "measurements": 50}
+        for step_size in ADAM_STEP_SIZES["full"]:
             add("full", "adam", step_size, runs.PENALTIES, 350 if step_size == runs.STEP_SIZE else 250, **full)
         for change in CONTROLS.values():
             add("full", "adam", 0.01, runs.PENALTIES, 250, **full, **change)
@@ -175,9 +177,9 @@ def pairs_of(records: Sequence[Record], kind: str, rule: str | None = None) -> l
 
 
 def judge(records: Sequence[Record]) -> Judgement:
-    """Pairs of runs, settled, at two λ: does the larger λ have the larger norm?
+    """Does the larger λ have the larger norm, under each optimiser and at each α?
 
-    A pair is two networks that differ in λ alone and whose L1 norm has settled (it changes by at most 10 % between the
+    A pair is two networks that differ in λ alone and whose L1 norm has settled (it changes by at most 15 % between the
     last two fifths of the run); it shows the paradox if the norm at the larger λ is more than 5 % above the other.
 
     1. Without a pair under plain SGD, one under Adam, and a control pair, the claim is inconclusive.

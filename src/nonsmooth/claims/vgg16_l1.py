@@ -53,8 +53,9 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "another initialisation": {"initialisation": "fan-in"},
     "proximal twin": {"rule": "proximal-sgd"},
 }
-CONTROL_PENALTY = 1.0
-"""λ of the narrow controls; their weights, few and large, take ten times as long to arrive at the paper's 0.1."""
+CONTROL_PENALTY = 0.3
+"""λ of the narrow controls. At the paper's 0.1 their weights, larger than the full network's, take three times as long
+to arrive; at 1 αλ is no longer small against the spread of the start, and γ not uniform."""
 
 NUMBER_TOLERANCE = 0.01
 FLOOR_TOLERANCE = 0.05
@@ -143,7 +144,7 @@ def judge(records: Sequence[Record]) -> Judgement:
         return _inconclusive(records, main, missing)
     norm, floor = main["l1_norm"], runs.floor_of(main)
     error = norm / PAPER_NORMS[0.1] - 1
-    falls = [pair for pair in _pairs(arrived) if pair[1]["l1_norm"] <= pair[0]["l1_norm"]]
+    falls = [pair for pair in _pairs(arrived) if runs.settled_norm(pair[1]) <= runs.settled_norm(pair[0])]
     numbers = (
         f"the full-size network ends with an L1 norm of {_exact(norm)}, {error:+.2%} from the paper's and "
         f"{norm / floor - 1:+.2%} from P·αλ/2"
