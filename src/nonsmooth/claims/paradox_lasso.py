@@ -94,7 +94,7 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
     strengths = torch.tensor([parameters["strengths"]], dtype=torch.float64)
     shared = {"strengths": list(parameters["strengths"]), "step_sizes": list(parameters["step_sizes"])}
     if parameters["part"] == "exact":
-        reference = lasso_reference(drawn.data, drawn.response, strengths)
+        reference = lasso_reference(drawn.data, drawn.response, strengths, tolerance=1e-6)
         return {
             **shared,
             "last": reference.point.abs().sum(-1).T.tolist(),

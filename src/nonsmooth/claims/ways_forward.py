@@ -267,7 +267,8 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
     settings = "; ".join(f"{name}: {method.settings}" for name, method in METHODS.items() if method.settings)
     return (
         f"With gradients from a few rows the smallest optimality residual at λ = 0.1 is {format_number(best)} λ. "
-        f"Coordinates that change sign or leave or reach zero, per step: {flicker}. Wrong entries in the support: {wrong}.",
+        f"Coordinates that change sign or leave or reach zero, per step: {flicker}. Wrong entries in the support: "
+        f"{wrong}.",
         f"On the network NGDM has {format_number(network[''])} of its weights at zero; rounded at αλ "
         f"{format_number(network['rounded_'])}, with the objective {format_number(objective)}, where proximal SGD has "
         f"{format_number(proximal[0])} and {format_number(proximal[1])}. The smallest optimality residual among the "

@@ -72,7 +72,7 @@ def duality_gap(data: Tensor, response: Tensor, strength: float | Tensor, point:
     return square / samples + strength * point.abs().sum(-1) - dual
 
 
-def lasso_reference(data: Tensor, response: Tensor, strength: Tensor, tolerance: float = 1e-6) -> LassoReference:
+def lasso_reference(data: Tensor, response: Tensor, strength: Tensor, tolerance: float = 1e-8) -> LassoReference:
     """Solve every instance at every strength by scikit-learn's coordinate descent, without intercept, and polish.
 
     Coordinate descent finds the support and the signs; given these the optimality conditions are linear equations, and
