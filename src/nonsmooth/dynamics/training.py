@@ -48,7 +48,9 @@ def evaluate(model: nn.Module, images: Images, batch_size: int = 500, device: st
     was_training = model.training
     model.eval()
     loss = correct = 0.0
-    for inputs, labels in zip(*(torch.split(whole, batch_size) for whole in (images.inputs, images.labels)), strict=True):
+    for inputs, labels in zip(
+        *(torch.split(whole, batch_size) for whole in (images.inputs, images.labels)), strict=True
+    ):
         target = labels.to(device)
         outputs = model(inputs.to(device))
         loss += functional.cross_entropy(outputs, target, reduction="sum").item()
