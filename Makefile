@@ -49,7 +49,7 @@ docs: $(VENV)/installed-docs ## build the documentation into site/; every warnin
 
 constraints: ## resolve every extra anew, in an environment of its own, and pin what came out in constraints.txt
 	@rm -rf build/resolve && $(PYTHON) -m venv build/resolve
-	@build/resolve/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@build/resolve/bin/pip install -qq --no-compile --disable-pip-version-check -e '.[dev]'
 	@{ sed -n '/^#/p' constraints.txt; \
 	   build/resolve/bin/pip freeze --exclude-editable --exclude setuptools --exclude wheel \
 	   | sed 's/+.*//' | sort --ignore-case; } > build/constraints.txt
@@ -67,5 +67,5 @@ $(BIN)/python:
 
 $(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing nonsmooth$(EXTRAS_$*) into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(EXTRAS_$*)'
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.$(EXTRAS_$*)'
 	@touch $@
