@@ -230,7 +230,7 @@ def draw(records: Sequence[Record]) -> list[Figure]:
         record = cells["box", link]
         for name, series in curves.items():
             steps = [step + 1 for step in record["curve_step"]]
-            series.append(Series("line", link, steps, record[name][column], tone=tone, dashed=link != "relu"))
+            series.append(Series("line", _label(link), steps, record[name][column], tone=tone, dashed=link != "relu"))
     curves["curve_size"].append(Series("horizontal", "the ball", y=(1.0,), tone="paper", dashed=True))
     panels = [
         Panel("loss", Axis("step + 1", log=True), Axis("loss L₂", log=True), tuple(curves["curve_loss"])),
@@ -241,7 +241,7 @@ def draw(records: Sequence[Record]) -> list[Figure]:
         for link, tone in shown.items():
             values = [_share_at(cells[test, link], i) for i in range(len(relu["step_sizes"]))]
             series.append(
-                Series("line", link, relu["step_sizes"], [float(v.value or 0) for v in values],
+                Series("line", _label(link), relu["step_sizes"], [float(v.value or 0) for v in values],
                        low=[v.low for v in values], high=[v.high for v in values], tone=tone)
             )  # fmt: skip
         panels.append(Panel(title, Axis("step size α", log=True), Axis("share that leaves"), tuple(series)))
@@ -262,6 +262,12 @@ def _link(name: str) -> Link:
     if kind == "relu":
         return Relu()
     return QuadraticRelu(float(width)) if kind == "quadratic" else Softplus(float(width))
+
+
+def _label(name: str) -> str:
+    """What a reader calls a link."""
+    kind, _, width = name.partition(" ")
+    return "ReLU" if kind == "relu" else f"{'C¹ ReLU' if kind == 'quadratic' else 'softplus'}, ε = {width}"
 
 
 def _draw(first_seed: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -343,7 +349,7 @@ def _share_at(record: Record, column: int) -> Value:
     kind = "infinity norm" if test == "box" else "Euclidean"
     return proportion_value(
         f"{test}_{str(link).replace(' ', '_').replace('.', '')}_at_{alpha:g}",
-        f"{link}, {kind}: share that leaves, α = {alpha:g}",
+        f"{_label(str(link))}, {kind}: share that leaves, α = {alpha:g}",
         sum(left),
         len(left),
     )
