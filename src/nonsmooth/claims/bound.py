@@ -195,8 +195,8 @@ def judge(records: Sequence[Record]) -> Judgement:
     }
     because = (
         f"In the paper's own two-dimensional example ‖β‖₁ reaches {worst:.4g} αλ; from random starts with P > 1 the "
-        f"bound holds at both points of the cycle in {both.value:.1%}, and at P = {largest.parameters['features']} the norm "
-        f"is {factor.value:.4g} αλ. "
+        f"bound holds at both points of the cycle in {both.value:.1%}; at P = {largest.parameters['features']} the "
+        f"norm is {factor.value:.4g} αλ. "
     )
     if max(example["worse"]) < 1 and float(both.low or 0) > REQUIRED:
         return Judgement(Verdict.REPRODUCED, because, **rest)
