@@ -71,8 +71,8 @@ def plan(settings: Settings) -> list[Cell]:
                 cost = SECONDS_TO_START[part] + steps * SECONDS_PER_STEP[part]
                 cells.append(runs.cell("vgg16-adam", part, steps=steps, seed=seed, cost=cost, **setting))
 
-    seeds = settings.seed_range({"quick": 1, "standard": 3, "paper": 3}[settings.scale])
-    narrow_steps = {"quick": 300, "standard": 1000, "paper": 1000}[settings.scale]
+    seeds = settings.seed_range({"quick": 1, "standard": 2, "paper": 3}[settings.scale])
+    narrow_steps = {"quick": 300, "standard": 300, "paper": 1000}[settings.scale]
     for step_size in SGD_STEP_SIZES:
         add("narrow", "sgd", step_size, SGD_PENALTIES, narrow_steps * 2 // 3, measurements=100)
     for step_size in ADAM_STEP_SIZES["narrow"]:
@@ -83,9 +83,9 @@ def plan(settings: Settings) -> list[Cell]:
     if settings.scale == "standard":
         full = {"train_images": 1000, "test_images": 100, "measurements": 50}
         for step_size in ADAM_STEP_SIZES["full"]:
-            add("full", "adam", step_size, runs.PENALTIES, 350 if step_size == runs.STEP_SIZE else 250, **full)
+            add("full", "adam", step_size, runs.PENALTIES, 300 if step_size == runs.STEP_SIZE else 220, **full)
         for change in CONTROLS.values():
-            add("full", "adam", 0.01, runs.PENALTIES, 250, **full, **change)
+            add("full", "adam", 0.01, runs.PENALTIES, 220, **full, **change)
     if settings.scale == "paper":
         epochs, per_epoch = 150, 98
         paper = {
