@@ -66,6 +66,22 @@ def test_the_gap_bounds_the_distance_to_the_minimum_and_closes_there(drawn):
         assert bool((above > 0).all())
 
 
+def test_it_gives_the_same_bits_each_time(drawn):
+    first = lasso_reference(*drawn, STRENGTHS)
+    for _ in range(20):
+        again = lasso_reference(*drawn, STRENGTHS)
+        assert torch.equal(again.point, first.point)
+        assert torch.equal(again.gap, first.gap)
+
+
+def test_equal_columns_have_a_certified_solution_though_their_equations_are_singular(drawn):
+    data, response = drawn
+    doubled = torch.cat([data, data], dim=-1)
+    reference = lasso_reference(doubled, response, STRENGTHS)
+    torch.testing.assert_close(reference.value, lasso_reference(data, response, STRENGTHS).value, rtol=1e-6, atol=0)
+    assert reference.gap.max() < 1e-7
+
+
 def test_lambda_max_is_where_the_solution_becomes_zero(drawn):
     data, response = drawn
     useful = largest_useful_strength(data, response).unsqueeze(-1)

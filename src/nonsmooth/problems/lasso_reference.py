@@ -112,12 +112,16 @@ def lasso_reference(data: Tensor, response: Tensor, strength: Tensor, tolerance:
 
 
 def _polished(data: Tensor, response: Tensor, strength: Tensor, point: Tensor) -> Tensor:
-    """The stationary point with the support and signs of `point`, if its duality gap is smaller; else `point`."""
+    """The stationary point with the support and signs of `point`, if there is one and its duality gap is smaller."""
     support = point != 0
     active, signs = data[:, support], torch.sign(point[support])
     target = active.mT @ response - strength * len(data) / 2 * signs
+    # Not `lstsq`: PyTorch's differs in its last bits from call to call.
+    solution, failed = torch.linalg.solve_ex(active.mT @ active, target)
+    if bool(failed):
+        return point
     candidate = torch.zeros_like(point)
-    candidate[support] = torch.linalg.lstsq(active.mT @ active, target.unsqueeze(-1)).solution.squeeze(-1)
+    candidate[support] = solution
     both = torch.stack([candidate, point])
     gaps = duality_gap(data.unsqueeze(0), response.unsqueeze(0), strength, both.unsqueeze(0))
     return both[int(gaps.argmin())]
