@@ -81,6 +81,13 @@ def test_nonpositive_response_has_its_minimum_at_zero():
     assert (problem.value(draw(2, 500, 5, seed=9) * 0.1) >= problem.minimum).all()
 
 
+def test_without_data_or_response_the_minimum_is_at_zero():
+    assert torch.equal(l1_norm(3, 0.5).minimiser, torch.zeros(1, 1, 3, dtype=torch.float64))
+    problem = lasso(draw(2, 4, 5), torch.zeros(2, 4, dtype=torch.float64), 0.1)
+    assert (problem.value(draw(2, 500, 5, seed=9) * 0.1) >= problem.minimum).all()
+    assert lasso(draw(2, 4, 5), draw(2, 4), 0.1).minimiser is None
+
+
 def test_a_positive_response_has_no_known_minimiser():
     assert relu_regression(draw(1, 4, 5), draw(1, 4, low=0.5)).minimiser is None
 

@@ -17,6 +17,7 @@ from nonsmooth.claims.huber_data import ENTRIES, draw_regression, draw_start
 from nonsmooth.claims.statistics import median_value, proportion_value, slope_value
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import Trace, evenly_spaced, loss
+from nonsmooth.dynamics.thresholds import diverged
 from nonsmooth.lab import Cell, Context, Record
 from nonsmooth.problems import Huber, Loss, Power, PseudoHuber
 
@@ -49,8 +50,6 @@ ALPHAS = (0.03, 0.1, 0.3, 0.5, 0.7, 0.75, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30
 EARLY = 100
 """Steps that Figure 3 could show; the late window is the last tenth of a run."""
 RISE_WINDOW = 20
-DIVERGED = 10.0
-"""A run has diverged if its last tenth's largest loss is this many times its first tenth's, or is not finite."""
 VANISHED = 1e-12
 """Below this share of the first loss a change is the rounding of a converged run, not an oscillation."""
 
@@ -91,12 +90,10 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
     shown = [list(parameters["alphas"]).index(alpha) for alpha in PAPER_ALPHAS]
     at = list(evenly_spaced(min(EARLY, steps), EARLY + 1))
     with np.errstate(invalid="ignore", over="ignore"):
-        early_largest = losses[1 : tenth + 1].max(axis=0)
         late_largest = losses[-tenth:].max(axis=0)
-        grown = late_largest > DIVERGED * np.maximum(early_largest, losses[0])
     return {
         "edge": [] if constant is None else (2 / constant)[:, 0].tolist(),
-        "diverged": (grown | ~np.isfinite(losses[-1])).tolist(),
+        "diverged": diverged(losses).tolist(),
         "late_largest": late_largest.tolist(),
         "relative_largest": (losses[1 : RISE_WINDOW + 1].max(axis=0) / losses[0]).tolist(),
         "first_step": (losses[1] / losses[0]).tolist(),
@@ -110,7 +107,7 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
 def judge(records: Sequence[Record]) -> Judgement:
     """Reproduced, if nothing diverges, the frequency rises with α, the loss first rises at α = 1, all for the reason.
 
-    A run *diverges* if the largest loss of its last tenth is not finite or exceeds ten times that of its first tenth.
+    A run *diverges* if the largest loss of its last tenth is not finite or above ten times that of its first hundredth.
     The *frequency* is the share of steps at which the loss turns from falling to rising or back, over the first 100
     steps and over the last tenth of the run; changes below 1e-12 of the first loss are rounding. The loss *first
     rises* if it exceeds the first loss within 20 steps.
@@ -265,11 +262,11 @@ def _setting(record: Record) -> str:
 def _diverged_value(name: str, label: str, records: Sequence[Record], alphas: Sequence[float]) -> Value:
     """The share of runs that diverged, at those of the step sizes that each record has."""
     runs = [
-        diverged
+        gone
         for record in records
         for alpha in alphas
         if alpha in record.parameters["alphas"]
-        for diverged in _column(record, "diverged", alpha)
+        for gone in _column(record, "diverged", alpha)
     ]
     return proportion_value(name, label, sum(runs), len(runs))
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nonsmooth.problems import Problem, Regression
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,23 @@ def critical_step_size(
     below = torch.where(always, high, below).masked_fill(never, 0.0)
     above = torch.where(never, low, above).masked_fill(always, torch.inf)
     return CriticalStepSize(below, above)
+
+
+def diverged(losses: Array, factor: float = 10.0) -> NDArray[np.bool_]:
+    """Whether runs went off: the last tenth's largest loss is not finite, or far above the first hundredth's.
+
+    Args:
+        losses: at all steps, the start included, shape (steps + 1, ...).
+        factor: how many times as large is far above; a loss that grows in proportion to the steps reaches 100.
+
+    Returns:
+        Booleans of the remaining shape.
+    """
+    steps = len(losses) - 1
+    first = losses[: max(1, steps // 100) + 1].max(axis=0)
+    last = losses[-max(1, steps // 10) :].max(axis=0)
+    gone: NDArray[np.bool_] = ~np.isfinite(last) | (last > factor * first)
+    return gone
 
 
 def gradient_quotient(problem: Problem, first: Tensor, second: Tensor) -> Tensor:

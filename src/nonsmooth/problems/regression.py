@@ -124,12 +124,14 @@ class Regression(Problem):
 
     @property
     def minimiser(self) -> Tensor | None:
-        """Known in two cases: y ≤ 0 under a convex link that is zero at zero, and interpolation without penalty.
+        """Known in three cases: y ≤ 0 under a ReLU, y = 0 in a linear model, and interpolation without penalty.
 
         With y ≤ 0 and link = ReLU each (yᵢ - max(0, ·))² is at least yᵢ², and β = 0 attains it together with the
-        minimum of both penalties. With a linear model of full row rank and no penalty, β = Z⁺y has no residual.
+        minimum of both penalties; so it does for y = 0 in a linear model, eq. (7) among them. With a linear model of
+        full row rank and no penalty, β = Z⁺y has no residual.
         """
-        if isinstance(self.link, Relu) and bool((self.response <= 0).all()):
+        unreachable = isinstance(self.link, Relu) and bool((self.response <= 0).all())
+        if unreachable or (isinstance(self.link, Identity) and not bool(self.response.any())):
             return self.data.new_zeros(self.instances, 1, self.features)
         if isinstance(self.link, Identity) and not self._has_l1 and not self._has_l2:
             interpolant: Tensor = torch.linalg.pinv(self.data) @ self.response.unsqueeze(-1)
