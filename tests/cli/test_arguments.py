@@ -11,8 +11,6 @@ import nonsmooth
 from nonsmooth.claims.registry import load_claim
 from nonsmooth.cli import app
 from nonsmooth.cli.listing import available_claims
-from nonsmooth.cli.selection import pick_cells
-from nonsmooth.lab import Cell
 
 
 @pytest.fixture
@@ -74,38 +72,3 @@ def test_what_does_not_exist_is_refused_with_what_does(invoke, tmp_path, argumen
     assert result.exit_code == 2, result.output
     assert all(word in words(result) for word in said), words(result)
     assert list(tmp_path.iterdir()) == []
-
-
-PLANS = {
-    "one": [
-        Cell("one", {"link": link, "step": step}, seed) for link in "ab" for step in (1e-3, 1.0) for seed in (0, 1)
-    ],
-    "two": [Cell("two", {"widths": (1, 2), "smooth": True})],
-}
-
-
-@pytest.mark.parametrize(
-    ("conditions", "count"),
-    [
-        ([], 9),
-        (["link=a"], 4),
-        (["link=a", "link=b"], 8),
-        (["link=a", "step=0.001"], 2),
-        (["step=1"], 4),
-        (["seed=1"], 4),
-        (["widths=1,2"], 1),
-        (["smooth=true"], 1),
-    ],
-)
-def test_conditions_pick_cells(conditions, count):
-    assert len(pick_cells(PLANS, conditions)) == count
-
-
-@pytest.mark.parametrize(
-    ("condition", "said"), [("links=a", ["links", "link", "seed", "step"]), ("link=c", ["link=c", "a, b"])]
-)
-def test_conditions_that_nothing_meets_are_refused(condition, said):
-    with pytest.raises(Exception, match="no cell has") as refusal:
-        pick_cells(PLANS, [condition])
-    assert type(refusal.value).__name__ == "BadParameter"
-    assert all(word in str(refusal.value.message) for word in said)

@@ -45,7 +45,7 @@ def test_a_run_ends_with_a_table_results_and_a_report(command, tmp_path):
     ]
     assert results["claims"][0]["rule"].startswith("Reproduced, if")
     assert results["verdicts"]["inconclusive"] == 1
-    assert results["settings"] == {"scale": "quick", "data": "digits", "seeds": None, "first_seed": 0}
+    assert results["settings"] == {"scale": "quick", "data": "digits", "seeds": None, "first_seed": 0, "part": []}
     assert "torch" in results["origin"]
     page = (out / "report" / "index.html").read_text()
     assert "The largest value is 2.0." in page
@@ -106,12 +106,15 @@ def test_what_fails_after_measuring_is_said_and_the_rest_goes_on(command, tmp_pa
 def test_parts_share_the_folder(command, tmp_path):
     part = command("reproduce", "capture", "--where", "kind=plain", "--out", "here")
     assert part.returncode == 0, part.stderr
-    assert "3 of 6 cells are not measured yet" in part.stdout
-    assert read(tmp_path / "here")["claims"][0]["status"] == "incomplete"
+    (entry,) = read(tmp_path / "here")["claims"]
+    assert (entry["cells"], entry["status"]) == (3, "judged")
+    assert entry["notes"][0] == "Judged on a part of its plan, the cells with kind=plain."
     before = stamps(tmp_path / "here")
-    rest = command("reproduce", "capture", "--where", "kind=negated", "--out", "here")
-    assert rest.returncode == 0
-    assert "capture: reproduced" in rest.stdout
+    whole = command("reproduce", "capture", "--out", "here")
+    assert whole.returncode == 0
+    (entry,) = read(tmp_path / "here")["claims"]
+    assert entry["cells"] == 6
+    assert not any("part of its plan" in note for note in entry["notes"])
     assert before.items() <= stamps(tmp_path / "here").items()
     # Another claim under the same settings joins the report; other settings begin a new one.
     command("reproduce", "rate", "--out", "here")

@@ -31,14 +31,18 @@ class Settings:
         data: name of the images that networks are trained on: "digits" or "cifar10".
         seeds: number of seeds of each random experiment, or None for the claim's own number at this scale.
         first_seed: the seeds are `first_seed`, `first_seed` + 1, ...
+        part: conditions KEY=VALUE that restrict the plans to the cells that meet them (`nonsmooth.claims.part`);
+            a plan itself takes no notice of them.
     """
 
     scale: str = "quick"
     data: str = "digits"
     seeds: int | None = None
     first_seed: int = 0
+    part: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "part", tuple(self.part))
         if self.scale not in SCALES:
             raise ValueError(f"scale is {self.scale!r}; accepted are {', '.join(SCALES)}")
         if self.seeds is not None and self.seeds < 1:

@@ -7,7 +7,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -88,7 +88,11 @@ class Results(TypedDict):
 
 
 def assess(
-    claim_id: str, cells: Sequence[Cell], records: Mapping[Cell, Record], failures: Collection[Cell] = ()
+    claim_id: str,
+    cells: Sequence[Cell],
+    records: Mapping[Cell, Record],
+    failures: Collection[Cell] = (),
+    part: Sequence[str] = (),
 ) -> ClaimEntry:
     """Judge a claim, if all its cells are measured.
 
@@ -97,12 +101,15 @@ def assess(
         cells: all the cells that its plan asks for.
         records: those that are measured, and perhaps other claims' too.
         failures: the cells whose measurement failed.
+        part: the conditions that restricted the plan; the entry's first note names them.
     """
     module = registry.load_claim(claim_id)
     measured = [records[cell] for cell in cells if cell in records]
     failed = sum(cell in failures for cell in cells)
     judgement, status, error = None, JUDGED, None
-    if failed:
+    if not cells:
+        status, error = INCOMPLETE, "none of its cells belongs to the part that was asked for"
+    elif failed:
         status, error = FAILED, f"{failed} of {len(cells)} cells failed"
     elif len(measured) < len(cells):
         status, error = INCOMPLETE, f"{len(cells) - len(measured)} of {len(cells)} cells are not measured yet"
@@ -112,6 +119,9 @@ def assess(
         # Whatever is wrong in one claim must not lose the others; the error stands where the verdict would.
         except Exception as problem:
             status, error = FAILED, f"judging failed: {_one_line(problem)}"
+    if judgement is not None and part:
+        note = f"Judged on a part of its plan, the cells with {', '.join(part)}."
+        judgement = replace(judgement, notes=(note, *judgement.notes))
     return _entry(module.CLAIM, registry.rule_of(claim_id), cells, measured, judgement, status, error)
 
 

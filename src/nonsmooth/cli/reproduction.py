@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from nonsmooth.claims.claim import Settings
-from nonsmooth.claims.registry import load_claim, measure_cell
+from nonsmooth.claims.part import planned_cells
+from nonsmooth.claims.registry import measure_cell
 from nonsmooth.claims.results import FAILED, INCOMPLETE, RESULTS_FILE, ClaimEntry, Results, write_settings, write_text
 from nonsmooth.cli.listing import results_table
 from nonsmooth.cli.progress import watch
-from nonsmooth.cli.selection import check_folder, check_images, pick_cells, pick_claims, pick_device
+from nonsmooth.cli.selection import check_folder, check_images, pick_claims, pick_device
 from nonsmooth.lab import Cell, Context, Interrupted, LabError, Outcome, Store, run
 from nonsmooth.lab.origin import available_cores
 from nonsmooth.report import REPORT_FILE, write_report
@@ -58,9 +59,12 @@ def reproduce_claims(request: Request) -> int:
     check_folder(request.data)
     device = pick_device(request.device, request.scale)
     images = "digits" if request.data == "digits" else "cifar10"
-    settings = Settings(request.scale, images, request.seeds, request.first_seed)
-    plans = {claim_id: load_claim(claim_id).plan(settings) for claim_id in claim_ids}
-    cells = pick_cells(plans, request.where)
+    settings = Settings(request.scale, images, request.seeds, request.first_seed, request.where)
+    try:
+        plans = planned_cells(claim_ids, settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--where") from error
+    cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
     store = Store(request.out)
     wrong = check_images(request.data, (c for c in cells if request.fresh or not store.path(c).exists()))
     if wrong:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import typer
@@ -24,57 +24,6 @@ def pick_claims(names: Sequence[str]) -> tuple[str, ...]:
         if name not in available:
             raise typer.BadParameter(f"there is no claim {name!r}; the claims are {', '.join(available)}")
     return tuple(claim_id for claim_id in available if claim_id in names) if names else available
-
-
-def pick_cells(plans: Mapping[str, Sequence[Cell]], conditions: Sequence[str]) -> list[Cell]:
-    """The cells that meet the conditions: any of the values given for a key, and that for every key.
-
-    Args:
-        plans: the cells of each claim.
-        conditions: KEY=VALUE; the key is the name of a parameter, or "seed".
-
-    Raises:
-        typer.BadParameter: a condition is not KEY=VALUE, or no cell meets it.
-    """
-    cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
-    wanted: dict[str, list[str]] = {}
-    for condition in conditions:
-        key, equals, value = condition.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"{condition!r} is not KEY=VALUE", param_hint="--where")
-        wanted.setdefault(key.strip(), []).append(value.strip())
-    for key, values in wanted.items():
-        having = [cell for cell in cells if key in _described(cell)]
-        if not having:
-            keys = sorted({name for cell in cells for name in _described(cell)})
-            raise typer.BadParameter(f"no cell has {key!r}; there are {', '.join(keys)}", param_hint="--where")
-        present = list(dict.fromkeys(_described(cell)[key] for cell in having))
-        for value in values:
-            if not any(_same(value, text) for text in present):
-                raise typer.BadParameter(
-                    f"no cell has {key}={value}; the values are {', '.join(present)}", param_hint="--where"
-                )
-        cells = [cell for cell in having if any(_same(value, _described(cell)[key]) for value in values)]
-    return cells
-
-
-def _described(cell: Cell) -> dict[str, str]:
-    """The cell's parameters and its seed as a user writes them."""
-    return {name: _written(value) for name, value in {**cell.parameters, "seed": cell.seed}.items()}
-
-
-def _written(value: object) -> str:
-    return ",".join(_written(item) for item in value) if isinstance(value, tuple) else str(value)
-
-
-def _same(written: str, present: str) -> bool:
-    """Equal as text, in any case, or as numbers: 1e-3 is 0.001."""
-    if written.casefold() == present.casefold():
-        return True
-    try:
-        return float(written) == float(present)
-    except ValueError:
-        return False
 
 
 def pick_device(device: str | None, scale: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from nonsmooth.claims import registry
+from nonsmooth.claims.part import planned_cells
 from nonsmooth.claims.results import (
     RESULTS_FILE,
     Results,
@@ -51,9 +51,9 @@ def write_report(folder: Path, failures: Collection[Cell] = (), timing: Timing |
         ValueError: the settings in the folder cannot be read.
     """
     settings, claim_ids = read_settings(folder)
-    plans = {claim_id: registry.load_claim(claim_id).plan(settings) for claim_id in claim_ids}
+    plans = planned_cells(claim_ids, settings)
     records = stored_records(Store(folder), (cell for cells in plans.values() for cell in cells))
-    entries = [assess(claim_id, cells, records, failures) for claim_id, cells in plans.items()]
+    entries = [assess(claim_id, cells, records, failures, settings.part) for claim_id, cells in plans.items()]
     figures = {entry["id"]: illustrate(entry, plans[entry["id"]], records) for entry in entries}
     timing = timing or _earlier_timing(folder)
     results = summarise(
