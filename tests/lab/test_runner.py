@@ -216,18 +216,18 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_stored(store, threads, mon
 
 
 def test_the_watcher_hears_the_plan_first_then_the_estimate_after_one_cell(store, threads):
-    cells = [Cell("toy", {"sleep": 0.6}, seed=seed, cost=cost) for seed, cost in enumerate((0.01, 0.9, 0.6, 2.0))]
+    cells = [Cell("toy", {"sleep": 0.6}, seed=seed, cost=cost) for seed, cost in enumerate((0.01, 2.9, 2.2, 4.0))]
     notes = Notes()
     outcome = run(cells, toy_measures.draws, store, context=Context(), executor=threads, watcher=notes)
     kinds = [event[0] for event in notes.events if event[0] != "progressed"]
     assert kinds[:3] == ["planned", "finished", "estimated"]
     assert notes.events[0] == ("planned", 4, 0)
-    assert notes.seeds("finished")[0] == 2  # the cheapest of those that take half a second
+    assert notes.seeds("finished")[0] == 2  # the cheapest of those that take two seconds
     assert "remaining" in kinds
     estimated = notes.seeds("estimated")[0]
     first = outcome.records[cells[2]].seconds
     # one worker, as the argument says, for the rest: their costs times the first cell's seconds per cost
-    assert estimated == pytest.approx(first + first / 0.6 * 2.91, abs=0.5)
+    assert estimated == pytest.approx(first + first / 2.2 * 6.91, abs=0.5)
 
 
 def test_progress_inside_a_measurement_reaches_the_watcher_throttled(store, threads):
