@@ -94,6 +94,16 @@ def test_controls_can_refute_the_explanation(replaced, words):
     assert words in judgement.because
 
 
+def test_a_control_outside_the_laws_range_is_shown_and_decides_nothing():
+    wide = record(initialisation="fan-in", penalty=1.0, norm=0.9 * subgradient_law(0.01, 1.0).l1_norm(NARROW))
+    wide.values["l1_norms"][0] = 1.5 * wide["l1_norm"]  # αλ is 1.5 times the mean |w| of the start
+    judgement = claim.judge(evidence(wide=wide))
+    assert judgement.verdict is Verdict.WITH_CORRECTION
+    assert any("Another initialisation at λ = 1 ends at 0.900" in note for note in judgement.notes)
+    only_wide = claim.judge(evidence(start=None, wide=wide))
+    assert only_wide.verdict is Verdict.INCONCLUSIVE
+
+
 @pytest.mark.parametrize(
     ("replaced", "words"),
     [
