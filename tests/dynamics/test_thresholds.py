@@ -7,7 +7,7 @@ import torch
 
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import Largest, Trace, loss
-from nonsmooth.dynamics.thresholds import critical_step_size, gradient_quotient, growth_exponent, top_direction
+from nonsmooth.dynamics.thresholds import find_threshold, gradient_quotient, growth_exponent, top_direction
 from nonsmooth.problems import Absolute, Huber, Power, Regression, SlopedLine, huber_regression, l1_norm
 
 
@@ -21,7 +21,7 @@ def draw(*shape, seed=0):
 
 def test_bisection_finds_each_runs_own_threshold():
     truth = column(0.3, 2.0, 77.0)
-    found = critical_step_size(lambda a: a <= truth, torch.full_like(truth, 1e-3), torch.full_like(truth, 1e3), 1e-9)
+    found = find_threshold(lambda a: a <= truth, torch.full_like(truth, 1e-3), torch.full_like(truth, 1e3), 1e-9)
     torch.testing.assert_close(found.estimate, truth, rtol=1e-8, atol=0)
     assert (found.below <= truth).all()
     assert (found.above > truth).all()
@@ -29,7 +29,7 @@ def test_bisection_finds_each_runs_own_threshold():
 
 def test_without_a_change_in_the_range_the_threshold_is_zero_or_infinite():
     low, high = column(0.1, 0.1, 0.1), column(10.0, 10.0, 10.0)
-    found = critical_step_size(lambda a: a < column(0.01, 1.0, 100.0), low, high)
+    found = find_threshold(lambda a: a < column(0.01, 1.0, 100.0), low, high)
     assert found.estimate[0].item() == 0.0
     assert found.estimate[1].item() == pytest.approx(1.0, rel=1e-5)
     assert found.estimate[2].item() == math.inf
@@ -37,9 +37,9 @@ def test_without_a_change_in_the_range_the_threshold_is_zero_or_infinite():
 
 def test_a_range_or_tolerance_that_makes_no_sense_is_named():
     with pytest.raises(ValueError, match="low is"):
-        critical_step_size(lambda a: a < 1, column(2.0), column(1.0))
+        find_threshold(lambda a: a < 1, column(2.0), column(1.0))
     with pytest.raises(ValueError, match="tolerance is 0"):
-        critical_step_size(lambda a: a < 1, column(1.0), column(2.0), 0.0)
+        find_threshold(lambda a: a < 1, column(1.0), column(2.0), 0.0)
 
 
 def test_gradient_descent_on_a_parabola_turns_unstable_at_two_over_its_curvature():
@@ -52,7 +52,7 @@ def test_gradient_descent_on_a_parabola_turns_unstable_at_two_over_its_curvature
         return run["late"] < run["f"][0]
 
     edge = 2 / data.square().amax((1, 2)).unsqueeze(-1)
-    found = critical_step_size(stable, edge / 4, edge * 4, 1e-3).estimate
+    found = find_threshold(stable, edge / 4, edge * 4, 1e-3).estimate
     torch.testing.assert_close(found, edge, rtol=1e-2, atol=0)
 
 

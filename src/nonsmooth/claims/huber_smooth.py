@@ -16,7 +16,7 @@ from nonsmooth.claims.huber_data import ENTRIES, draw_regression, draw_start, in
 from nonsmooth.claims.statistics import median_value
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import Largest, Recording, Trace, loss
-from nonsmooth.dynamics.thresholds import critical_step_size, gradient_quotient, top_direction
+from nonsmooth.dynamics.thresholds import find_threshold, gradient_quotient, top_direction
 from nonsmooth.lab import Cell, Context, Record
 from nonsmooth.problems import Absolute, Huber, Loss, Power, PseudoHuber, Regression
 
@@ -260,7 +260,7 @@ def _near(problem: Regression, smoothness: Tensor) -> Mapping[str, Any]:
         return run["late"] < run["first"][0]
 
     edge = (2 / smoothness).expand(-1, len(distances))
-    critical = critical_step_size(stable, 1e-6 * edge, 100 * edge, tolerance=1e-5).estimate
+    critical = find_threshold(stable, 1e-6 * edge, 100 * edge, tolerance=1e-5).estimate
     return {"distance": list(distances), "ratio": (critical / edge).tolist()}
 
 
@@ -273,7 +273,7 @@ def _far(problem: Regression, smoothness: Tensor, start: Tensor) -> Mapping[str,
         return run["late"] < CONVERGED * run["first"][0]
 
     edge = 2 / smoothness
-    critical = critical_step_size(stable, 0.5 * edge, 4 * edge, tolerance=4e-3).estimate
+    critical = find_threshold(stable, 0.5 * edge, 4 * edge, tolerance=4e-3).estimate
     return {"ratio": (critical / edge)[:, 0].tolist()}
 
 

@@ -16,12 +16,12 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class CriticalStepSize:
+class Threshold:
     """The bracket that bisection leaves; all tensors lie on (instances, variants).
 
     Attributes:
-        below: the largest step size seen to be stable; 0 where not even the smallest one tried is.
-        above: the smallest step size seen not to be; infinite where even the largest one tried is stable.
+        below: the largest value at which the condition was seen to hold; 0 where it fails at the smallest one tried.
+        above: the smallest value at which it was seen to fail; infinite where it holds at the largest one tried.
     """
 
     below: Tensor
@@ -35,15 +35,15 @@ class CriticalStepSize:
         return estimate
 
 
-def critical_step_size(
-    stable: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, tolerance: float = 1e-6
-) -> CriticalStepSize:
-    """Bisect, on a logarithmic scale and for all runs at once, for the step size above which they are not stable.
+def find_threshold(holds: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, tolerance: float = 1e-6) -> Threshold:
+    """Bisect, on a logarithmic scale and for all runs at once, for the value above which a condition fails.
+
+    With a condition such as "the run converges" and step sizes for values, it finds the edge of stability.
 
     Args:
-        stable: step sizes, shape (instances, variants) → whether each run is stable; true below one step size and
-            false above it.
-        low: the smallest step sizes to try, > 0.
+        holds: values, shape (instances, variants) → whether the condition holds; true below one value and false
+            above it.
+        low: the smallest values to try, > 0.
         high: the largest, above `low`.
         tolerance: relative width of the bracket at which to stop.
 
@@ -57,17 +57,17 @@ def critical_step_size(
         raise ValueError(f"low is {low} and high is {high}; accepted are 0 < low < high")
     if not tolerance > 0:
         raise ValueError(f"tolerance is {tolerance}; accepted is a positive number")
-    never, always = ~stable(low), stable(high)
+    never, always = ~holds(low), holds(high)
     always = always & ~never
     below, above = low.clone(), high.clone()
     changes = ~never & ~always
     while bool((changes & (above > below * (1 + tolerance))).any()):
         middle = (below * above).sqrt()
-        holds = stable(middle)
-        below, above = torch.where(holds, middle, below), torch.where(holds, above, middle)
+        held = holds(middle)
+        below, above = torch.where(held, middle, below), torch.where(held, above, middle)
     below = torch.where(always, high, below).masked_fill(never, 0.0)
     above = torch.where(never, low, above).masked_fill(always, torch.inf)
-    return CriticalStepSize(below, above)
+    return Threshold(below, above)
 
 
 def diverged(losses: Array, factor: float = 10.0) -> NDArray[np.bool_]:
