@@ -171,7 +171,8 @@ def judge(records: Sequence[Record]) -> Judgement:
         Headline(
             "exponent 2, unstable all the same",
             f"{format_number(minimum['huber'].value)} at the minimum, {_brief(orbit)} on the orbits",
-            f"pseudo-Huber: {_brief(smooth_orbit)}; squared: {_count(gone['squared'])} of {gone['squared'].count} diverge",
+            f"pseudo-Huber: {_brief(smooth_orbit)}; squared: {_count(gone['squared'])} of {gone['squared'].count} "
+            "diverge",
         ),
         (minimum["huber"], unstable["huber"], *orbit, *_top_values(records), _amplitude_value(records, "huber")),
         (
