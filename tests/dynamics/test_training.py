@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from nonsmooth.data import Images
+from nonsmooth.dynamics import training
 from nonsmooth.dynamics.training import CHECKPOINT, evaluate, sgd, train
 
 COUNT, CLASSES = 23, 3
@@ -229,3 +230,13 @@ def test_bad_settings_are_named_before_anything_changes(changed, message):
     with pytest.raises(ValueError, match=message):
         train(model, images(), **settings)
     assert same_parameters(model, network())
+
+
+def test_each_seed_and_each_epoch_has_an_order_of_its_own():
+    orders = {
+        (seed, epoch): tuple(torch.cat(training._batches(50, 8, seed, epoch)).tolist())
+        for seed in range(4)
+        for epoch in range(4)
+    }
+    assert len(set(orders.values())) == len(orders)
+    assert all(sorted(order) == list(range(50)) for order in orders.values())

@@ -159,7 +159,8 @@ def train(
 def _batches(count: int, batch_size: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
     """Indices of the images of each batch of an epoch."""
     # Each epoch has a seed of its own, so that going on from a checkpoint needs no state of this generator.
-    generator = torch.Generator().manual_seed((seed << 32) + epoch)
+    # PyTorch's generator keeps the low 32 bits of a seed, so the two may not be told apart by higher ones.
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % (1 << 32))
     return torch.split(torch.randperm(count, generator=generator), batch_size)
 
 
