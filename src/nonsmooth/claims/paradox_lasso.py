@@ -326,14 +326,17 @@ def _notes(evidence: Evidence, small: Mapping[float, Norms], fitting: Sequence[f
     return (
         f"The text gives λ = 0.01 and λ = 0.1 for the same run. Its norm of {PAPER_SMALL} is {where}: nearer to "
         f"λ = {nearer}" + ("; one draw cannot tell them apart." if len(fitting) == len(small) else "."),
-        f"What the paper calls the optimal solution at λ = 10 is not one: λ_max is {format_number(useful)}, and above "
-        "it the exact solution is 0.",
+        f"What the paper calls the optimal solution at λ = 10 is where NGDM ended. The exact solution has the norm "
+        f"{format_number(float(np.median(evidence.norms(LARGE, 'exact'))))} there; it is 0 from λ_max = "
+        f"{format_number(useful)} on.",
         f"At λ = 0.1 NGDM's norm exceeds the exact solution's by {format_number(float(np.median(excess)))}, where "
         f"P·αλ/2 is {format_number(floor(0.1))}.",
         f"At λ = 10 the norm follows the step size: {scaled}.",
         f"The left branch of the curve of norm against λ is a matter of steps: at λ = {SLOW[0]} the median falls from "
         f"{format_number(float(np.median(early[0])))} after a quarter of them to "
-        f"{format_number(float(np.median(early[1])))} at the end, and a run from β₀ = 0 has no such branch.",
+        f"{format_number(float(np.median(early[1])))} at the end. From β₀ = 0 the median at λ = 0.01 is "
+        f"{format_number(float(np.median(evidence.norms(0.01, start='zeros'))))}, the exact solution's "
+        f"{format_number(float(np.median(evidence.norms(0.01, 'exact'))))}.",
     )
 
 
