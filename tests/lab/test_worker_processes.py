@@ -53,7 +53,7 @@ def start(store, cells, workers, sleep=0.0, measure="draws"):
         process.communicate()
 
 
-def wait_until(condition, seconds=20.0):
+def wait_until(condition, seconds=90.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
