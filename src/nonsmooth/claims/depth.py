@@ -16,6 +16,7 @@ from nonsmooth.claims.depth_effects import (
     control_values,
     effects_of,
     measured_values,
+    plateau_sentence,
     sentence,
 )
 from nonsmooth.claims.factorial import blocks_of
@@ -240,6 +241,7 @@ def _notes(analysis: Sequence[Effects], records: Sequence[Record]) -> tuple[str,
     diverged = sum(record["diverged_at"] is not None for record in records)
     smooth, piecewise = SmoothReLU(), PiecewiseLinearGELU()
     return (
+        *filter(None, map(plateau_sentence, analysis)),
         f"In {silent} of {blocks} blocks none of the four runs left the plateau; they are counted in the shares, and "
         "enter no mean.",
         f"{diverged} of {len(records)} runs diverged; from there on their loss counts as chance.",

@@ -210,6 +210,17 @@ def two_numbers(effects: Effects, names: Iterable[str]) -> list[Value]:
     return values
 
 
+def plateau_sentence(effects: Effects) -> str | None:
+    """How much longer ReLU stays on the plateau than GELU, where all four activations left it; None if none did."""
+    factor = next((value for value in two_numbers(effects, ("gap",)) if value.name.startswith("time_gap")), None)
+    if factor is None:
+        return None
+    text = f"{OPTIMISER_LABELS[effects.optimiser]}: where all four activations left the plateau, ReLU took {factor} the"
+    growths = [value for value in two_numbers(effects, ("gap",)) if value.name.startswith("time_widening")]
+    grown = "".join(f", a factor that grew by {value} with depth" for value in growths)
+    return f"{text} steps of GELU{grown}."
+
+
 def left_value(effects: Effects, activation: str) -> Value:
     """The share of runs that left the plateau, with its exact interval."""
     runs = [block.runs[activation] for block in effects.blocks]
