@@ -75,3 +75,11 @@ def test_the_plan_spans_three_decades():
         cells = rate.plan(Settings(scale=scale))
         accuracies = next(c.parameters["accuracies"] for c in cells if c.parameters["family"] == "smooth twin")
         assert max(accuracies) / min(accuracies) >= 999
+
+
+def test_the_note_on_typical_problems_follows_the_evidence():
+    records = fabricate(1.0, 2.0, 2.0)
+    assert any("power 1 (smooth" in note for note in rate.judge(records).notes)
+    smooth = next(r for r in records if r.parameters["family"] == "typical smooth")
+    smooth.values["steps"] = [[e**-1.5 for e in ACCURACIES]] * 3
+    assert any("power 1.5 (smooth" in note for note in rate.judge(records).notes)

@@ -123,11 +123,18 @@ def test_a_kink_has_no_gradient_constant_and_a_square_no_constant():
         ({"l1": -1.0}, "l1 is -1"),
         ({"l2": math.nan}, "l2 is nan"),
         ({"sign_at_zero": 2.0}, "sign_at_zero is 2"),
+        ({"data": torch.zeros(1, 0, 4), "response": torch.zeros(1, 0)}, "data has shape"),
+        ({"data": torch.full((1, 3, 4), math.nan)}, "data has entries"),
+        ({"response": torch.full((1, 3), math.inf)}, "response has entries"),
+        ({"l1": math.inf}, "l1 is inf"),
+        ({"scale": math.nan}, "scale is nan"),
     ],
 )
 def test_bad_arguments_are_named(arguments, match):
     accepted = {"data": torch.zeros(1, 3, 4), "response": torch.zeros(1, 3)}
     with pytest.raises(ValueError, match=match):
         Regression(**(accepted | arguments))
+    with pytest.raises(TypeError, match="data is a list"):
+        Regression([[[1.0]]], torch.zeros(1, 1))
     with pytest.raises(ValueError, match="kink_slope is 2"):
         Relu(kink_slope=2.0)

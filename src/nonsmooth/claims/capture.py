@@ -214,7 +214,8 @@ def judge(records: Sequence[Record]) -> Judgement:
                 if line["counterexample"]
                 else "The one-dimensional example against Proposition 2.1 did not leave its ball."
             ),
-            "The proof is about the Euclidean norm and a start inside the ball; the paper's start lies far outside it.",
+            "The proof is about the Euclidean norm and a start inside the unit ball; the smallest norm of a start as "
+            f"the paper draws it is {format_number(min(relu['euclidean_start']))}.",
         ),
     )
 

@@ -36,6 +36,7 @@ CLAIM = Claim(
 )
 
 WORST = {"smooth worst case": 1.0, "non-smooth worst case": 2.0}
+PREFIX = "exponent, typical "
 TOLERANCE = 0.1
 TWIN_WIDTH = 0.1
 """Half-width of the twin's parabola as a share of ε: well inside the region that has to be reached."""
@@ -131,9 +132,8 @@ def judge(records: Sequence[Record]) -> Judgement:
         ),
         decided_by="accuracies over more than three decades" if verdict is Verdict.INCONCLUSIVE else None,
         notes=(
-            "Both exponents belong to a worst function for each ε. A typical problem can be far easier: a squared loss "
-            "converges linearly (no power of 1/ε), and a sharp non-smooth one needs 1/ε steps with the step size "
-            "tuned to ε; the schedule, not the kink alone, sets the exponent.",
+            "Both exponents belong to a worst function for each ε. On the typical problems the steps grow with 1/ε to "
+            f"the power {', '.join(f'{format_number(v.value)} ({v.label.removeprefix(PREFIX)})' for v in typical)}.",
             "What smoothness buys is the larger step: 1/L for every ε, where the Lipschitz class needs steps of ε/G².",
         ),
     )
@@ -278,7 +278,8 @@ def _typical_exponent(record: Record) -> Value:
             slopes.append(float(np.polyfit(inverse[known], np.log(np.maximum(steps[known], 1)), 1)[0]))
     family = record.parameters["family"]
     name = family.replace(" ", "_").replace(",", "").replace("/", "").replace("√", "root_")
-    return median_value(name, f"exponent, {family}", slopes) if slopes else Value(name, f"exponent, {family}", None)
+    label = PREFIX + family.removeprefix("typical ")
+    return median_value(name, label, slopes) if slopes else Value(name, label, None)
 
 
 def _low(value: Value) -> float:

@@ -7,6 +7,8 @@ zᵢ is the i-th *row* of Z (the paper's text says column; its dimensions say ro
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,9 @@ class Regression(Problem):
         sign_at_zero: the subgradient of |b| used at b = 0, in [-1, 1]; PyTorch's is 0.
 
     Raises:
-        ValueError: shapes that do not fit, a negative penalty, or a `sign_at_zero` outside [-1, 1].
+        TypeError: `data` or `response` is not a tensor.
+        ValueError: shapes that do not fit, entries that are not finite, a negative or infinite penalty, a `scale` that
+            is not positive, or a `sign_at_zero` outside [-1, 1].
     """
 
     def __init__(
@@ -44,10 +48,17 @@ class Regression(Problem):
         scale: float = 1.0,
         sign_at_zero: float = 0.0,
     ) -> None:
-        if data.ndim != 3:
-            raise ValueError(f"data has shape {tuple(data.shape)}; accepted is (instances, samples, features)")
+        for name, given in (("data", data), ("response", response)):
+            if not isinstance(given, Tensor):
+                raise TypeError(f"{name} is a {type(given).__name__}; accepted is a torch tensor")
+            if not bool(torch.isfinite(given).all()):
+                raise ValueError(f"{name} has entries that are not finite; accepted are finite numbers")
+        if data.ndim != 3 or 0 in data.shape:
+            raise ValueError(f"data has shape {tuple(data.shape)}; accepted is (instances, samples, features), none 0")
         if response.shape != data.shape[:2]:
             raise ValueError(f"response has shape {tuple(response.shape)}; data asks for {tuple(data.shape[:2])}")
+        if not (scale > 0 and math.isfinite(scale)):
+            raise ValueError(f"scale is {scale}; accepted is a positive finite number")
         if not -1.0 <= sign_at_zero <= 1.0:
             raise ValueError(f"sign_at_zero is {sign_at_zero}; accepted is a number in [-1, 1]")
         self.data = data.contiguous()
@@ -178,8 +189,11 @@ def _strength(name: str, strength: float | Tensor, like: Tensor) -> Tensor:
     tensor = torch.as_tensor(strength, dtype=like.dtype, device=like.device)
     while tensor.ndim < 2:
         tensor = tensor.unsqueeze(0)
-    if tensor.ndim > 2 or not bool((tensor >= 0).all()):
-        raise ValueError(f"{name} is {strength}; accepted are numbers ≥ 0 that broadcast to (instances, variants)")
+    if tensor.ndim > 2 or not bool(((tensor >= 0) & torch.isfinite(tensor)).all()):
+        accepted = "finite numbers ≥ 0 that broadcast to (instances, variants)"
+        raise ValueError(f"{name} is {strength}; accepted are {accepted}")
+            f"{name} is {strength}; accepted are finite numbers ≥ 0 that broadcast to (instances, variants)"
+        )
     return tensor
 
 
