@@ -192,8 +192,6 @@ def _strength(name: str, strength: float | Tensor, like: Tensor) -> Tensor:
     if tensor.ndim > 2 or not bool(((tensor >= 0) & torch.isfinite(tensor)).all()):
         accepted = "finite numbers ≥ 0 that broadcast to (instances, variants)"
         raise ValueError(f"{name} is {strength}; accepted are {accepted}")
-            f"{name} is {strength}; accepted are finite numbers ≥ 0 that broadcast to (instances, variants)"
-        )
     return tensor
 
 
