@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.penalty import Penalty, Strength, check_strength
+from nonsmooth.penalties.group_prox import metric_block_threshold
+from nonsmooth.penalties.groups import along
+from nonsmooth.penalties.penalty import Step, Strength
+from nonsmooth.penalties.separable import SeparablePenalty
 
 
 @dataclass(frozen=True, eq=False)
-class L1(Penalty):
-    """λ‖w‖₁ = λ Σ|wⱼ|.
+class L1(SeparablePenalty):
+    """λ‖w‖₁ = λ Σ cⱼ|wⱼ|.
 
     Attributes:
         strength: λ ≥ 0, a number or a tensor that broadcasts against the point.
+        weights: cⱼ ≥ 0 as a tensor that broadcasts against the point; None for 1.
+        complex_rule: "magnitude" (the default: Σ|z|, which zeroes both parts together) or "components"
+            (Σ|Re z| + |Im z|).
 
     Raises:
-        ValueError: a strength is negative.
+        ValueError: a strength or a weight is negative, or the rule is not known.
     """
+
+    convex: ClassVar[bool] = True
 
     strength: Strength
 
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
+    def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
+        """λs."""
+        return strength * size
 
-    def terms(self, point: Tensor) -> Tensor:
-        """λ|wⱼ|."""
-        return self.strength * point.abs()
+    def magnitude_slope(self, size: Tensor, strength: Strength) -> Tensor:
+        """λ."""
+        return strength * torch.ones_like(size)
 
-    def prox(self, point: Tensor, step: Strength) -> Tensor:
-        """The soft threshold S(w, λ·step) = sign(w)·max(|w| - λ·step, 0); its zeros are exact."""
-        threshold = torch.as_tensor(self.strength * step, dtype=point.dtype, device=point.device)
-        return point - torch.clamp(point, -threshold, threshold)
+    def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
+        """max(s - λ·step, 0)."""
+        return (size - strength * step).clamp(min=0)
 
-    def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
-        """|gⱼ + λ sign(wⱼ)| where wⱼ ≠ 0, max(|gⱼ| - λ, 0) where wⱼ = 0."""
-        at_zero = (gradient.abs() - self.strength).clamp(min=0)
-        return torch.where(point == 0, at_zero, (gradient + self.strength * torch.sign(point)).abs())
+    def prox_(self, point: Tensor, step: Step) -> None:
+        """The soft threshold in place: no buffer for a number, two for a step per coordinate."""
+        if point.is_complex():
+            super().prox_(point, step)
+            return
+        soft_threshold_(point, self.scaled_strength(point) * step)
+
+    def two_step_prox(self, point: Tensor, strength: Strength, step: Tensor) -> Tensor:
+        """Magnitudes are groups of two real coordinates, in a diagonal metric."""
+        parts = torch.view_as_real(point)
+        steps = torch.view_as_real(step).expand_as(parts)
+        each = torch.as_tensor(strength, dtype=parts.dtype, device=parts.device).expand(point.shape).reshape(-1)
+        groups = along(parts.shape, tuple(range(point.ndim)))
+        return torch.view_as_complex(metric_block_threshold(parts, each, steps, groups).contiguous())
+
+
+def soft_threshold_(point: Tensor, threshold: Strength) -> None:
+    """S(w, t) = sign(w)·max(|w| - t, 0) in place, by way of w - clamp(w, -t, t), which is exact.
+
+    Args:
+        point: w, real.
+        threshold: t ≥ 0, a number or a tensor that broadcasts against the point.
+    """
+    if isinstance(threshold, Tensor):
+        threshold = threshold.to(point.dtype)
+        point.sub_(torch.clamp(point, -threshold, threshold))
+    else:
+        torch.ops.aten.softshrink.out(point, threshold, out=point)

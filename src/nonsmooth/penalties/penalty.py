@@ -1,4 +1,4 @@
-"""What a penalty can do: three verbs, which methods, certificates and reports use.
+"""What a penalty can do: the verbs that methods, certificates and reports use, and how a penalty is written down.
 
 A strength λ and a step are numbers, or tensors that broadcast against the point; a step per coordinate is the
 diagonal of the metric in which the prox is taken.
@@ -6,7 +6,12 @@ diagonal of the metric in which the prox is taken.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,33 +19,166 @@ from torch import Tensor
 Strength = float | Tensor
 """λ ≥ 0: a number, or a tensor that broadcasts against the point."""
 
+Step = float | Tensor
+"""α ≥ 0: a number, or the diagonal of a metric as a tensor that broadcasts against the point."""
+
 
 class Penalty(ABC):
-    """λR(w), a function that need not be differentiable."""
+    """λR(w), a function that need not be differentiable.
+
+    A subclass is a frozen dataclass whose fields are numbers, strings, tensors or None: that is what makes it a name
+    and numbers (`specification`), which lie in an optimiser's `param_groups` and in its checkpoints.
+    """
+
+    convex: ClassVar[bool]
+    """Whether R is convex."""
+
+    separable: ClassVar[bool] = False
+    """Whether R is a sum over coordinates, so that a prox of a part is a part of the prox."""
+
+    strength: Strength
+    """λ."""
 
     @abstractmethod
-    def terms(self, point: Tensor) -> Tensor:
-        """What each coordinate contributes to λR(w), of the shape of `point`."""
+    def value(self, point: Tensor, dim: int | None = None) -> Tensor:
+        """λR(w), a real number; for a sum over coordinates also the sums over dimension `dim` alone."""
 
     @abstractmethod
-    def prox(self, point: Tensor, step: Strength) -> Tensor:
-        """Argmin over z of λR(z) + Σⱼ (zⱼ - wⱼ)²/(2·stepⱼ), of the shape of `point`."""
+    def proximal_map(self, point: Tensor, step: Step) -> Tensor:
+        """What `prox` returns, without looking at `step` first: optimisers call this, with steps of their own."""
 
     @abstractmethod
     def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
-        """The distance of -`gradient` from λ∂R(w), coordinate by coordinate; zero everywhere at a stationary point."""
+        """The distance of -`gradient` from λ∂R(w), by coordinate or by group; zero everywhere at a stationary point."""
 
-    def value(self, point: Tensor, dim: int | None = None) -> Tensor:
-        """λR(w), summed over everything, or over dimension `dim` alone."""
-        terms = self.terms(point)
-        return terms.sum() if dim is None else terms.sum(dim)
+    @abstractmethod
+    def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
+        """The smallest λ at which w = 0 is stationary, given the gradient of the loss there."""
+
+    @property
+    def largest_step(self) -> float:
+        """The step below which the prox is a single point; infinite where a closed form holds for every step."""
+        return math.inf
+
+    def prox(self, point: Tensor, step: Step) -> Tensor:
+        """Argmin over z of λR(z) + Σⱼ (zⱼ - wⱼ)²/(2·stepⱼ), of the shape of `point`.
+
+        Args:
+            point: w.
+            step: α ≥ 0, a number, or one per coordinate as a tensor that broadcasts against the point.
+
+        Raises:
+            ValueError: a step is negative or not a number, or so large that the minimiser is not unique; the message
+                has the largest step allowed.
+        """
+        check_not_negative("step", step)
+        self.check_step(step)
+        return self.proximal_map(point, step)
+
+    def prox_(self, point: Tensor, step: Step) -> None:
+        """Overwrite `point` by `proximal_map`; where that needs less memory, a penalty says how."""
+        point.copy_(self.proximal_map(point, step))
+
+    def check_step(self, step: Step) -> None:
+        """Raise if a step is so large that this penalty's prox is not a single point.
+
+        Raises:
+            ValueError: a step is not below `largest_step`.
+        """
+        limit = self.largest_step
+        if limit == math.inf:
+            return
+        largest = float(step.max()) if isinstance(step, Tensor) and step.numel() else step
+        if isinstance(largest, float | int) and largest >= limit:
+            raise ValueError(
+                f"step is {largest:g}; {type(self).__name__} is not convex, and its prox is a single point only for "
+                f"steps below {limit:g}"
+            )
+
+    def check_shape(self, shape: torch.Size) -> None:
+        """Raise unless this penalty can be put on a tensor of that shape.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        for name, value in self._fields().items():
+            if isinstance(value, Tensor) and name in ("strength", "weights"):
+                trailing = zip(reversed(value.shape), reversed(shape), strict=False)
+                if value.ndim > len(shape) or any(own not in (1, theirs) for own, theirs in trailing):
+                    raise ValueError(
+                        f"{name} has shape {tuple(value.shape)}; accepted is one that broadcasts to the parameter's "
+                        f"shape {tuple(shape)}"
+                    )
+
+    def _fields(self) -> dict[str, Any]:
+        """The fields by name, as they were given."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def specification(self) -> dict[str, Any]:
+        """This penalty as a name and numbers, which `from_specification` reads."""
+        return {"name": type(self).__name__, **self._fields()}
 
 
-def check_strength(strength: Strength) -> None:
-    """Raise unless every entry is a number of at least 0.
+def known_penalties() -> dict[str, type[Penalty]]:
+    """Every penalty by the name of its class, those that are defined elsewhere included."""
+    found: dict[str, type[Penalty]] = {}
+    waiting: list[Any] = [Penalty]
+    while waiting:
+        kind = waiting.pop(0)
+        waiting += kind.__subclasses__()
+        if not inspect.isabstract(kind):
+            found[kind.__name__] = kind
+    return found
+
+
+def from_specification(specification: Mapping[str, Any]) -> Penalty:
+    """The penalty that `Penalty.specification` wrote down.
 
     Raises:
-        ValueError: a strength is negative or not a number.
+        ValueError: no penalty has the name, or not these numbers.
     """
-    if not bool((torch.as_tensor(strength) >= 0).all()):
-        raise ValueError(f"strength is {strength}; accepted are numbers of at least 0")
+    numbers = dict(specification)
+    name = numbers.pop("name", None)
+    kinds = known_penalties()
+    if name not in kinds:
+        raise ValueError(f"name of the penalty is {name!r}; accepted are {', '.join(sorted(kinds))}")
+    fields = {field.name for field in dataclasses.fields(kinds[name])}  # type: ignore[arg-type]
+    if unknown := sorted(set(numbers) - fields):
+        raise ValueError(f"{name} was given {', '.join(unknown)}; accepted are {', '.join(sorted(fields))}")
+    if "strength" not in numbers:
+        raise ValueError(f"{name} was given no strength")
+    return kinds[name](**numbers)
+
+
+def check_not_negative(name: str, value: Any) -> None:
+    """Raise unless every entry is a finite number of at least 0.
+
+    Raises:
+        ValueError: an entry is negative, infinite or not a number.
+    """
+    if isinstance(value, Tensor):
+        good = not value.is_complex() and bool(((value >= 0) & torch.isfinite(value)).all())
+    else:
+        good = isinstance(value, float | int) and 0 <= value < math.inf
+    if not good:
+        raise ValueError(f"{name} is {value!r}; accepted are finite numbers of at least 0")
+
+
+def check_above(name: str, value: Any, bound: float) -> None:
+    """Raise unless a number is finite and above a bound.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not (isinstance(value, float | int) and bound < value < math.inf):
+        raise ValueError(f"{name} is {value!r}; accepted is a finite number above {bound:g}")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise unless a number lies in [0, 1].
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not (isinstance(value, float | int) and 0 <= value <= 1):
+        raise ValueError(f"{name} is {value!r}; accepted is a number in [0, 1]")

@@ -8,63 +8,65 @@ thresholding algorithms".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.penalty import Penalty, Strength, check_strength
+from nonsmooth.penalties.penalty import Step, Strength, check_above
+from nonsmooth.penalties.separable import SeparablePenalty
 
 
 @dataclass(frozen=True, eq=False)
-class TransformedL1(Penalty):
-    """λ Σ ρ(wⱼ) with ρ(w) = (a+1)|w|/(a+|w|): bounded by a+1, slope (a+1)/a at zero, concave on each side of it.
+class TransformedL1(SeparablePenalty):
+    """λ Σ cⱼρ(wⱼ) with ρ(w) = (a+1)|w|/(a+|w|): bounded by a+1, slope (a+1)/a at zero, concave on each side of it.
 
     It is not convex. Where λ·step > a²/(2(a+1)) its prox jumps, from zero to √(2λ·step·(a+1)) - a.
 
     Attributes:
         strength: λ ≥ 0, a number or a tensor that broadcasts against the point.
         shape: a > 0.
+        weights: cⱼ ≥ 0 as a tensor that broadcasts against the point; None for 1.
+        complex_rule: "magnitude" or "components".
 
     Raises:
-        ValueError: a strength is negative, or `shape` is not positive.
+        ValueError: a strength or a weight is negative, `shape` is not positive, or the rule is not known.
     """
+
+    convex: ClassVar[bool] = False
 
     strength: Strength
     shape: float = 1.0
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
-        if not self.shape > 0:
-            raise ValueError(f"shape is {self.shape}; accepted is a positive number")
+        super().__post_init__()
+        check_above("shape", self.shape, 0)
 
-    def terms(self, point: Tensor) -> Tensor:
-        """λ(a+1)|wⱼ|/(a+|wⱼ|)."""
-        size = point.abs()
-        return self.strength * ((self.shape + 1) * size / (self.shape + size))
-
-    def threshold(self, step: Strength, dtype: torch.dtype = torch.float64) -> Tensor:
-        """The largest |w| that the prox sends to zero, as a tensor of the shape of λ·step."""
+    def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
+        """λ(a+1)s/(a+s), and its limit λ(a+1) at infinity."""
         a = self.shape
-        weight = torch.as_tensor(self.strength * step, dtype=dtype)
-        continuous = weight * (a + 1) / a
-        jumping = (2 * weight * (a + 1)).sqrt() - a / 2
-        return torch.where(weight <= a**2 / (2 * (a + 1)), continuous, jumping)
+        return strength * (a + 1) * torch.where(torch.isinf(size), 1.0, size / (a + size))
 
-    def prox(self, point: Tensor, step: Strength) -> Tensor:
+    def magnitude_slope(self, size: Tensor, strength: Strength) -> Tensor:
+        """λa(a+1)/(a+s)²."""
+        a = self.shape
+        return strength * (a * (a + 1) / (a + size) ** 2)
+
+    def threshold(self, step: Step, dtype: torch.dtype = torch.float64) -> Tensor:
+        """The largest |w| that the prox sends to zero, as a tensor of the shape of λ·step."""
+        return self._threshold(torch.as_tensor(self.strength * step, dtype=dtype))
+
+    def _threshold(self, weight: Tensor) -> Tensor:
+        a = self.shape
+        jumping = (2 * weight * (a + 1)).sqrt() - a / 2
+        return torch.where(weight <= a**2 / (2 * (a + 1)), weight * (a + 1) / a, jumping)
+
+    def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """The closed form of Zhang & Xin: the largest root of a cubic above the threshold, exactly zero up to it."""
         a = self.shape
-        # Up to the threshold the cubic may have no such root; and most weights lie there, which saves their cosines.
-        kept = ~(point.abs() <= self.threshold(step, point.dtype).to(point.device))
-        weight = torch.as_tensor(self.strength * step, dtype=point.dtype, device=point.device)
-        weight, chosen = weight.expand_as(point)[kept], point[kept]
-        size = chosen.abs()
+        weight = torch.as_tensor(strength * step, dtype=size.dtype, device=size.device)
+        # Up to the threshold the cubic may have no such root. At infinity the root is the point.
         cosine = (1 - 13.5 * a * (a + 1) * weight / (a + size).pow(3)).clamp(-1, 1)
         root = (2 / 3) * (a + size) * torch.cos(torch.acos(cosine) / 3) - 2 * a / 3 + size / 3
-        return torch.zeros_like(point).masked_scatter(kept, torch.copysign(root, chosen))
-
-    def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
-        """|gⱼ + λρ'(wⱼ)| where wⱼ ≠ 0, max(|gⱼ| - λ(a+1)/a, 0) where wⱼ = 0."""
-        a = self.shape
-        slope = self.strength * (a * (a + 1) / (a + point.abs()) ** 2)
-        at_zero = (gradient.abs() - slope).clamp(min=0)
-        return torch.where(point == 0, at_zero, (gradient + slope * torch.sign(point)).abs())
+        root = torch.where((weight == 0) | torch.isinf(size), size, root)
+        return torch.where(size <= self._threshold(weight), torch.zeros_like(size), root)

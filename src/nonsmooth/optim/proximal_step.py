@@ -1,0 +1,188 @@
+"""The prox after an optimiser's own step: read the penalty of each group, find its metric, threshold in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nonsmooth.optim.metric import AdaptiveStep, UnitStep, unit_step_of
+from nonsmooth.penalties import Penalty, from_specification
+
+CHUNK = 1 << 15
+"""Elements per block and thread on a CPU: the block, its D and a buffer stay in the second-level cache."""
+
+DEVICE_CHUNK = 1 << 26
+"""Elements per block on an accelerator, where a block only bounds the size of the buffers."""
+
+
+class PenaltyReader:
+    """The penalties that specifications in `param_groups` stand for; each is built once and again when it changes."""
+
+    def __init__(self) -> None:
+        self._read: dict[int, tuple[tuple[Any, ...], Penalty]] = {}
+
+    def __call__(self, group: Mapping[str, Any]) -> Penalty | None:
+        """The penalty of a group, None if it has none.
+
+        Raises:
+            ValueError: the specification names no penalty, or not its numbers.
+        """
+        specification = group.get("penalty")
+        if specification is None:
+            return None
+        items = tuple(specification.items())
+        known = self._read.get(id(specification))
+        if known is not None and _same(known[0], items):
+            return known[1]
+        penalty = from_specification(specification)
+        self._read[id(specification)] = (items, penalty)
+        return penalty
+
+
+def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
+    return len(before) == len(after) and all(
+        a[0] == b[0]
+        and (a[1] is b[1] or (not isinstance(a[1], Tensor) and not isinstance(b[1], Tensor) and a[1] == b[1]))
+        for a, b in zip(before, after, strict=True)
+    )
+
+
+def specified(penalty: Any) -> dict[str, Any] | None:
+    """A penalty as what lies in `param_groups`: its name and numbers.
+
+    Args:
+        penalty: a penalty, its specification, or None.
+
+    Raises:
+        TypeError: something else.
+        ValueError: a specification that no penalty has.
+    """
+    if penalty is None:
+        return None
+    if isinstance(penalty, Penalty):
+        return penalty.specification()
+    if isinstance(penalty, Mapping):
+        return from_specification(penalty).specification()
+    raise TypeError(f"penalty is {penalty!r}; accepted is a nonsmooth.penalties.Penalty, its specification, or None")
+
+
+def check_group(group: Mapping[str, Any]) -> None:
+    """Raise unless the penalty of a group fits each of its parameters.
+
+    Raises:
+        ValueError: a parameter is not made of real or complex numbers, or has a shape that the penalty cannot be on.
+    """
+    penalty = None if group.get("penalty") is None else from_specification(group["penalty"])
+    if penalty is None:
+        return
+    names = group.get("param_names") or range(len(group["params"]))
+    for name, parameter in zip(names, group["params"], strict=True):
+        if not (parameter.is_floating_point() or parameter.is_complex()):
+            raise ValueError(
+                f"parameter {name} has dtype {parameter.dtype}; a penalty accepts floating-point and complex parameters"
+            )
+        try:
+            penalty.check_shape(parameter.shape)
+        except ValueError as error:
+            raise ValueError(f"penalty {type(penalty).__name__} does not fit parameter {name}: {error}") from None
+
+
+def is_off(penalty: Penalty | None) -> bool:
+    """Whether a penalty is absent or its λ the number 0; a tensor of zeros is not looked at."""
+    return penalty is None or (not isinstance(penalty.strength, Tensor) and penalty.strength == 0)
+
+
+def moved_parameters(group: Mapping[str, Any]) -> Iterator[Tensor]:
+    """The parameters of a group that a step moves: those with a gradient."""
+    return (parameter for parameter in group["params"] if parameter.grad is not None)
+
+
+def check_before_step(optimizer: Optimizer, reader: PenaltyReader) -> None:
+    """Raise, before anything is changed, where a step with a penalty would be wrong.
+
+    Raises:
+        ValueError: a gradient is sparse, or a step is too large for a penalty that is not convex.
+    """
+    for group in optimizer.param_groups:
+        penalty = reader(group)
+        if penalty is None or is_off(penalty):
+            continue
+        for parameter in moved_parameters(group):
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                raise ValueError(
+                    f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; a "
+                    "penalty moves every coordinate, so only dense gradients are accepted: build the embedding with "
+                    "sparse=False, or put it in a group with penalty=None"
+                )
+        if "momentum" in group and "alpha" not in group:  # SGD, whose step is known in advance
+            step = unit_step_of(type(optimizer))(group, {})
+            if not isinstance(step, Tensor | AdaptiveStep):
+                penalty.check_step(step)
+
+
+def apply_penalties(optimizer: Optimizer, reader: PenaltyReader) -> None:
+    """Take the prox of every penalised parameter that the optimiser has just moved, in the optimiser's metric."""
+    unit_step = unit_step_of(type(optimizer))
+    overflow = getattr(optimizer, "found_inf", None)
+    for group in optimizer.param_groups:
+        penalty = reader(group)
+        if penalty is None or is_off(penalty):
+            continue
+        differentiable = group.get("differentiable", False)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and differentiable):
+            for parameter in moved_parameters(group):
+                step = unit_step(group, optimizer.state[parameter])
+                if overflow is not None:
+                    step = _stopped(step, overflow)
+                if differentiable:
+                    parameter.copy_(penalty.proximal_map(parameter, _whole(step)))
+                else:
+                    prox_parameter(penalty, parameter, step)
+
+
+def _stopped(step: UnitStep, overflow: Tensor) -> UnitStep:
+    """No step where a fused optimiser found a gradient that is not finite and left the weights alone."""
+    if isinstance(step, AdaptiveStep):
+        return step.stopped_where(overflow > 0)
+    return torch.where(overflow > 0, 0.0, torch.as_tensor(step, device=overflow.device))
+
+
+def _whole(step: UnitStep) -> float | Tensor:
+    return step() if isinstance(step, AdaptiveStep) else step
+
+
+def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
+    """Overwrite a parameter by its prox, block by block where the penalty is a sum over coordinates.
+
+    Args:
+        penalty: λR.
+        parameter: w, of any real or complex dtype.
+        step: D.
+    """
+    blocks = list(_blocks(penalty, parameter, step))
+    for block in blocks:
+        part = block(parameter)
+        here = step(block) if isinstance(step, AdaptiveStep) else step
+        if part.dtype in (torch.float16, torch.bfloat16):
+            # The threshold would be rounded to three digits; the result still is.
+            precise = part.float()
+            penalty.prox_(precise, here)
+            part.copy_(precise)
+        else:
+            penalty.prox_(part, here)
+
+
+def _blocks(penalty: Penalty, parameter: Tensor, step: UnitStep) -> Iterator[Any]:
+    """Functions that take the same part of tensors that lie in memory alike."""
+    size = DEVICE_CHUNK if parameter.device.type != "cpu" else CHUNK * torch.get_num_threads()
+    uniform = not isinstance(penalty.strength, Tensor) and getattr(penalty, "weights", None) is None
+    alike = parameter.is_contiguous() and (not isinstance(step, AdaptiveStep) or step.square.is_contiguous())
+    if not (penalty.separable and uniform and alike) or torch.compiler.is_compiling() or parameter.numel() <= size:
+        yield lambda tensor: tensor
+        return
+    for first in range(0, parameter.numel(), size):
+        yield lambda tensor, first=first: tensor.view(-1)[first : first + size]

@@ -1,0 +1,58 @@
+"""λ(r‖w‖₁ + (1-r)‖w‖²/2), the elastic net (Zou & Hastie 2005), in scikit-learn's parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from nonsmooth.penalties.l1 import soft_threshold_
+from nonsmooth.penalties.penalty import Step, Strength, check_share
+from nonsmooth.penalties.separable import SeparablePenalty
+
+
+@dataclass(frozen=True, eq=False)
+class ElasticNet(SeparablePenalty):
+    """λ Σ cⱼ(r|wⱼ| + (1-r)wⱼ²/2).
+
+    Attributes:
+        strength: λ ≥ 0, a number or a tensor that broadcasts against the point.
+        l1_ratio: r in [0, 1], the share of the L1 part.
+        weights: cⱼ ≥ 0 as a tensor that broadcasts against the point; None for 1.
+        complex_rule: "magnitude" or "components".
+
+    Raises:
+        ValueError: a strength or a weight is negative, the ratio is outside [0, 1], or the rule is not known.
+    """
+
+    convex: ClassVar[bool] = True
+
+    strength: Strength
+    l1_ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share("l1_ratio", self.l1_ratio)
+
+    def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
+        """λ(rs + (1-r)s²/2)."""
+        return strength * (self.l1_ratio * size + (1 - self.l1_ratio) / 2 * size.square())
+
+    def magnitude_slope(self, size: Tensor, strength: Strength) -> Tensor:
+        """λ(r + (1-r)s)."""
+        return strength * (self.l1_ratio + (1 - self.l1_ratio) * size)
+
+    def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
+        """max(s - λr·step, 0)/(1 + λ(1-r)·step)."""
+        return (size - strength * self.l1_ratio * step).clamp(min=0) / (1 + strength * (1 - self.l1_ratio) * step)
+
+    def prox_(self, point: Tensor, step: Step) -> None:
+        """The soft threshold in place, then the division."""
+        if point.is_complex():
+            super().prox_(point, step)
+            return
+        scaled = self.scaled_strength(point) * step
+        soft_threshold_(point, self.l1_ratio * scaled)
+        divisor = 1 + (1 - self.l1_ratio) * scaled
+        point.div_(divisor.to(point.dtype) if isinstance(divisor, Tensor) else divisor)

@@ -1,0 +1,190 @@
+"""λ Σ_g ‖w_g‖₂, the group LASSO (Yuan & Lin 2006), alone and together with the L1 norm (Simon et al. 2013)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nonsmooth.penalties.group_prox import group_prox
+from nonsmooth.penalties.groups import Groups, along, as_index, indexed
+from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative, check_share
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Grouped(Penalty):
+    """A penalty on the norms of groups, given by dimensions or by an index."""
+
+    convex: ClassVar[bool] = True
+
+    dim: int | tuple[int, ...] = 0
+    index: Any = None
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_not_negative("strength", self.strength)
+        if isinstance(self.strength, Tensor) and self.strength.numel() != 1:
+            raise ValueError(
+                f"strength has shape {tuple(self.strength.shape)}; a penalty on groups accepts one number, and weights "
+                "by group"
+            )
+        if isinstance(self.dim, list):  # as some ways of storing a checkpoint hand it back
+            object.__setattr__(self, "dim", tuple(self.dim))
+        if self.index is not None:
+            object.__setattr__(self, "index", as_index(self.index))
+        if self.weights is not None:
+            check_not_negative("weights", self.weights)
+
+    def groups(self, shape: torch.Size) -> Groups:
+        """The partition of a tensor of that shape.
+
+        Raises:
+            ValueError: the dimension or the index does not fit the shape.
+        """
+        return along(shape, self.dim) if self.index is None else indexed(shape, self.index)
+
+    def check_shape(self, shape: torch.Size) -> None:
+        """Raise unless groups and weights fit a tensor of that shape.
+
+        Raises:
+            ValueError: they do not.
+        """
+        count = self.groups(shape).count
+        if self.weights is not None and self.weights.numel() not in (1, count):
+            raise ValueError(f"weights has {self.weights.numel()} entries; accepted are {count}, one for each group")
+
+    def group_weights(self, point: Tensor, groups: Groups) -> Tensor:
+        """c_g, (G,): the weights given, or the square root of each group's size."""
+        real = point.abs() if point.is_complex() else point
+        if self.weights is None:
+            return groups.sizes(real.detach()).sqrt()
+        return self.weights.to(device=real.device, dtype=real.dtype).reshape(-1).expand(groups.count)
+
+    @abstractmethod
+    def group_share(self) -> float:
+        """What part of λ is on the norms of the groups; the rest is on the L1 norm."""
+
+    def value(self, point: Tensor, dim: int | None = None) -> Tensor:
+        """λR(w), a real number.
+
+        Raises:
+            ValueError: `dim` is given; groups need not lie along it.
+        """
+        if dim is not None:
+            raise ValueError(f"dim is {dim}; a penalty on groups has a value for the whole tensor only")
+        groups, share = self.groups(point.shape), self.group_share()
+        grouped = (self.group_weights(point, groups) * groups.norms(point)).sum()
+        return self.strength * (share * grouped + (1 - share) * point.abs().sum())
+
+    def proximal_map(self, point: Tensor, step: Step) -> Tensor:
+        """The soft threshold of the coordinates, then that of the groups: exact in a diagonal metric as well."""
+        if point.is_complex():
+            return self._complex_prox(point, step)
+        share = self.group_share()
+        if share < 1:
+            threshold = self.strength * (1 - share) * step
+            threshold = torch.as_tensor(threshold, dtype=point.dtype, device=point.device)
+            point = point - torch.clamp(point, -threshold, threshold)
+        groups = self.groups(point.shape)
+        return group_prox(point, self.strength * share * self.group_weights(point, groups), step, groups)
+
+    def _complex_prox(self, point: Tensor, step: Step) -> Tensor:
+        share, groups = self.group_share(), self.groups(point.shape)
+        if isinstance(step, Tensor) and step.numel() > 1:
+            raise ValueError(
+                f"{type(self).__name__} has no prox of complex numbers in a diagonal metric, which adaptive optimisers "
+                "use; accepted there are real parameters"
+            )
+        if share < 1:
+            size = point.abs()
+            kept = (size - self.strength * (1 - share) * step).clamp(min=0)
+            point = torch.where(size == 0, point, point * (kept / torch.where(size == 0, 1, size)))
+        return group_prox(point, self.strength * share * self.group_weights(point, groups), step, groups)
+
+    def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
+        """Distance of -g_g from λ∂R for each group, (G,)."""
+        groups, share = self.groups(point.shape), self.group_share()
+        strength = self.strength * share * self.group_weights(point, groups)
+        each = (1 - share) * self.strength
+        norms = groups.norms(point)
+        whole = groups.spread(norms)
+        direction = point / torch.where(whole == 0, 1, whole)
+        pull = gradient + groups.spread(strength) * direction
+        # At a zero coordinate of a group that is not zero the L1 part may take any value in [-λ₁, λ₁].
+        beside = torch.where(point == 0, (gradient.abs() - each).clamp(min=0), (pull + each * torch.sgn(point)).abs())
+        away = groups.total(beside.square()).sqrt()
+        within = (groups.total((gradient.abs() - each).clamp(min=0).square()).sqrt() - strength).clamp(min=0)
+        return torch.where(norms == 0, within, away)
+
+    def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
+        """The smallest λ for which every group's ‖S(g, λ₁)‖ ≤ λ_g; by bisection where both parts are there."""
+        groups, share = self.groups(gradient_at_zero.shape), self.group_share()
+        weights, size = self.group_weights(gradient_at_zero, groups), gradient_at_zero.abs()
+        if size.numel() == 0:
+            return size.new_zeros(())
+        norms = groups.total(size.square()).sqrt()
+        if share == 1:
+            return torch.where(norms == 0, torch.zeros_like(norms), norms / weights).max()
+        if share == 0:
+            return size.max()
+        low = torch.zeros_like(norms)
+        high = torch.full_like(norms, float(size.max()) / (1 - share))
+        for _ in range(200):
+            middle = (low + high) / 2
+            left = (size - groups.spread(middle) * (1 - share)).clamp(min=0)
+            zero = groups.total(left.square()).sqrt() <= share * middle * weights
+            low, high = torch.where(zero, low, middle), torch.where(zero, middle, high)
+        return high.max()
+
+
+@dataclass(frozen=True, eq=False)
+class GroupL1(_Grouped):
+    """λ Σ_g c_g‖w_g‖₂: a group is zero as a whole or not at all.
+
+    Attributes:
+        strength: λ ≥ 0.
+        dim: the dimensions that number the groups, where no index is given: 0 for the rows of a matrix or the filters
+            of a convolution, 1 for input features or channels, (0, 1) for the kernels of a convolution.
+        index: the groups in another way: the number of each coordinate's group as an integer tensor, or a sequence of
+            groups, each a sequence of coordinates of the flattened tensor. They have to be a partition.
+        weights: c_g ≥ 0, (G,); None for the square roots of the groups' sizes.
+
+    Raises:
+        ValueError: a strength or a weight is negative, or the index is not a partition.
+    """
+
+    strength: Strength
+
+    def group_share(self) -> float:
+        """All of it."""
+        return 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class SparseGroupL1(_Grouped):
+    """λ(r‖w‖₁ + (1-r) Σ_g c_g‖w_g‖₂): whole groups are zero, and single weights in the others.
+
+    Attributes:
+        strength: λ ≥ 0.
+        l1_ratio: r in [0, 1], the share of the L1 norm.
+        dim: as for `GroupL1`.
+        index: as for `GroupL1`.
+        weights: as for `GroupL1`.
+
+    Raises:
+        ValueError: a strength or a weight is negative, the ratio is outside [0, 1], or the index is not a partition.
+    """
+
+    strength: Strength
+    l1_ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share("l1_ratio", self.l1_ratio)
+
+    def group_share(self) -> float:
+        """1 - r."""
+        return 1 - self.l1_ratio

@@ -1,0 +1,130 @@
+"""A partition of a tensor's coordinates into groups: along dimensions, or by an index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Dimensions = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """How to add up over groups and how to hand a number per group back to its coordinates.
+
+    Attributes:
+        count: number of groups, G.
+        total: values of the tensor's shape → their sum in each group, (G,).
+        spread: one number per group, (G,) → a tensor that broadcasts against the tensor.
+    """
+
+    count: int
+    total: Callable[[Tensor], Tensor]
+    spread: Callable[[Tensor], Tensor]
+
+    def sizes(self, like: Tensor) -> Tensor:
+        """The number of coordinates in each group, (G,)."""
+        return self.total(torch.ones_like(like))
+
+    def norms(self, point: Tensor) -> Tensor:
+        """‖w_g‖₂ of each group, (G,)."""
+        return self.total(point.abs().square()).sqrt()
+
+
+def along(shape: torch.Size, dim: Dimensions) -> Groups:
+    """The slices w[i] along a dimension, or w[i, j] along several: each is a group.
+
+    Args:
+        shape: of the tensor.
+        dim: the dimensions that number the groups; of a convolution's weight 0 means its filters, 1 its input
+            channels, (0, 1) its kernels.
+
+    Raises:
+        ValueError: the tensor has no such dimension.
+    """
+    wanted = (dim,) if isinstance(dim, int) else tuple(dim)
+    if any(not -len(shape) <= d < len(shape) for d in wanted):
+        raise ValueError(f"dim is {dim}; a tensor of shape {tuple(shape)} has the dimensions 0 to {len(shape) - 1}")
+    kept = sorted({d % len(shape) for d in wanted})
+    summed = [d for d in range(len(shape)) if d not in kept]
+    broadcast = [n if d in kept else 1 for d, n in enumerate(shape)]
+
+    def total(values: Tensor) -> Tensor:
+        return (values.sum(summed) if summed else values).reshape(-1)
+
+    return Groups(math.prod(shape[d] for d in kept), total, lambda numbers: numbers.reshape(broadcast))
+
+
+def indexed(shape: torch.Size, index: Tensor) -> Groups:
+    """The coordinates that an index gives the same number.
+
+    Args:
+        shape: of the tensor.
+        index: the number of the group of each coordinate, 0 to G-1, int64, flat or of that shape.
+
+    Raises:
+        ValueError: the index has another number of elements.
+    """
+    if index.numel() != math.prod(shape):
+        raise ValueError(
+            f"index numbers {index.numel()} coordinates; accepted is one number for each of the {math.prod(shape)} "
+            f"coordinates of a tensor of shape {tuple(shape)}"
+        )
+    count = int(index.max()) + 1 if index.numel() else 0
+    flat = index.reshape(-1)
+
+    def total(values: Tensor) -> Tensor:
+        sums = values.new_zeros(count)
+        return sums.index_add(0, flat.to(values.device), values.reshape(-1))
+
+    def spread(numbers: Tensor) -> Tensor:
+        return numbers[flat.to(numbers.device)].reshape(shape)
+
+    return Groups(count, total, spread)
+
+
+def as_index(index: Any) -> Tensor:
+    """The number of each coordinate's group, from such numbers or from lists of coordinates.
+
+    Args:
+        index: an integer tensor with the number of each coordinate's group, or a sequence of groups, each a sequence
+            of coordinates of the flattened tensor.
+
+    Raises:
+        ValueError: the groups are not a partition, or a number is missing.
+    """
+    if not isinstance(index, Tensor):
+        return _from_lists(index)
+    if index.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
+        raise ValueError(f"index has dtype {index.dtype}; accepted are integers that number the groups")
+    if index.numel() and int(index.min()) < 0:
+        raise ValueError(f"index has the entry {int(index.min())}; accepted are group numbers of at least 0")
+    found = torch.bincount(index.reshape(-1).to(torch.int64))
+    if empty := torch.nonzero(found == 0).reshape(-1).tolist():
+        raise ValueError(f"index leaves group {empty[0]} empty; accepted is each number from 0 to the largest")
+    return index.to(torch.int64)
+
+
+def _from_lists(groups: Sequence[Sequence[int]]) -> Tensor:
+    members = [int(member) for group in groups for member in group]
+    if [group for group in groups if len(group) == 0]:
+        raise ValueError("index has an empty group; accepted are groups of at least one coordinate")
+    seen: set[int] = set()
+    for member in members:
+        if member in seen:
+            raise ValueError(f"index has coordinate {member} in two groups; accepted is a partition")
+        seen.add(member)
+    missing = sorted(set(range(len(members))) - seen)
+    if missing:
+        raise ValueError(
+            f"index has coordinate {missing[0]} in no group; accepted is a partition of 0 to the largest coordinate"
+        )
+    numbers = torch.empty(len(members), dtype=torch.int64)
+    for number, group in enumerate(groups):
+        numbers[torch.as_tensor(list(group), dtype=torch.int64)] = number
+    return numbers

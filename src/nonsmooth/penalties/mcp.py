@@ -1,0 +1,64 @@
+"""The minimax concave penalty (Zhang 2010), which leaves large weights alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nonsmooth.penalties.penalty import Step, Strength, check_above
+from nonsmooth.penalties.separable import SeparablePenalty
+
+
+@dataclass(frozen=True, eq=False)
+class MCP(SeparablePenalty):
+    """Σ λ|wⱼ| - wⱼ²/(2γ) up to |wⱼ| = γλ, and γλ²/2 from there on; with weights, λ is λcⱼ.
+
+    It is weakly convex with modulus 1/γ: `prox` is a single point for steps below γ. Beyond, `proximal_map` returns a
+    global minimiser, the hard threshold at λ√(γ·step), whose fixed points are stationary as well.
+
+    Attributes:
+        strength: λ ≥ 0, a number or a tensor that broadcasts against the point.
+        gamma: γ > 0; the larger, the nearer to the L1 norm.
+        weights: cⱼ ≥ 0 as a tensor that broadcasts against the point; None for 1.
+        complex_rule: "magnitude" or "components".
+
+    Raises:
+        ValueError: a strength or a weight is negative, γ is not positive, or the rule is not known.
+    """
+
+    convex: ClassVar[bool] = False
+
+    strength: Strength
+    gamma: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_above("gamma", self.gamma, 0)
+
+    @property
+    def largest_step(self) -> float:
+        """γ."""
+        return self.gamma
+
+    def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
+        """The integral of the slope."""
+        capped = torch.minimum(size, torch.as_tensor(self.gamma * strength, dtype=size.dtype, device=size.device))
+        return strength * capped - capped.square() / (2 * self.gamma)
+
+    def magnitude_slope(self, size: Tensor, strength: Strength) -> Tensor:
+        """max(λ - s/γ, 0)."""
+        return (strength - size / self.gamma).clamp(min=0)
+
+    def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
+        """The firm threshold for steps below γ, a hard threshold from there on."""
+        gamma = self.gamma
+        step = torch.as_tensor(step, dtype=size.dtype, device=size.device)
+        strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device)
+        single = step < gamma
+        stretch = torch.where(single, 1 - step / gamma, 1)
+        firm = torch.where(size > gamma * strength, size, (size - strength * step).clamp(min=0) / stretch)
+        hard = torch.where(size <= strength * (gamma * step).sqrt(), torch.zeros_like(size), size)
+        return torch.where(single, firm, hard)

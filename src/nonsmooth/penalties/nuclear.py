@@ -1,0 +1,129 @@
+"""λ times the sum of singular values, the convex penalty for low rank."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative
+
+ITERATIONS = 10_000
+RANK_CUTOFF = 64
+"""Singular values below so many roundings of the largest are zero, when a certificate asks for the rank."""
+
+
+@dataclass(frozen=True, eq=False)
+class Nuclear(Penalty):
+    """λ‖W‖_* = λ Σ σᵢ(W), of a matrix; a tensor of more dimensions is the matrix of its first against all others.
+
+    Attributes:
+        strength: λ ≥ 0, a number.
+
+    Raises:
+        ValueError: the strength is negative or not one number.
+    """
+
+    convex: ClassVar[bool] = True
+
+    strength: Strength
+
+    def __post_init__(self) -> None:
+        check_not_negative("strength", self.strength)
+        if isinstance(self.strength, Tensor) and self.strength.numel() != 1:
+            raise ValueError(f"strength has shape {tuple(self.strength.shape)}; Nuclear accepts one number")
+
+    def check_shape(self, shape: torch.Size) -> None:
+        """Raise unless a tensor of that shape is a matrix or has one to make of it.
+
+        Raises:
+            ValueError: it has fewer than two dimensions.
+        """
+        if len(shape) < 2:
+            raise ValueError(f"shape is {tuple(shape)}; Nuclear accepts tensors of at least two dimensions")
+
+    def _matrix(self, tensor: Tensor) -> Tensor:
+        self.check_shape(tensor.shape)
+        return tensor.flatten(1)
+
+    def value(self, point: Tensor, dim: int | None = None) -> Tensor:
+        """λ Σ σᵢ.
+
+        Raises:
+            ValueError: `dim` is given, or the point is no matrix.
+        """
+        if dim is not None:
+            raise ValueError(f"dim is {dim}; Nuclear has a value for the whole tensor only")
+        values: Tensor = torch.linalg.svdvals(self._matrix(point))
+        return self.strength * values.sum()
+
+    def proximal_map(self, point: Tensor, step: Step) -> Tensor:
+        """Soft threshold of the singular values; in a diagonal metric, where there is no formula, by iteration.
+
+        The iteration is FISTA on a problem as well conditioned as the metric. It looks at its own error, which makes
+        the host wait, as the singular value decomposition does in any case.
+        """
+        matrix = self._matrix(point)
+        if not isinstance(step, Tensor) or step.numel() == 1:
+            return self._threshold(matrix, self.strength * step).reshape(point.shape)
+        return self._metric_prox(matrix, step.expand_as(point).flatten(1)).reshape(point.shape)
+
+    @staticmethod
+    def _threshold(matrix: Tensor, threshold: Strength) -> Tensor:
+        if matrix.numel() == 0 or not bool(torch.isfinite(matrix).all()):
+            return matrix.clone() if not bool(torch.isnan(matrix).any()) else torch.full_like(matrix, torch.nan)
+        if not isinstance(threshold, Tensor) and threshold == 0:
+            return matrix.clone()
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        kept = (values - threshold).clamp(min=0)
+        product: Tensor = (left * kept.unsqueeze(-2).to(left.dtype)) @ right
+        return product
+
+    def _metric_prox(self, matrix: Tensor, step: Tensor) -> Tensor:
+        """Minimise λ‖Z‖_* + Σ (Z - W)²/(2D): the quadratic's constants are 1/max D and 1/min D."""
+        positive = step.clamp(min=torch.finfo(matrix.dtype).tiny)
+        length = float(positive.min())
+        condition = float(positive.max()) / length
+        inertia = (math.sqrt(condition) - 1) / (math.sqrt(condition) + 1)
+        pace = length / positive
+        point = ahead = self._threshold(matrix, self.strength * length)
+        tolerance = 8 * torch.finfo(matrix.dtype).eps * float(matrix.abs().max() if matrix.numel() else 0.0)
+        for _ in range(ITERATIONS):
+            following = self._threshold(ahead - pace * (ahead - matrix), self.strength * length)
+            move = following - point
+            uphill = float(((ahead - following) * move).sum()) > 0
+            ahead = following if uphill else following + inertia * move
+            point = following
+            if float(move.abs().max() if move.numel() else 0.0) <= tolerance:
+                break
+        return point
+
+    def _range(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Orthonormal bases of the column and the row space of a matrix."""
+        left, values, right = torch.linalg.svd(point, full_matrices=False)
+        cutoff = RANK_CUTOFF * torch.finfo(values.dtype).eps * (float(values.max()) if values.numel() else 0.0)
+        rank = int((values > cutoff).sum())
+        return left[:, :rank], right[:rank]
+
+    def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
+        """The distance of -G from λ∂‖W‖_* in the Frobenius norm, a number.
+
+        With W = UΣVᵀ the subdifferential is UVᵀ + M for M with UᵀM = 0, MV = 0 and no singular value above 1.
+        """
+        matrix, slope = self._matrix(point), self._matrix(gradient)
+        left, right = self._range(matrix)
+        remainder = -slope - self.strength * (left @ right)
+        # Split off the part outside both ranges, on which M may take any value with singular values up to λ.
+        outside = remainder - left @ (left.mH @ remainder)
+        outside = outside - (outside @ right.mH) @ right
+        inside = (remainder - outside).abs().square().sum()
+        values: Tensor = torch.linalg.svdvals(outside)
+        return (inside + (values - self.strength).clamp(min=0).square().sum()).sqrt()
+
+    def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
+        """The largest singular value of the gradient."""
+        values: Tensor = torch.linalg.svdvals(self._matrix(gradient_at_zero))
+        return values.max()

@@ -1,0 +1,146 @@
+"""Penalties that are sums over coordinates of a function of each one's magnitude: λ Σ ρ(|wⱼ|).
+
+Such a penalty is written as three functions of magnitudes: the function, its slope, and its prox. Signs, complex
+numbers, weights per coordinate and the certificate follow from these.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative
+
+COMPLEX_RULES = ("magnitude", "components")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SeparablePenalty(Penalty):
+    """λ Σⱼ cⱼ ρ(|wⱼ|), or a function of that kind in which λcⱼ enters in another way.
+
+    Attributes:
+        weights: cⱼ ≥ 0 as a tensor that broadcasts against the point; None for 1.
+        complex_rule: what |w| means for a complex number: its "magnitude" √(Re² + Im²), or its two "components" taken
+            as two real coordinates. These are different penalties: the first zeroes Re and Im together.
+
+    Raises:
+        ValueError: a strength or a weight is negative, or the rule is not known.
+    """
+
+    separable: ClassVar[bool] = True
+
+    weights: Tensor | None = None
+    complex_rule: str = "magnitude"
+
+    def __post_init__(self) -> None:
+        check_not_negative("strength", self.strength)
+        if self.weights is not None:
+            check_not_negative("weights", self.weights)
+        if self.complex_rule not in COMPLEX_RULES:
+            raise ValueError(f"complex_rule is {self.complex_rule!r}; accepted are {', '.join(COMPLEX_RULES)}")
+
+    @abstractmethod
+    def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
+        """λρ(s) for magnitudes s ≥ 0, `strength` being λcⱼ."""
+
+    @abstractmethod
+    def magnitude_slope(self, size: Tensor, strength: Strength) -> Tensor:
+        """λρ'(s) for s > 0 and its limit from above at s = 0."""
+
+    @abstractmethod
+    def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
+        """A minimiser over z ≥ 0 of λρ(z) + (z - s)²/(2·step); NaN where s is."""
+
+    def scaled_strength(self, point: Tensor, strength: Strength | None = None) -> Strength:
+        """λcⱼ where `point` lies, in its real precision."""
+        chosen = self.strength if strength is None else strength
+        real = point.real.dtype if point.is_complex() else point.dtype
+        if isinstance(chosen, Tensor):
+            chosen = chosen.to(device=point.device, dtype=real)
+        if self.weights is None:
+            return chosen
+        return chosen * self.weights.to(device=point.device, dtype=real)
+
+    def _by_components(self, point: Tensor) -> bool:
+        return point.is_complex() and self.complex_rule == "components"
+
+    def terms(self, point: Tensor) -> Tensor:
+        """What each coordinate contributes to λR(w), real, of the shape of `point`."""
+        strength = self.scaled_strength(point)
+        if self._by_components(point):
+            parts = torch.view_as_real(point).abs()
+            return self.magnitude_terms(parts, _twice(strength)).sum(-1)
+        return self.magnitude_terms(point.abs(), strength)
+
+    def value(self, point: Tensor, dim: int | None = None) -> Tensor:
+        """λR(w), summed over everything, or over dimension `dim` alone."""
+        terms = self.terms(point)
+        return terms.sum() if dim is None else terms.sum(dim)
+
+    def proximal_map(self, point: Tensor, step: Step) -> Tensor:
+        """The prox of the magnitude, with the sign or the phase of the point."""
+        strength = self.scaled_strength(point)
+        if not point.is_complex():
+            return torch.copysign(self.magnitude_prox(point.abs(), strength, step), point)
+        if self._by_components(point):
+            return torch.view_as_complex(self._by_parts(torch.view_as_real(point), _twice(strength), step))
+        if isinstance(step, Tensor) and step.is_complex():
+            return self.two_step_prox(point, strength, step)
+        size = point.abs()
+        # z·(s'/s), but z itself where the magnitude is kept: inf·(inf/inf) would be NaN.
+        shrunk = self.magnitude_prox(size, strength, step)
+        ratio = torch.where(shrunk == size, torch.ones_like(size), shrunk / torch.where(size == 0, 1, size))
+        return torch.where(shrunk == 0, torch.zeros_like(point), point * ratio)
+
+    def _by_parts(self, parts: Tensor, strength: Strength, step: Step) -> Tensor:
+        """The prox of real and imaginary parts as coordinates of their own."""
+        if isinstance(step, Tensor):
+            step = torch.view_as_real(step) if step.is_complex() else _twice(step)
+        return torch.copysign(self.magnitude_prox(parts.abs(), strength, step), parts).contiguous()
+
+    def two_step_prox(self, point: Tensor, strength: Strength, step: Tensor) -> Tensor:
+        """The prox of magnitudes in a metric with different steps for Re and Im, given as Re and Im of `step`.
+
+        Raises:
+            ValueError: this penalty has no formula for it.
+        """
+        del point, strength, step
+        raise ValueError(
+            f"complex_rule is 'magnitude', and {type(self).__name__} has no prox of magnitudes where an adaptive "
+            "optimiser gives the real and the imaginary part different steps; accepted there is 'components'"
+        )
+
+    def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
+        """|gⱼ + λρ'(|wⱼ|) sign(wⱼ)| where wⱼ ≠ 0, max(|gⱼ| - λρ'(0+), 0) where wⱼ = 0; real, of the point's shape."""
+        strength = self.scaled_strength(point)
+        if self._by_components(point):
+            parts, slopes = torch.view_as_real(point), torch.view_as_real(gradient)
+            return self._distance(parts, slopes, _twice(strength)).square().sum(-1).sqrt()
+        return self._distance(point, gradient, strength)
+
+    def _distance(self, point: Tensor, gradient: Tensor, strength: Strength) -> Tensor:
+        slope = self.magnitude_slope(point.abs(), strength)
+        at_zero = (gradient.abs() - slope).clamp(min=0)
+        away = (gradient + torch.where(point == 0, 0, slope) * torch.sgn(point)).abs()
+        return torch.where(point == 0, at_zero, away)
+
+    def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
+        """The largest |gⱼ|/ρ'(0+): the smallest λ at which w = 0 is stationary; infinite if none is."""
+        gradient = gradient_at_zero
+        unit = self.scaled_strength(gradient, 1.0)
+        if self._by_components(gradient):
+            gradient, unit = torch.view_as_real(gradient), _twice(unit)
+        if gradient.numel() == 0:
+            return gradient.real.new_zeros(())
+        slope = self.magnitude_slope(torch.zeros_like(gradient.abs()), unit)
+        size = gradient.abs()
+        return torch.where(size == 0, torch.zeros_like(size), size / slope).max()
+
+
+def _twice(value: Strength) -> Strength:
+    """A tensor by coordinate as one by real and imaginary part."""
+    return value.unsqueeze(-1) if isinstance(value, Tensor) and value.ndim else value
