@@ -84,11 +84,11 @@ class Proximal(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         check_before_step(self, self._reader)
-        base = self.parent.step
+        base: Any = self.parent.step
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
             base = base.__wrapped__
-        base(self)  # type: ignore[call-arg]
+        base(self)
         apply_penalties(self, self._reader)
         return loss
 
