@@ -1,5 +1,25 @@
 """Proximal optimisers under which λ means one number, exact zeros, and certificates."""
 
+from nonsmooth.optim.attach import attach
+from nonsmooth.optim.averages import SparseAverage, averaged
+from nonsmooth.optim.certificate import Certificate, TensorCertificate, certify
+from nonsmooth.optim.lasso_gap import lasso_gap
 from nonsmooth.optim.optimisers import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
+from nonsmooth.optim.parameter_groups import penalize
 
-__all__ = ["ProxAdagrad", "ProxAdam", "ProxAdamW", "ProxNAdam", "ProxRMSprop", "ProxSGD"]
+__all__ = [
+    "Certificate",
+    "ProxAdagrad",
+    "ProxAdam",
+    "ProxAdamW",
+    "ProxNAdam",
+    "ProxRMSprop",
+    "ProxSGD",
+    "SparseAverage",
+    "TensorCertificate",
+    "attach",
+    "averaged",
+    "certify",
+    "lasso_gap",
+    "penalize",
+]

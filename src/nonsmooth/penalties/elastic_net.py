@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from nonsmooth.penalties.l1 import soft_threshold_
@@ -46,6 +47,19 @@ class ElasticNet(SeparablePenalty):
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """max(s - λr·step, 0)/(1 + λ(1-r)·step)."""
         return (size - strength * self.l1_ratio * step).clamp(min=0) / (1 + strength * (1 - self.l1_ratio) * step)
+
+    def conjugate(self, dual: Tensor) -> Tensor | None:
+        """Σ max(|uⱼ| - λr, 0)²/(2λ(1-r)), infinite where λ(1-r) = 0 and |uⱼ| > λr."""
+        if dual.is_complex():
+            return None
+        strength = self.scaled_strength(dual)
+        square = (dual.abs() - self.l1_ratio * strength).clamp(min=0).square()
+        # 0/0 where the coordinate is feasible in any case.
+        return (
+            (square / (2 * (1 - self.l1_ratio) * strength * torch.ones_like(square)))
+            .nan_to_num(nan=0.0, posinf=torch.inf)
+            .sum()
+        )
 
     def prox_(self, point: Tensor, step: Step) -> None:
         """The soft threshold in place, then the division."""

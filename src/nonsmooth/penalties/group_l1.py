@@ -19,6 +19,7 @@ class _Grouped(Penalty):
     """A penalty on the norms of groups, given by dimensions or by an index."""
 
     convex: ClassVar[bool] = True
+    is_norm: ClassVar[bool] = True
 
     dim: int | tuple[int, ...] = 0
     index: Any = None

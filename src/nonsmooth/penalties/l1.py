@@ -29,6 +29,7 @@ class L1(SeparablePenalty):
     """
 
     convex: ClassVar[bool] = True
+    is_norm: ClassVar[bool] = True
 
     strength: Strength
 

@@ -28,6 +28,7 @@ class Nuclear(Penalty):
     """
 
     convex: ClassVar[bool] = True
+    is_norm: ClassVar[bool] = True
 
     strength: Strength
 

@@ -36,6 +36,9 @@ class Penalty(ABC):
     separable: ClassVar[bool] = False
     """Whether R is a sum over coordinates, so that a prox of a part is a part of the prox."""
 
+    is_norm: ClassVar[bool] = False
+    """Whether R is a norm, weighted or not: `lam_max` is then its dual norm, and a duality gap needs no more."""
+
     strength: Strength
     """λ."""
 
@@ -54,6 +57,11 @@ class Penalty(ABC):
     @abstractmethod
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The smallest λ at which w = 0 is stationary, given the gradient of the loss there."""
+
+    def conjugate(self, dual: Tensor) -> Tensor | None:
+        """The conjugate function sup over w of ⟨dual, w⟩ - λR(w), for a duality gap; None where there is no formula."""
+        del dual
+        return None
 
     @property
     def largest_step(self) -> float:

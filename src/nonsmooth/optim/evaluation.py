@@ -1,0 +1,67 @@
+"""Loss and gradients of a closure, taken without leaving a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a closure gave at the present parameters.
+
+    Attributes:
+        loss: the number that it returned.
+        signed_loss: the same, negated where the optimiser maximises: what is minimised.
+        gradients: of `signed_loss`, by parameter; whole tensors, also where this process holds a part.
+    """
+
+    loss: float
+    signed_loss: float
+    gradients: dict[Tensor, Tensor]
+
+
+def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
+    """Call a closure for its loss and gradients; `.grad` and random number generators are then as before.
+
+    Raises:
+        ValueError: the loss is not one number, or no parameter has a gradient.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    kept = [parameter.grad for parameter in parameters]
+    devices = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
+    try:
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+            loss = closure()
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element")
+        gradients: list[Tensor | None] = [parameter.grad for parameter in parameters]
+        if all(gradient is None for gradient in gradients) and loss.requires_grad:
+            gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True))
+    finally:
+        for parameter, gradient in zip(parameters, kept, strict=True):
+            parameter.grad = gradient
+    signs = [-1 if group.get("maximize", False) else 1 for group in optimizer.param_groups for p in group["params"]
+             if p.requires_grad]  # fmt: skip
+    found = {
+        parameter: sign * (whole(gradient.detach()).to_dense() if gradient.is_sparse else whole(gradient.detach()))
+        for parameter, gradient, sign in zip(parameters, gradients, signs, strict=True)
+        if gradient is not None
+    }
+    if not found:
+        raise ValueError("closure gave no parameter of the optimizer a gradient")
+    value = float(loss.detach())
+    return Evaluation(value, -value if signs[0] < 0 else value, found)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of a tensor of which this process may hold a part."""
+    gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return gathered

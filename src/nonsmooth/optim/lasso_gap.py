@@ -1,0 +1,60 @@
+"""The duality gap of a LASSO solution from data, response and coefficients, in the convention that you name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nonsmooth.problems.lasso_reference import duality_gap
+
+CONVENTIONS = ("1/2N", "1/N")
+
+
+def lasso_gap(
+    X: Any,
+    y: Any,
+    w: Any,
+    lam: float,
+    *,
+    convention: str = "1/2N",
+    intercept: float | None = None,
+) -> float:
+    """F(w) - D(θ) ≥ F(w) - min F for F(w) = c·‖y - Xw - b‖² + λ‖w‖₁.
+
+    Args:
+        X: data, (N, features), an array or a tensor.
+        y: response, (N,).
+        w: coefficients, (features,).
+        lam: λ ≥ 0.
+        convention: what c is: "1/2N", as in scikit-learn, glmnet, celer and skglm, or "1/N", as in eq. (11) of Kumar
+            (2024). The same solution has twice the λ and twice the gap under the second.
+        intercept: b where the model has one; it carries no penalty, and a gap that it leaves counts. None for a model
+            without.
+
+    Returns:
+        The gap, in units of F, computed in float64.
+
+    Raises:
+        ValueError: shapes do not fit, λ is negative, or the convention is not known.
+    """
+    data, response, point = (torch.as_tensor(value).detach().to("cpu", torch.float64) for value in (X, y, w))
+    if data.ndim != 2 or response.shape != data.shape[:1] or point.shape != data.shape[1:]:
+        raise ValueError(
+            f"X, y and w have the shapes {tuple(data.shape)}, {tuple(response.shape)} and {tuple(point.shape)}; "
+            "accepted are (N, features), (N,) and (features,)"
+        )
+    if not lam >= 0:
+        raise ValueError(f"lam is {lam}; accepted is a number of at least 0")
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention is {convention!r}; accepted are {', '.join(CONVENTIONS)}")
+    factor = 0.5 if convention == "1/2N" else 1.0
+    excess = 0.0
+    if intercept is not None:
+        # The best intercept given w centres the residual; what another one costs is the square of the difference.
+        residual = response - data @ point
+        excess = float((residual.mean() - intercept) ** 2)
+        data, response = data - data.mean(0), response - response.mean()
+    gap: Tensor = duality_gap(data.unsqueeze(0), response.unsqueeze(0), lam / factor, point.expand(1, 1, -1))
+    return factor * (float(gap) + excess)

@@ -1,0 +1,129 @@
+"""The duality gap of a quadratic loss with a convex penalty, from the loss and its gradient alone.
+
+For f(w) = c‖Aw - y‖²/2 the dual points that are multiples s of the residual give the lower bound
+D(s) = s(2f - ⟨∇f, w⟩) - s²f - (λR)*(-s∇f), in which neither A nor y appears. Where R is a norm the last term is 0 as
+long as s times the dual norm of ∇f is at most λ, so that the best s is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nonsmooth.optim.evaluation import Evaluation, evaluate, whole
+from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
+
+PROBE_SEED = 0
+
+
+def quadratic_gap(
+    optimizer: Optimizer, closure: Callable[[], Any], found: Evaluation, loss: float
+) -> tuple[float | None, str | None]:
+    """An upper bound of the objective's distance from its minimum, and why there is none.
+
+    Args:
+        optimizer: holds parameters and penalties.
+        closure: as for `certify`.
+        found: loss and gradients at the present parameters, weight decay included.
+        loss: the loss with weight decay.
+
+    Raises:
+        ValueError: the loss is negative, or not a convex quadratic along a random line.
+    """
+    check_quadratic(optimizer, closure)
+    if loss < 0:
+        raise ValueError(f"quadratic is True, but the loss is {loss:g}; a sum of squares is at least 0")
+    inner, value, largest, unpenalised = 0.0, 0.0, math.inf, 0.0
+    smooth: list[tuple[Penalty, Tensor]] = []
+    for group in optimizer.param_groups:
+        specification = group.get("penalty")
+        penalty = None if specification is None else from_specification(specification)
+        for parameter in group["params"]:
+            if parameter not in found.gradients:
+                continue
+            point, gradient = whole(parameter.detach()), found.gradients[parameter]
+            inner += float((gradient * point.conj()).real.sum())
+            if penalty is None or _is_zero(penalty):
+                unpenalised = max(unpenalised, float(gradient.abs().max()))
+                continue
+            value += float(penalty.value(point))
+            if penalty.is_norm:
+                largest = min(largest, largest_multiple(penalty, gradient))
+                continue
+            if penalty.conjugate(-gradient) is None:
+                return None, f"no duality gap: {type(penalty).__name__} has no conjugate function"
+            smooth.append((penalty, gradient))
+    if unpenalised > 0:
+        # The dual asks that these gradients vanish: only the multiple 0 is feasible, unless they do.
+        largest = 0.0
+    best = 1.0 if smooth else (2 * loss - inner) / (2 * loss) if loss > 0 else 0.0
+    multiple = max(-largest, min(best, largest))
+    conjugates = 0.0
+    for penalty, gradient in smooth:
+        conjugate = penalty.conjugate(-multiple * gradient)
+        conjugates += 0.0 if conjugate is None else float(conjugate)
+    dual = multiple * (2 * loss - inner) - multiple**2 * loss - conjugates
+    reason = None
+    if unpenalised > 0:
+        reason = (
+            f"the duality gap is loose: a parameter without penalty has a gradient of {unpenalised:.3g}, and the dual "
+            "asks for 0; centre the data, or use lasso_gap, which takes an intercept out exactly"
+        )
+    return loss + value - dual, reason
+
+
+def _is_zero(penalty: Penalty) -> bool:
+    return not isinstance(penalty.strength, Tensor) and penalty.strength == 0
+
+
+def largest_multiple(penalty: Penalty, gradient: Tensor) -> float:
+    """The largest s for which w = 0 would be stationary if the gradient there were s·g."""
+    if isinstance(penalty, SeparablePenalty):
+        size = gradient.abs()
+        slope = penalty.magnitude_slope(torch.zeros_like(size), penalty.scaled_strength(gradient))
+        ratios = torch.where(size == 0, math.inf, slope / size)
+        return float(ratios.min()) if ratios.numel() else math.inf
+    needed = float(penalty.lam_max(gradient))
+    return float(penalty.strength) / needed if needed > 0 else math.inf
+
+
+@torch.no_grad()
+def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> None:
+    """Raise unless the gradient is linear, and increasing, along a random line through the parameters.
+
+    Raises:
+        ValueError: it is not.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    kept = [parameter.detach().clone() for parameter in parameters]
+    generator = torch.Generator().manual_seed(PROBE_SEED)
+    moves = [
+        torch.randn(p.shape, generator=generator, dtype=torch.float64).to(device=p.device, dtype=p.dtype)
+        * (p.detach().abs().mean() + 1)
+        for p in parameters
+    ]
+    seen = []
+    try:
+        for _ in range(3):
+            seen.append(evaluate(optimizer, closure).gradients)
+            for parameter, move in zip(parameters, moves, strict=True):
+                parameter.add_(move)
+    finally:
+        for parameter, before in zip(parameters, kept, strict=True):
+            parameter.copy_(before)
+    moved = [(p, m) for p, m in zip(parameters, moves, strict=True) if p in seen[0]]
+    bend = sum(float((seen[0][p] - 2 * seen[1][p] + seen[2][p]).abs().square().sum()) for p, _ in moved) ** 0.5
+    size = sum(float(seen[i][p].abs().square().sum()) for p, _ in moved for i in range(3)) ** 0.5
+    rise = sum(float(((seen[1][p] - seen[0][p]) * m.conj()).real.sum()) for p, m in moved)
+    precision = max(torch.finfo(p.dtype).eps for p in parameters)
+    if bend > 1e4 * precision * size or rise < -1e4 * precision * size:
+        raise ValueError(
+            "quadratic is True, but the gradient of the loss is not linear and increasing along a line through the "
+            f"parameters (second difference {bend:.3g} of gradients of size {size:.3g}); accepted is a loss that is a "
+            "sum of squares of functions linear in the parameters"
+        )
