@@ -76,8 +76,8 @@ class Proximal(Optimizer):
             What the closure returned, None without one.
 
         Raises:
-            ValueError: a gradient is sparse, or the step is too large for a penalty that is not convex; nothing has
-                been changed then.
+            ValueError: a gradient is sparse, an option is out of its range, or the step is too large for a penalty that
+                is not convex; nothing has been changed then.
         """
         loss = None
         if closure is not None:
@@ -91,6 +91,14 @@ class Proximal(Optimizer):
         base(self)
         apply_penalties(self, self._reader)
         return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """What torch's gives; a group's penalty is a copy, which a λ that changes later leaves as it is."""
+        for group in self.param_groups:
+            self._reader(group)
+        state = super().state_dict()
+        groups = [{**group, "penalty": group["penalty"] and dict(group["penalty"])} for group in state["param_groups"]]
+        return {**state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave, a plain optimiser's included: its groups keep the penalties they have here.

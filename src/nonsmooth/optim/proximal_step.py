@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.metric import AdaptiveStep, UnitStep, unit_step_of
+from nonsmooth.optim.metric import AdaptiveStep, UnitStep, check_options, sgd_step, unit_step_of
 from nonsmooth.penalties import Penalty, from_specification
 
 CHUNK = 1 << 15
@@ -24,8 +25,9 @@ class PenaltyReader:
 
     def __init__(self) -> None:
         self._read: dict[int, tuple[tuple[Any, ...], Penalty]] = {}
+        self._placed: dict[tuple[int, torch.device], tuple[Penalty, list[int], Penalty]] = {}
 
-    def __call__(self, group: Mapping[str, Any]) -> Penalty | None:
+    def __call__(self, group: MutableMapping[str, Any]) -> Penalty | None:
         """The penalty of a group, None if it has none.
 
         Raises:
@@ -34,13 +36,33 @@ class PenaltyReader:
         specification = group.get("penalty")
         if specification is None:
             return None
+        if not isinstance(specification, dict):  # as somebody may have put it there; a checkpoint holds but numbers
+            group["penalty"] = specified(specification)
+            return self(group)
         items = tuple(specification.items())
-        known = self._read.get(id(specification))
+        known = self._read.get(id(group))
         if known is not None and _same(known[0], items):
             return known[1]
         penalty = from_specification(specification)
-        self._read[id(specification)] = (items, penalty)
+        self._read[id(group)] = (items, penalty)
         return penalty
+
+    def placed(self, penalty: Penalty, device: torch.device) -> Penalty:
+        """The same penalty, its tensors on a device: they are copied there once, not at every step."""
+        away = {
+            name: value for name, value in vars(penalty).items() if isinstance(value, Tensor) and value.device != device
+        }
+        if not away:
+            return penalty
+        versions = [value._version for value in away.values()]  # they count changes in place
+        known = self._placed.get((id(penalty), device))
+        if known is not None and known[0] is penalty and known[1] == versions:
+            return known[2]
+        moved = copy.copy(penalty)
+        for name, value in away.items():
+            object.__setattr__(moved, name, value.to(device))
+        self._placed[id(penalty), device] = (penalty, versions, moved)
+        return moved
 
 
 def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
@@ -74,11 +96,13 @@ def check_group(group: Mapping[str, Any]) -> None:
     """Raise unless the penalty of a group fits each of its parameters.
 
     Raises:
-        ValueError: a parameter is not made of real or complex numbers, or has a shape that the penalty cannot be on.
+        ValueError: a parameter is not made of real or complex numbers, or has a shape that the penalty cannot be on, or
+            an option leaves no step for a constant gradient.
     """
     penalty = None if group.get("penalty") is None else from_specification(group["penalty"])
     if penalty is None:
         return
+    check_options(group)
     names = group.get("param_names") or range(len(group["params"]))
     for name, parameter in zip(names, group["params"], strict=True):
         if not (parameter.is_floating_point() or parameter.is_complex()):
@@ -105,12 +129,15 @@ def check_before_step(optimizer: Optimizer, reader: PenaltyReader) -> None:
     """Raise, before anything is changed, where a step with a penalty would be wrong.
 
     Raises:
-        ValueError: a gradient is sparse, or a step is too large for a penalty that is not convex.
+        ValueError: a gradient is sparse, an option is out of its range, or a step is too large for a penalty that is
+            not convex.
     """
+    known_in_advance = unit_step_of(type(optimizer)) is sgd_step
     for group in optimizer.param_groups:
         penalty = reader(group)
         if penalty is None or is_off(penalty):
             continue
+        check_options(group)
         for parameter in moved_parameters(group):
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
                 raise ValueError(
@@ -118,8 +145,8 @@ def check_before_step(optimizer: Optimizer, reader: PenaltyReader) -> None:
                     "penalty moves every coordinate, so only dense gradients are accepted: build the embedding with "
                     "sparse=False, or put it in a group with penalty=None"
                 )
-        if "momentum" in group and "alpha" not in group:  # SGD, whose step is known in advance
-            step = unit_step_of(type(optimizer))(group, {})
+        if known_in_advance:
+            step = sgd_step(group, {})
             if not isinstance(step, Tensor | AdaptiveStep):
                 penalty.check_step(step)
 
@@ -133,22 +160,31 @@ def apply_penalties(optimizer: Optimizer, reader: PenaltyReader) -> None:
         if penalty is None or is_off(penalty):
             continue
         differentiable = group.get("differentiable", False)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and differentiable):
+        with torch.set_grad_enabled(differentiable):
             for parameter in moved_parameters(group):
+                here = reader.placed(penalty, parameter.device)
                 step = unit_step(group, optimizer.state[parameter])
-                if overflow is not None:
-                    step = _stopped(step, overflow)
                 if differentiable:
-                    parameter.copy_(penalty.proximal_map(parameter, _whole(step)))
+                    parameter.copy_(here.proximal_map(parameter, _whole(step)))
+                elif overflow is None:
+                    prox_parameter(here, parameter, step)
                 else:
-                    prox_parameter(penalty, parameter, step)
+                    _prox_unless(overflow, here, parameter, step)
 
 
-def _stopped(step: UnitStep, overflow: Tensor) -> UnitStep:
-    """No step where a fused optimiser found a gradient that is not finite and left the weights alone."""
+def _prox_unless(overflow: Tensor, penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
+    """The prox, but none where a fused optimiser found a gradient that is not finite and left the weights alone."""
+    overflow = overflow.to(device=parameter.device, non_blocking=True) > 0
     if isinstance(step, AdaptiveStep):
-        return step.stopped_where(overflow > 0)
-    return torch.where(overflow > 0, 0.0, torch.as_tensor(step, device=overflow.device))
+        halted: UnitStep = step.halted_where(overflow)
+    else:
+        precision = torch.promote_types(parameter.dtype, torch.float32).to_real()
+        halted = torch.where(overflow, 0.0, torch.as_tensor(step, dtype=precision, device=overflow.device))
+    # Without a step a prox by coordinate returns the very same weights, one with norms or singular values but nearly.
+    kept = None if penalty.separable else parameter.clone()
+    prox_parameter(penalty, parameter, halted)
+    if kept is not None:
+        parameter.copy_(torch.where(overflow, kept, parameter))
 
 
 def _whole(step: UnitStep) -> float | Tensor:
@@ -163,8 +199,7 @@ def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
         parameter: w, of any real or complex dtype.
         step: D.
     """
-    blocks = list(_blocks(penalty, parameter, step))
-    for block in blocks:
+    for block in _blocks(penalty, parameter, step):
         part = block(parameter)
         here = step(block) if isinstance(step, AdaptiveStep) else step
         if part.dtype in (torch.float16, torch.bfloat16):
