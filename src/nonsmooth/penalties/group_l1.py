@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.group_prox import group_prox
+from nonsmooth.penalties.group_prox import group_prox, one_for_all
 from nonsmooth.penalties.groups import Groups, along, as_index, indexed
 from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative, check_share
 
@@ -82,19 +82,22 @@ class _Grouped(Penalty):
 
     def proximal_map(self, point: Tensor, step: Step) -> Tensor:
         """The soft threshold of the coordinates, then that of the groups: exact in a diagonal metric as well."""
+        return self.prox_in(self.groups(point.shape), point, step)
+
+    def prox_in(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
+        """`proximal_map` with another description of the partition, such as that of a part of the parameter."""
         if point.is_complex():
-            return self._complex_prox(point, step)
+            return self._complex_prox(groups, point, step)
         share = self.group_share()
         if share < 1:
             threshold = self.strength * (1 - share) * step
             threshold = torch.as_tensor(threshold, dtype=point.dtype, device=point.device)
             point = point - torch.clamp(point, -threshold, threshold)
-        groups = self.groups(point.shape)
         return group_prox(point, self.strength * share * self.group_weights(point, groups), step, groups)
 
-    def _complex_prox(self, point: Tensor, step: Step) -> Tensor:
-        share, groups = self.group_share(), self.groups(point.shape)
-        if isinstance(step, Tensor) and step.numel() > 1:
+    def _complex_prox(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
+        share = self.group_share()
+        if not one_for_all(step, groups):
             raise ValueError(
                 f"{type(self).__name__} has no prox of complex numbers in a diagonal metric, which adaptive optimisers "
                 "use; accepted there are real parameters"
@@ -104,6 +107,14 @@ class _Grouped(Penalty):
             kept = (size - self.strength * (1 - share) * step).clamp(min=0)
             point = torch.where(size == 0, point, point * (kept / torch.where(size == 0, 1, size)))
         return group_prox(point, self.strength * share * self.group_weights(point, groups), step, groups)
+
+    def subgradient(self, point: Tensor) -> Tensor:
+        """λ_g w_g/‖w_g‖ + λ₁ sign(w), 0 in groups, and in the second term coordinates, that are 0."""
+        groups, share = self.groups(point.shape), self.group_share()
+        strength = self.strength * share * self.group_weights(point, groups)
+        norms = groups.norms(point)
+        direction = point * groups.spread(strength / torch.where(norms == 0, 1, norms))
+        return direction + (1 - share) * self.strength * torch.sgn(point)
 
     def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
         """Distance of -g_g from λ∂R for each group, (G,)."""

@@ -40,22 +40,21 @@ def metric_block_threshold(point: Tensor, strength: Tensor, step: Tensor, groups
         groups: the partition.
     """
     tiny = torch.finfo(point.dtype).tiny
-    square = point.square()
-    norm_square = groups.total(square)
-    reach = groups.total((point / step.clamp(min=tiny)).square()).sqrt()
-    kept = reach > strength
-    scaled = groups.spread(strength) * step
+    scaled, square = groups.spread(strength) * step, point.square()
+    norm_square, reach_square, weighed = groups.totals(square, (point / step.clamp(min=tiny)).square(), square * scaled)
+    kept = reach_square.sqrt() > strength
     # With one D for all, θ = ‖w‖ - λD; the mean of D that the group's weights weigh is exact to first order.
-    mean = groups.total(square * scaled) / norm_square.clamp(min=tiny)
+    mean = weighed / norm_square.clamp(min=tiny)
     norm = norm_square.sqrt()
     floor = norm * torch.finfo(point.dtype).eps ** 2 + tiny
     theta = torch.where(kept, torch.maximum(norm - mean, floor), torch.ones_like(norm))
-    may_look = point.device.type == "cpu" and not torch.compiler.is_compiling()
+    # What one process sees may not decide how often it communicates.
+    may_look = point.device.type == "cpu" and not torch.compiler.is_compiling() and not groups.shared
     tolerance = 4 * torch.finfo(point.dtype).eps
     for _ in range(200 if may_look else FIXED_ITERATIONS):
         inverse = (scaled + groups.spread(theta)).reciprocal()
         ratio = (point * inverse).square()
-        total, slope = groups.total(ratio), groups.total(ratio * inverse)
+        total, slope = groups.totals(ratio, ratio * inverse)
         moved = theta + (total.pow(1.5) - total) / slope.clamp(min=tiny)
         # A step that is not finite comes from numbers beyond the range of the type; the group then stays as it is.
         moved = torch.where(torch.isfinite(moved) & kept, torch.maximum(moved, floor), theta)
@@ -71,8 +70,13 @@ def metric_block_threshold(point: Tensor, strength: Tensor, step: Tensor, groups
     return torch.where(groups.spread(torch.isnan(norm)), torch.nan, solution)
 
 
+def one_for_all(step: Step, groups: Groups) -> bool:
+    """Whether a step is one number; where processes share the groups, their answers agree."""
+    return not isinstance(step, Tensor) or step.ndim == 0 or (step.numel() == 1 and not groups.shared)
+
+
 def group_prox(point: Tensor, strength: Tensor, step: Step, groups: Groups) -> Tensor:
     """The prox of Σ λ_g‖w_g‖: closed form for one step, Newton's method for a step per coordinate."""
-    if not isinstance(step, Tensor) or step.numel() == 1:
+    if one_for_all(step, groups):
         return block_soft_threshold(point, strength * step, groups)
-    return metric_block_threshold(point, strength, step.expand_as(point), groups)
+    return metric_block_threshold(point, strength, torch.as_tensor(step).expand_as(point), groups)

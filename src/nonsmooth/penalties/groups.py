@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,13 @@ class Groups:
     count: int
     total: Callable[[Tensor], Tensor]
     spread: Callable[[Tensor], Tensor]
+
+    shared: ClassVar[bool] = False
+    """Whether groups lie on several processes, which `total` then makes communicate: all have to call it alike."""
+
+    def totals(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """`total` of several tensors; together they cost as much communication as one."""
+        return tuple(self.total(each) for each in values)
 
     def sizes(self, like: Tensor) -> Tensor:
         """The number of coordinates in each group, (G,)."""
@@ -60,12 +67,13 @@ def along(shape: torch.Size, dim: Dimensions) -> Groups:
     return Groups(math.prod(shape[d] for d in kept), total, lambda numbers: numbers.reshape(broadcast))
 
 
-def indexed(shape: torch.Size, index: Tensor) -> Groups:
+def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Groups:
     """The coordinates that an index gives the same number.
 
     Args:
         shape: of the tensor.
         index: the number of the group of each coordinate, 0 to G-1, int64, flat or of that shape.
+        count: G; None for the largest number and one more.
 
     Raises:
         ValueError: the index has another number of elements.
@@ -75,7 +83,8 @@ def indexed(shape: torch.Size, index: Tensor) -> Groups:
             f"index numbers {index.numel()} coordinates; accepted is one number for each of the {math.prod(shape)} "
             f"coordinates of a tensor of shape {tuple(shape)}"
         )
-    count = int(index.max()) + 1 if index.numel() else 0
+    if count is None:
+        count = int(index.max()) + 1 if index.numel() else 0
     flat = index.reshape(-1)
 
     def total(values: Tensor) -> Tensor:
