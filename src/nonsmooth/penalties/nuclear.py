@@ -109,6 +109,11 @@ class Nuclear(Penalty):
         rank = int((values > cutoff).sum())
         return left[:, :rank], right[:rank]
 
+    def subgradient(self, point: Tensor) -> Tensor:
+        """λUVᵀ over the singular values that are not 0."""
+        left, right = self._range(self._matrix(point))
+        return (self.strength * (left @ right)).reshape(point.shape)
+
     def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
         """The distance of -G from λ∂‖W‖_* in the Frobenius norm, a number.
 

@@ -55,6 +55,10 @@ class Penalty(ABC):
         """The distance of -`gradient` from λ∂R(w), by coordinate or by group; zero everywhere at a stationary point."""
 
     @abstractmethod
+    def subgradient(self, point: Tensor) -> Tensor:
+        """An element of λ∂R(w), the gradient of λR where there is one, 0 in coordinates or groups that are 0."""
+
+    @abstractmethod
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The smallest λ at which w = 0 is stationary, given the gradient of the loss there."""
 

@@ -114,6 +114,17 @@ class SeparablePenalty(Penalty):
             "optimiser gives the real and the imaginary part different steps; accepted there is 'components'"
         )
 
+    def subgradient(self, point: Tensor) -> Tensor:
+        """λρ'(|wⱼ|) sign(wⱼ), 0 where wⱼ = 0."""
+        strength = self.scaled_strength(point)
+        if self._by_components(point):
+            parts = torch.view_as_real(point)
+            return torch.view_as_complex(self._slope_and_sign(parts, _twice(strength)))
+        return self._slope_and_sign(point, strength)
+
+    def _slope_and_sign(self, point: Tensor, strength: Strength) -> Tensor:
+        return torch.where(point == 0, 0, self.magnitude_slope(point.abs(), strength)) * torch.sgn(point)
+
     def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
         """|gⱼ + λρ'(|wⱼ|) sign(wⱼ)| where wⱼ ≠ 0, max(|gⱼ| - λρ'(0+), 0) where wⱼ = 0; real, of the point's shape."""
         strength = self.scaled_strength(point)
@@ -123,9 +134,8 @@ class SeparablePenalty(Penalty):
         return self._distance(point, gradient, strength)
 
     def _distance(self, point: Tensor, gradient: Tensor, strength: Strength) -> Tensor:
-        slope = self.magnitude_slope(point.abs(), strength)
-        at_zero = (gradient.abs() - slope).clamp(min=0)
-        away = (gradient + torch.where(point == 0, 0, slope) * torch.sgn(point)).abs()
+        at_zero = (gradient.abs() - self.magnitude_slope(point.abs(), strength)).clamp(min=0)
+        away = (gradient + self._slope_and_sign(point, strength)).abs()
         return torch.where(point == 0, at_zero, away)
 
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
