@@ -199,6 +199,11 @@ def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
         parameter: w, of any real or complex dtype.
         step: D.
     """
+    if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
+        from nonsmooth.optim.distributed import prox_shard  # noqa: PLC0415  torch.distributed is slow to import
+
+        prox_shard(penalty, parameter, step)  # type: ignore[arg-type]
+        return
     for block in _blocks(penalty, parameter, step):
         part = block(parameter)
         here = step(block) if isinstance(step, AdaptiveStep) else step
