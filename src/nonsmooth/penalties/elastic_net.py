@@ -66,7 +66,9 @@ class ElasticNet(SeparablePenalty):
         if point.is_complex():
             super().prox_(point, step)
             return
-        scaled = self.scaled_strength(point) * step
-        soft_threshold_(point, self.l1_ratio * scaled)
-        divisor = 1 + (1 - self.l1_ratio) * scaled
-        point.div_(divisor.to(point.dtype) if isinstance(divisor, Tensor) else divisor)
+        strength = self.scaled_strength(point)
+        soft_threshold_(point, self.l1_ratio * strength, step)
+        if isinstance(step, Tensor):
+            strength, step = step, strength
+        shrinkage = strength * step * (1 - self.l1_ratio) if isinstance(step, Tensor) else strength * ((1 - self.l1_ratio) * step)
+        point.div_(shrinkage.add_(1).to(point.dtype) if isinstance(shrinkage, Tensor) else 1 + shrinkage)

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.group_prox import group_prox, one_for_all
+from nonsmooth.penalties.group_prox import group_prox, group_prox_, one_for_all
 from nonsmooth.penalties.groups import Groups, along, as_index, indexed
+from nonsmooth.penalties.l1 import soft_threshold_
 from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative, check_share
 
 
@@ -94,6 +95,16 @@ class _Grouped(Penalty):
             threshold = torch.as_tensor(threshold, dtype=point.dtype, device=point.device)
             point = point - torch.clamp(point, -threshold, threshold)
         return group_prox(point, self.strength * share * self.group_weights(point, groups), step, groups)
+
+    def prox_(self, point: Tensor, step: Step) -> None:
+        """The same in place."""
+        if point.is_complex():
+            super().prox_(point, step)
+            return
+        share, groups = self.group_share(), self.groups(point.shape)
+        if share < 1:
+            soft_threshold_(point, self.strength * (1 - share), step)
+        group_prox_(point, self.strength * share * self.group_weights(point, groups), step, groups)
 
     def _complex_prox(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
         share = self.group_share()

@@ -7,9 +7,7 @@ from torch import Tensor
 
 from nonsmooth.penalties.groups import Groups
 from nonsmooth.penalties.penalty import Step
-
-FIXED_ITERATIONS = 24
-"""Newton steps where looking whether more are needed would make the host wait for the device."""
+from nonsmooth.penalties.solution_norms import solution_norms
 
 
 def block_soft_threshold(point: Tensor, threshold: Tensor, groups: Groups) -> Tensor:
@@ -20,18 +18,20 @@ def block_soft_threshold(point: Tensor, threshold: Tensor, groups: Groups) -> Te
         threshold: t_g ≥ 0, one per group, (G,).
         groups: the partition.
     """
-    norms = groups.norms(point)
-    # A norm that overflows belongs to a group that a finite threshold does not move: its factor is 1.
-    factor = (1 - threshold / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(min=0)
-    return torch.where(groups.spread(factor == 0), torch.zeros_like(point), point * groups.spread(factor))
+    return point * groups.spread(_kept_share(groups.norms(point), threshold))
+
+
+def _kept_share(norms: Tensor, threshold: Tensor) -> Tensor:
+    """max(1 - t/‖w‖, 0), and 1 without a threshold."""
+    # A norm that overflows belongs to a group that a finite threshold does not move: its share is 1.
+    share = (1 - threshold / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(min=0)
+    return torch.where(threshold == 0, torch.where(torch.isnan(norms), norms, 1), share)
 
 
 def metric_block_threshold(point: Tensor, strength: Tensor, step: Tensor, groups: Groups) -> Tensor:
-    """Argmin over z of Σ_g λ_g‖z_g‖ + Σⱼ (zⱼ - wⱼ)²/(2Dⱼ), in which each group has one unknown, θ = ‖z_g‖.
+    """Argmin over z of Σ_g λ_g‖z_g‖ + Σⱼ (zⱼ - wⱼ)²/(2Dⱼ).
 
-    The group is 0 if and only if ‖w/D‖ ≤ λ_g. Else zⱼ = wⱼθ/(θ + λ_g Dⱼ), and N(θ) = ‖w/(θ + λ_g D)‖ = 1. Since 1/N is
-    concave and increasing, Newton's method on 1/N = 1 comes from below after its first step and does not overshoot
-    (Moré & Sorensen 1983, on the same equation in trust regions; for this prox Deleu & Bengio 2021, ProxSSI).
+    The group is 0 if and only if ‖w/D‖ ≤ λ_g. Else zⱼ = wⱼθ/(θ + λ_g Dⱼ), in which θ = ‖z_g‖ is the one unknown.
 
     Args:
         point: w, real.
@@ -39,35 +39,11 @@ def metric_block_threshold(point: Tensor, strength: Tensor, step: Tensor, groups
         step: D ≥ 0, of the shape of `point`.
         groups: the partition.
     """
-    tiny = torch.finfo(point.dtype).tiny
-    scaled, square = groups.spread(strength) * step, point.square()
-    norm_square, reach_square, weighed = groups.totals(square, (point / step.clamp(min=tiny)).square(), square * scaled)
-    kept = reach_square.sqrt() > strength
-    # With one D for all, θ = ‖w‖ - λD; the mean of D that the group's weights weigh is exact to first order.
-    mean = weighed / norm_square.clamp(min=tiny)
-    norm = norm_square.sqrt()
-    floor = norm * torch.finfo(point.dtype).eps ** 2 + tiny
-    theta = torch.where(kept, torch.maximum(norm - mean, floor), torch.ones_like(norm))
-    # What one process sees may not decide how often it communicates.
-    may_look = point.device.type == "cpu" and not torch.compiler.is_compiling() and not groups.shared
-    tolerance = 4 * torch.finfo(point.dtype).eps
-    for _ in range(200 if may_look else FIXED_ITERATIONS):
-        inverse = (scaled + groups.spread(theta)).reciprocal()
-        ratio = (point * inverse).square()
-        total, slope = groups.totals(ratio, ratio * inverse)
-        moved = theta + (total.pow(1.5) - total) / slope.clamp(min=tiny)
-        # A step that is not finite comes from numbers beyond the range of the type; the group then stays as it is.
-        moved = torch.where(torch.isfinite(moved) & kept, torch.maximum(moved, floor), theta)
-        done = may_look and bool(((moved - theta).abs() <= tolerance * theta).all())
-        theta = moved
-        if done:
-            break
-    whole = groups.spread(theta)
-    solution = point * (whole / (whole + scaled))
-    solution = torch.where(groups.spread(kept), solution, torch.zeros_like(point))
-    # An infinite weight is not moved, nor is a group whose norm overflows; NaN in a group is NaN in all of it.
-    solution = torch.where(groups.spread(torch.isinf(norm)), point, solution)
-    return torch.where(groups.spread(torch.isnan(norm)), torch.nan, solution)
+    scaled = groups.spread(strength) * step
+    norms = solution_norms(point, scaled, groups)
+    # θ/(θ + d) is 0 for a group that is zero, even where d is 0 as well.
+    scaled = scaled + groups.spread(torch.where(norms == 0, 1, norms))
+    return point * (groups.spread(norms) / scaled)
 
 
 def one_for_all(step: Step, groups: Groups) -> bool:
@@ -80,3 +56,15 @@ def group_prox(point: Tensor, strength: Tensor, step: Step, groups: Groups) -> T
     if one_for_all(step, groups):
         return block_soft_threshold(point, strength * step, groups)
     return metric_block_threshold(point, strength, torch.as_tensor(step).expand_as(point), groups)
+
+
+def group_prox_(point: Tensor, strength: Tensor, step: Step, groups: Groups) -> None:
+    """Overwrite a real point by its prox: no buffer for one step, three for a step per coordinate."""
+    if one_for_all(step, groups):
+        threshold = strength * step
+        point.mul_(groups.spread(_kept_share(groups.norms(point), threshold)))
+        return
+    scaled = groups.spread(strength) * torch.as_tensor(step).expand_as(point)
+    norms = solution_norms(point, scaled, groups)
+    scaled.add_(groups.spread(torch.where(norms == 0, 1, norms)))
+    point.mul_(torch.div(groups.spread(norms), scaled, out=scaled))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -21,11 +21,15 @@ class Groups:
         count: number of groups, G.
         total: values of the tensor's shape → their sum in each group, (G,).
         spread: one number per group, (G,) → a tensor that broadcasts against the tensor.
+        largest: values of the tensor's shape → their maximum in each group, (G,); None where there is no way to know.
+        subset: which groups, (G,) → how to take their coordinates from a tensor, and their partition; None likewise.
     """
 
     count: int
     total: Callable[[Tensor], Tensor]
     spread: Callable[[Tensor], Tensor]
+    largest: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
+    subset: Callable[[Tensor], tuple[Callable[[Tensor], Tensor], Groups]] | None = field(default=None, kw_only=True)
 
     shared: ClassVar[bool] = False
     """Whether groups lie on several processes, which `total` then makes communicate: all have to call it alike."""
@@ -39,8 +43,24 @@ class Groups:
         return self.total(torch.ones_like(like))
 
     def norms(self, point: Tensor) -> Tensor:
-        """‖w_g‖₂ of each group, (G,)."""
-        return self.total(point.abs().square()).sqrt()
+        """‖w_g‖₂ of each group, (G,); its gradient is 0 where it is 0."""
+        size = point.abs() if point.is_complex() else point
+        squares = self.total(size.square())
+        kind = torch.finfo(squares.dtype)
+        norms = torch.where(squares == 0, 0, torch.where(squares == 0, 1, squares).sqrt())
+        outside = ~((squares >= kind.tiny / kind.eps**2) & (squares <= kind.max))
+        if self.largest is None or (_may_look(squares) and not bool(outside.any())):
+            return norms
+        # Squares that leave the range of the type: once more, with the largest magnitude as the unit.
+        unit = self.largest(size.detach().abs())
+        unit = torch.where(outside & (unit > 0) & torch.isfinite(unit), unit, 1)
+        squares = self.total((size / self.spread(unit)).square())
+        return torch.where(squares == 0, norms, unit * torch.where(squares == 0, 1, squares).sqrt())
+
+
+def _may_look(values: Tensor) -> bool:
+    """Whether reading a value costs nothing but the reading."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def along(shape: torch.Size, dim: Dimensions) -> Groups:
@@ -61,10 +81,22 @@ def along(shape: torch.Size, dim: Dimensions) -> Groups:
     summed = [d for d in range(len(shape)) if d not in kept]
     broadcast = [n if d in kept else 1 for d, n in enumerate(shape)]
 
+    count = math.prod(shape[d] for d in kept)
+
     def total(values: Tensor) -> Tensor:
         return (values.sum(summed) if summed else values).reshape(-1)
 
-    return Groups(math.prod(shape[d] for d in kept), total, lambda numbers: numbers.reshape(broadcast))
+    def largest(values: Tensor) -> Tensor:
+        empty = values.numel() == 0
+        return values.new_zeros(count) if empty else (values.amax(summed) if summed else values).reshape(-1)
+
+    def subset(chosen: Tensor) -> tuple[Callable[[Tensor], Tensor], Groups]:
+        def take(values: Tensor) -> Tensor:
+            return values.permute(*kept, *summed).reshape(count, -1)[chosen]
+
+        return take, along(torch.Size([int(chosen.sum()), math.prod(shape[d] for d in summed)]), 0)
+
+    return Groups(count, total, lambda numbers: numbers.reshape(broadcast), largest=largest, subset=subset)
 
 
 def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Groups:
@@ -94,7 +126,21 @@ def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Group
     def spread(numbers: Tensor) -> Tensor:
         return numbers[flat.to(numbers.device)].reshape(shape)
 
-    return Groups(count, total, spread)
+    def largest(values: Tensor) -> Tensor:
+        where = flat.to(values.device)
+        return values.new_zeros(count).scatter_reduce(0, where, values.reshape(-1), "amax", include_self=False)
+
+    def subset(chosen: Tensor) -> tuple[Callable[[Tensor], Tensor], Groups]:
+        numbers = flat.to(chosen.device)
+        places = chosen[numbers].nonzero().reshape(-1)
+        renumbered = (chosen.cumsum(0) - 1)[numbers[places]]
+
+        def take(values: Tensor) -> Tensor:
+            return values.reshape(-1)[places]
+
+        return take, indexed(places.shape, renumbered, int(chosen.sum()))
+
+    return Groups(count, total, spread, largest=largest, subset=subset)
 
 
 def as_index(index: Any) -> Tensor:

@@ -46,11 +46,11 @@ class L1(SeparablePenalty):
         return (size - strength * step).clamp(min=0)
 
     def prox_(self, point: Tensor, step: Step) -> None:
-        """The soft threshold in place: no buffer for a number, two for a step per coordinate."""
+        """The soft threshold in place: no buffer for a number, one for a step per coordinate."""
         if point.is_complex():
             super().prox_(point, step)
             return
-        soft_threshold_(point, self.scaled_strength(point) * step)
+        soft_threshold_(point, self.scaled_strength(point), step)
 
     def two_step_prox(self, point: Tensor, strength: Strength, step: Tensor) -> Tensor:
         """Magnitudes are groups of two real coordinates, in a diagonal metric."""
@@ -61,15 +61,22 @@ class L1(SeparablePenalty):
         return torch.view_as_complex(metric_block_threshold(parts, each, steps, groups).contiguous())
 
 
-def soft_threshold_(point: Tensor, threshold: Strength) -> None:
-    """S(w, t) = sign(w)·max(|w| - t, 0) in place, by way of w - clamp(w, -t, t), which is exact.
+def soft_threshold_(point: Tensor, strength: Strength, step: Step) -> None:
+    """S(w, t) = sign(w)·max(|w| - t, 0) in place, with t = λ·step.
 
     Args:
         point: w, real.
-        threshold: t ≥ 0, a number or a tensor that broadcasts against the point.
+        strength: λ ≥ 0, a number or a tensor that broadcasts against the point.
+        step: α ≥ 0, likewise.
     """
-    if isinstance(threshold, Tensor):
-        threshold = threshold.to(point.dtype)
-        point.sub_(torch.clamp(point, -threshold, threshold))
-    else:
-        torch.ops.aten.softshrink.out(point, threshold, out=point)
+    if not isinstance(strength, Tensor):
+        if not isinstance(step, Tensor):
+            torch.ops.aten.softshrink.out(point, strength * step, out=point)
+            return
+        strength, step = step, strength
+    # The middle one of w - t, 0 and w + t: with λ or the step as a factor of the sums, t needs no memory.
+    if isinstance(step, Tensor):
+        strength, step = strength * step, 1.0
+    above = torch.add(point, strength, alpha=step).clamp_(max=0)
+    point.sub_(strength, alpha=step)
+    torch.maximum(point, above.to(point.dtype), out=point)
