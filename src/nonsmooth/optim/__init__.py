@@ -3,11 +3,15 @@
 from nonsmooth.optim.attach import attach
 from nonsmooth.optim.averages import SparseAverage, averaged
 from nonsmooth.optim.certificate import Certificate, TensorCertificate, certify
+from nonsmooth.optim.dual_averaging import RDA
+from nonsmooth.optim.extended_dual_averaging import XRDA
 from nonsmooth.optim.lasso_gap import lasso_gap
 from nonsmooth.optim.optimisers import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
 from nonsmooth.optim.parameter_groups import penalize
 
 __all__ = [
+    "RDA",
+    "XRDA",
     "Certificate",
     "ProxAdagrad",
     "ProxAdam",
