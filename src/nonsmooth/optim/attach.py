@@ -8,8 +8,10 @@ import torch
 from torch.optim import Optimizer
 
 from nonsmooth.optim import optimisers
+from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.metric import unit_step_of
-from nonsmooth.optim.optimisers import Proximal, with_penalties
+from nonsmooth.optim.optimisers import Proximal
+from nonsmooth.optim.penalised import PenalisedOptimizer, with_penalties
 from nonsmooth.optim.proximal_step import PenaltyReader, apply_penalties, check_before_step, check_group, specified
 from nonsmooth.penalties import Penalty
 
@@ -41,13 +43,13 @@ def attach(optimizer: Optimizer, penalty: Penalty | None) -> Optimizer:
         ValueError: the optimiser's step for a constant gradient is not known, or it has a penalty already, or the
             penalty does not fit a parameter; nothing has been changed then.
     """
-    inner = _unwrapped(optimizer)
-    unit_step_of(type(inner))
-    if isinstance(inner, Proximal) or getattr(inner, "_nonsmooth_attached", False):
+    inner = unwrapped(optimizer)
+    if isinstance(inner, PenalisedOptimizer) or getattr(inner, "_nonsmooth_attached", False):
         raise ValueError(
             f"optimizer is a {type(inner).__name__} that has a penalty already; change it in its "
             "param_groups[i]['penalty']"
         )
+    unit_step_of(type(inner))
     specification = specified(penalty)
     new = [specified(group["penalty"]) if "penalty" in group else specification for group in inner.param_groups]
     for group, own in zip(inner.param_groups, new, strict=True):
@@ -62,16 +64,6 @@ def attach(optimizer: Optimizer, penalty: Penalty | None) -> Optimizer:
     else:
         _hook(inner)
     return optimizer
-
-
-def _unwrapped(optimizer: Any) -> Optimizer:
-    """The optimiser inside wrappers that have it as `optimizer`."""
-    inner = optimizer
-    while isinstance(getattr(inner, "optimizer", None), Optimizer):
-        inner = inner.optimizer
-    if not isinstance(inner, Optimizer):
-        raise TypeError(f"optimizer is {optimizer!r}; accepted is a torch.optim.Optimizer")
-    return inner
 
 
 def _hook(optimizer: Optimizer) -> None:

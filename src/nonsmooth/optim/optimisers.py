@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
-from nonsmooth.optim.proximal_step import PenaltyReader, apply_penalties, check_before_step, check_group, specified
+from nonsmooth.optim.penalised import PenalisedOptimizer
+from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, specified
 from nonsmooth.penalties import Penalty
 
 
-class Proximal(Optimizer):
+class Proximal(PenalisedOptimizer):
     """What turns an optimiser of torch into its proximal version, to stand before it among the bases of a class.
 
-    A step is the optimiser's own step on the loss, then the prox of the penalty in the metric of that step. The penalty
-    lies in each group of `param_groups` as a name and numbers, so that it can be read, scheduled and saved like a
-    learning rate.
+    A step is the optimiser's own step on the loss, then the prox of the penalty in the metric of that step. A plain
+    optimiser's `state_dict` can be loaded: its groups keep the penalties that they have here.
     """
 
     parent: ClassVar[type[Optimizer]]
@@ -27,7 +27,7 @@ class Proximal(Optimizer):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.parent = next(
-            kind for kind in cls.__mro__ if issubclass(kind, Optimizer) and not issubclass(kind, Proximal)
+            kind for kind in cls.__mro__ if issubclass(kind, Optimizer) and not issubclass(kind, PenalisedOptimizer)
         )
         if cls.parent is Optimizer:
             return
@@ -41,30 +41,6 @@ class Proximal(Optimizer):
         self._default_penalty = specified(penalty)
         super().__init__(params, *arguments, **options)
         self.defaults["penalty"] = self._default_penalty
-
-    @property
-    def _reader(self) -> PenaltyReader:
-        # Not among what torch pickles and copies, so it is made anew where it is missing.
-        reader: PenaltyReader = self.__dict__.setdefault("_penalty_reader", PenaltyReader())
-        return reader
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, whose penalty is its own `penalty` or else the optimiser's.
-
-        Raises:
-            TypeError: the penalty is none.
-            ValueError: it does not fit a parameter.
-        """
-        default = self.defaults.get("penalty", self.__dict__.get("_default_penalty"))
-        specification = specified(param_group.get("penalty", default) if isinstance(param_group, dict) else None)
-        group = {**param_group, "penalty": specification}
-        before = len(self.param_groups)
-        super().add_param_group(group)
-        try:
-            check_group(self.param_groups[before])
-        except ValueError:
-            del self.param_groups[before]
-            raise
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take torch's step on the loss, then the prox of the penalty.
@@ -91,44 +67,6 @@ class Proximal(Optimizer):
         base(self)
         apply_penalties(self, self._reader)
         return loss
-
-    def state_dict(self) -> dict[str, Any]:
-        """What torch's gives; a group's penalty is a copy, which a λ that changes later leaves as it is."""
-        for group in self.param_groups:
-            self._reader(group)
-        state = super().state_dict()
-        groups = [{**group, "penalty": group["penalty"] and dict(group["penalty"])} for group in state["param_groups"]]
-        return {**state, "param_groups": groups}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` gave, a plain optimiser's included: its groups keep the penalties they have here.
-
-        Raises:
-            ValueError: a penalty is not known or does not fit; nothing has been changed then.
-        """
-        super().load_state_dict(with_penalties(state_dict, self))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("penalty", None)
-
-
-def with_penalties(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """A state to load, its penalties checked, and the optimiser's own where it has none.
-
-    Raises:
-        ValueError: a penalty is not known or does not fit the parameters.
-    """
-    groups = []
-    for saved, own in zip(state_dict["param_groups"], optimizer.param_groups, strict=False):
-        group = {"penalty": own.get("penalty"), **saved}
-        group["penalty"] = specified(group["penalty"])
-        check_group({**own, "penalty": group["penalty"]})
-        groups.append(group)
-    # Groups too many or too few are torch's to refuse.
-    groups += state_dict["param_groups"][len(groups) :]
-    return {**state_dict, "param_groups": groups}
 
 
 class ProxSGD(Proximal, SGD):
