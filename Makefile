@@ -11,11 +11,12 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 EXTRAS_run :=
-EXTRAS_test := [vision,cluster,test]
+EXTRAS_test := [vision,cluster,frameworks,test]
 EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
+EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-slow test-browser lint check bench docs constraints clean
+.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +43,18 @@ check: lint test docs ## lint, test and docs
 
 bench: $(VENV)/installed-run ## time the ensemble recursion against loops, and write docs/benchmarks/ensemble.md
 	@$(BIN)/python benchmarks/ensemble.py --output docs/benchmarks/ensemble.md $(ARGS)
+
+bench-conformance: $(VENV)/installed-bench ## one λ under every optimiser: write docs/benchmarks/conformance.md
+	@$(BIN)/python benchmarks/conformance.py --output docs/benchmarks/conformance.md $(ARGS)
+
+bench-support: $(VENV)/installed-bench ## the support under minibatch noise: write docs/benchmarks/support-noise.md
+	@$(BIN)/python benchmarks/support_noise.py --output docs/benchmarks/support-noise.md $(ARGS)
+
+bench-step-time: $(VENV)/installed-bench ## time and memory of a step: write docs/benchmarks/step-time.md
+	@$(BIN)/python benchmarks/step_time.py --output docs/benchmarks/step-time.md $(ARGS)
+
+bench-cifar: $(VENV)/installed-bench ## accuracy against sparsity on CIFAR-10: write docs/benchmarks/cifar-sparsity.md
+	@$(BIN)/python benchmarks/cifar_sparsity.py --output docs/benchmarks/cifar-sparsity.md $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

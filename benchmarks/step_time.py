@@ -251,9 +251,9 @@ def table(threads, repeats, scale):
     lines += [
         "",
         "The target is for the prox alone, in units of the fused base step: 1.2 where the penalty is a sum over "
-        "coordinates, 3 for groups in Adam's metric. The fused step reads and writes each of its four arrays once and does all "
-        "arithmetic in registers; the prox in Adam's metric has to read √v again, and eager PyTorch passes over each "
-        "block of it some seven times, in the second-level cache.",
+        "coordinates, 3 for groups in Adam's metric. The fused step reads and writes each of its four arrays once and "
+        "does all arithmetic in registers; the prox in Adam's metric has to read √v again, and eager PyTorch passes "
+        "over each block of it some seven times, in the second-level cache.",
         "",
         "Made by `make bench-step-time` (`python benchmarks/step_time.py --output docs/benchmarks/step-time.md`).",
     ]

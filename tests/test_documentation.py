@@ -79,14 +79,20 @@ def test_there_are_blocks_to_test():
     assert len(SHELL_LINES) >= 10
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=str)
-def test_a_python_block_runs(block, request, tmp_path, monkeypatch):
-    if "results/" in block.code:
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(block.page == page for block in PYTHON)], ids=lambda p: p.name
+)
+def test_the_python_blocks_of_a_page_run(page, request, tmp_path, monkeypatch):
+    """In order and in one namespace, as a reader who pastes them one after the other runs them."""
+    blocks = [block for block in PYTHON if block.page == page]
+    if any("results/" in block.code for block in blocks):
         shutil.copytree(request.getfixturevalue("results"), tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    # Padded, so that a traceback names the line of the page.
-    code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
-    exec(code, {"__name__": "__main__"})
+    namespace = {"__name__": "__main__"}
+    for block in blocks:
+        # Padded, so that a traceback names the line of the page.
+        code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
+        exec(code, namespace)
 
 
 @pytest.mark.parametrize(("place", "line"), [item for item in SHELL_LINES if "nonsmooth " in item[1]])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.evaluation import Evaluation, evaluate, whole
+from nonsmooth.optim.evaluation import Evaluation, evaluate, unwrapped, whole
 from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
 from nonsmooth.optim.quadratic_gap import quadratic_gap
 from nonsmooth.penalties import Penalty, from_specification
@@ -124,6 +124,7 @@ def certify(
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance is {tolerance}; accepted is a number of at least 0")
+    optimizer = unwrapped(optimizer)
     found = evaluate(optimizer, closure)
     parts, decays, penalties = [], [], []
     scale = max((_largest(p.strength) for p in (_penalty(group) for group in optimizer.param_groups) if p), default=0.0)

@@ -26,6 +26,20 @@ class Evaluation:
     gradients: dict[Tensor, Tensor]
 
 
+def unwrapped(optimizer: Any) -> Optimizer:
+    """The optimiser inside wrappers that have it in their attribute `optimizer`, as accelerate's and Lightning's do.
+
+    Raises:
+        TypeError: there is none.
+    """
+    inner = optimizer
+    while isinstance(getattr(inner, "optimizer", None), Optimizer):
+        inner = inner.optimizer
+    if not isinstance(inner, Optimizer):
+        raise TypeError(f"optimizer is {optimizer!r}; accepted is a torch.optim.Optimizer")
+    return inner
+
+
 def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
     """Call a closure for its loss and gradients; `.grad` and random number generators are then as before.
 
