@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -220,9 +220,24 @@ def _blocks(penalty: Penalty, parameter: Tensor, step: UnitStep) -> Iterator[Any
     """Functions that take the same part of tensors that lie in memory alike."""
     size = DEVICE_CHUNK if parameter.device.type != "cpu" else CHUNK * torch.get_num_threads()
     uniform = not isinstance(penalty.strength, Tensor) and getattr(penalty, "weights", None) is None
-    alike = parameter.is_contiguous() and (not isinstance(step, AdaptiveStep) or step.square.is_contiguous())
-    if not (penalty.separable and uniform and alike) or torch.compiler.is_compiling() or parameter.numel() <= size:
+    flat = None
+    if penalty.separable and uniform and parameter.numel() > size and not torch.compiler.is_compiling():
+        flat = _flattener(parameter, step)
+    if flat is None:
         yield lambda tensor: tensor
         return
     for first in range(0, parameter.numel(), size):
-        yield lambda tensor, first=first: tensor.view(-1)[first : first + size]
+        yield lambda tensor, first=first: flat(tensor)[first : first + size]
+
+
+def _flattener(parameter: Tensor, step: UnitStep) -> Callable[[Tensor], Tensor] | None:
+    """A view of a tensor as a vector, in the order of memory; None where there is none for parameter and D alike."""
+    if isinstance(step, AdaptiveStep) and step.square.stride() != parameter.stride():
+        return None
+    if parameter.is_contiguous():
+        return lambda tensor: tensor.view(-1)
+    # Such as a convolution's weight in channels-last format.
+    order = sorted(range(parameter.ndim), key=lambda dim: (-parameter.stride(dim), -parameter.shape[dim]))
+    if not parameter.permute(order).is_contiguous():
+        return None
+    return lambda tensor: tensor.permute(order).view(-1)
