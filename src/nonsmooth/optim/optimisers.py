@@ -65,8 +65,12 @@ class Proximal(PenalisedOptimizer):
         if getattr(base, "hooked", False):
             base = base.__wrapped__
         base(self)
-        apply_penalties(self, self._reader)
+        self.apply_penalties()
         return loss
+
+    def apply_penalties(self) -> None:
+        """Take the prox of every penalised parameter that the base step has just moved."""
+        apply_penalties(self, self._reader)
 
 
 class ProxSGD(Proximal, SGD):

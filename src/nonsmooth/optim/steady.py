@@ -1,0 +1,279 @@
+"""Proximal optimisers whose support keeps still under minibatch noise: a weight leaves zero only on its mean pull.
+
+A proximal step decides each time anew whether a weight is zero, on the noise of one minibatch, and a smaller step does
+not help: threshold and noise shrink together. Here a weight at zero remembers the mean of the gradients that pulled at
+it, and leaves zero only where that mean exceeds λ; everywhere else the step is the proximal optimiser's own. The noise
+of a mean of t gradients falls like 1/√t, and λ stays. Without noise the mean tends to the gradient, so that the fixed
+points are those of the proximal optimiser: λ means the same number.
+
+For the weights at zero this is dual averaging (Xiao 2009), in the metric of whichever optimiser, with a mean that
+forgets (polynomial-decay averaging, Shamir & Zhang 2013), so that a weight may still come to life late.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
+
+from nonsmooth.optim.metric import AdaptiveStep, UnitStep, unit_step_of
+from nonsmooth.optim.optimisers import Proximal
+from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter
+from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
+from nonsmooth.penalties.penalty import check_not_negative
+
+FORGETTING = 4.0
+"""p: the t-th gradient has weight t^p in the mean, which so reaches back over about the last t/(p+1) steps."""
+
+MEMORY = ("pull", "pulls")
+"""The state that is kept in a precision of its own."""
+
+
+class Steady(Proximal):
+    """What makes a proximal optimiser steady, to stand before torch's among the bases of a class.
+
+    With z what the optimiser's own step arrives at, D its metric, κ the penalty's slope at zero (λ for the L1 norm) and
+    c = (p+1)/(t+p), step t is
+
+    - q ← (1-c)·q + c·z/D, the mean pull, which for a weight that is not zero was κ·sign(w);
+    - w ← 0 where |q| ≤ κ, elsewhere the prox of z, as without memory;
+    - q ← q clipped to [-κ, κ].
+
+    So a weight that is not zero moves as without memory, but that it stops at zero where it would have crossed it. q
+    is a buffer of a parameter's size, in at least float32. Where training starts anew on other data, make a new
+    optimiser, or delete "pull" and "pulls" from its state: old gradients would hold weights at zero.
+
+    Accepted are penalties that are sums over coordinates with a finite slope at zero (`L1`, `ElasticNet`, `MCP`,
+    `SCAD`, `TransformedL1`), on real parameters in one piece.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = inspect.Parameter("forgetting", inspect.Parameter.KEYWORD_ONLY, default=FORGETTING, annotation="float")
+        known = inspect.signature(cls)
+        if own.name not in known.parameters:
+            cls.__signature__ = known.replace(parameters=[*known.parameters.values(), own])  # type: ignore[attr-defined]
+
+    def __init__(
+        self,
+        params: Any,
+        *arguments: Any,
+        penalty: Penalty | None = None,
+        forgetting: float = FORGETTING,
+        **options: Any,
+    ) -> None:
+        check_not_negative("forgetting", forgetting)
+        self._default_forgetting = forgetting
+        super().__init__(params, *arguments, penalty=penalty, **options)
+        self.defaults["forgetting"] = forgetting
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters; its `penalty` and `forgetting` are its own or else the optimiser's.
+
+        Raises:
+            TypeError: the penalty is none.
+            ValueError: it is none that this optimiser accepts, or an option is out of its range.
+        """
+        if isinstance(param_group, dict):
+            param_group = {"forgetting": self.__dict__.get("_default_forgetting", FORGETTING), **param_group}
+        super().add_param_group(param_group)
+
+    def check_group(self, group: Mapping[str, Any]) -> None:
+        """Raise unless the group's penalty has a threshold at zero for each coordinate, and its parameters are real.
+
+        Raises:
+            ValueError: they are not.
+        """
+        super().check_group(group)
+        check_not_negative("forgetting", group["forgetting"])
+        if group.get("penalty") is None:
+            return
+        penalty = from_specification(group["penalty"])
+        if not isinstance(penalty, SeparablePenalty) or not bool(
+            torch.isfinite(_slope(penalty, torch.zeros(()))).all()
+        ):
+            raise ValueError(
+                f"penalty is {type(penalty).__name__}; a steady optimiser accepts sums over coordinates with a finite "
+                "slope at zero: L1, ElasticNet, MCP, SCAD, TransformedL1"
+            )
+        if group.get("differentiable", False):
+            raise ValueError("differentiable is True; a steady optimiser accepts False")
+        for parameter in group["params"]:
+            if parameter.is_complex() or hasattr(parameter, "device_mesh"):
+                kind = "a DTensor" if hasattr(parameter, "device_mesh") else f"of dtype {parameter.dtype}"
+                raise ValueError(f"a parameter is {kind}; a steady optimiser accepts real parameters in one piece")
+
+    @torch.no_grad()
+    def apply_penalties(self) -> None:
+        """Threshold every penalised parameter that the optimiser has just moved."""
+        unit_step = unit_step_of(type(self))
+        overflow = getattr(self, "found_inf", None)
+        for group in self.param_groups:
+            penalty = self._reader(group)
+            if penalty is None or is_off(penalty):
+                continue
+            for parameter in moved_parameters(group):
+                state = self.state[parameter]
+                halted = None if overflow is None else overflow.to(device=parameter.device, non_blocking=True) > 0
+                here = self._reader.placed(penalty, parameter.device)
+                _threshold(here, parameter, unit_step(group, state), state, group, halted)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` gave; the mean pull keeps its precision, which may exceed the parameters'.
+
+        Raises:
+            ValueError: a penalty is not known or does not fit; nothing has been changed then.
+        """
+        loaded: dict[str, Any] = {}
+        # Registered last, it sees what the hooks of others have made of the state.
+        handle = self.register_load_state_dict_pre_hook(lambda _, given: loaded.update(given))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        numbers = chain.from_iterable(group["params"] for group in loaded["param_groups"])
+        parameters = chain.from_iterable(group["params"] for group in self.param_groups)
+        for number, parameter in zip(numbers, parameters, strict=True):
+            for name in set(MEMORY) & set(loaded["state"].get(number, {})):
+                value = loaded["state"][number][name]
+                self.state[parameter][name] = value.to(device=self.state[parameter][name].device, copy=True)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("forgetting", FORGETTING)
+
+
+def _slope(penalty: SeparablePenalty, parameter: Tensor) -> Tensor:
+    """κ, the slope of the penalty at zero, a number or one per coordinate, in at least float32."""
+    zero = torch.zeros((), dtype=torch.promote_types(parameter.dtype, torch.float32), device=parameter.device)
+    return penalty.magnitude_slope(zero, penalty.scaled_strength(zero))
+
+
+def _threshold(
+    penalty: SeparablePenalty | Any,
+    parameter: Tensor,
+    step: UnitStep,
+    state: dict[str, Any],
+    group: Mapping[str, Any],
+    halted: Tensor | None,
+) -> None:
+    """The update of `Steady` for one parameter, whose base step has been taken.
+
+    Args:
+        penalty: λR.
+        parameter: z, which is overwritten by w.
+        step: D.
+        state: the parameter's.
+        group: the parameter's.
+        halted: on the device, whether a fused optimiser found a gradient that is not finite and left the weights alone.
+    """
+    if "pull" not in state:
+        state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
+        state["pulls"] = torch.zeros((), device=parameter.device if group.get("capturable") else "cpu")
+    pull, slope = state["pull"], _slope(penalty, parameter)
+    metric = step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
+    state["pulls"] += 1
+    on_host = state["pulls"].device.type == "cpu" and not torch.compiler.is_compiling()
+    count = float(state["pulls"]) if on_host else state["pulls"]
+    share = (group["forgetting"] + 1) / (count + group["forgetting"])
+    # A step of size 0, as in a warm-up, pulls at no weight.
+    latest = parameter.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
+    mean = pull * (1 - share) + latest * share
+    zero = mean.abs() <= slope
+    clipped = torch.clamp(mean, -slope, slope)
+    if halted is not None:
+        zero, clipped = zero & ~halted, torch.where(halted, pull, clipped)
+        metric = torch.where(halted, 0.0, metric)
+    pull.copy_(clipped)
+    prox_parameter(penalty, parameter, step if halted is None else metric)
+    parameter.masked_fill_(zero, 0)
+
+
+class SteadySGD(Steady, SGD):
+    """`ProxSGD` with a steady support: torch.optim.SGD, and weights that leave zero only on their mean pull.
+
+    Takes every option of torch.optim.SGD, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+        forgetting: p ≥ 0; 0 remembers all gradients alike.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty is none that is accepted.
+    """
+
+
+class SteadyAdam(Steady, Adam):
+    """`ProxAdam` with a steady support: torch.optim.Adam, and weights that leave zero only on their mean pull.
+
+    Takes every option of torch.optim.Adam, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+        forgetting: p ≥ 0; 0 remembers all gradients alike.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty is none that is accepted.
+    """
+
+
+class SteadyAdamW(Steady, AdamW):
+    """`ProxAdamW` with a steady support: torch.optim.AdamW, and weights that leave zero only on their mean pull.
+
+    Takes every option of torch.optim.AdamW, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+        forgetting: p ≥ 0; 0 remembers all gradients alike.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty is none that is accepted.
+    """
+
+
+class SteadyNAdam(Steady, NAdam):
+    """`ProxNAdam` with a steady support: torch.optim.NAdam, and weights that leave zero only on their mean pull.
+
+    Takes every option of torch.optim.NAdam, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+        forgetting: p ≥ 0; 0 remembers all gradients alike.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty is none that is accepted.
+    """
+
+
+class SteadyRMSprop(Steady, RMSprop):
+    """`ProxRMSprop` with a steady support: torch.optim.RMSprop, and weights that leave zero only on their mean pull.
+
+    Takes every option of torch.optim.RMSprop, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+        forgetting: p ≥ 0; 0 remembers all gradients alike.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty is none that is accepted.
+    """
+
+
+class SteadyAdagrad(Steady, Adagrad):
+    """`ProxAdagrad` with a steady support: torch.optim.Adagrad, and weights that leave zero only on their mean pull.
+
+    Takes every option of torch.optim.Adagrad, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+        forgetting: p ≥ 0; 0 remembers all gradients alike.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty is none that is accepted.
+    """
