@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -58,6 +59,13 @@ class _Grouped(Penalty):
         if self.weights is not None and self.weights.numel() not in (1, count):
             raise ValueError(f"weights has {self.weights.numel()} entries; accepted are {count}, one for each group")
 
+    def group_strength(self, point: Tensor, groups: Groups) -> Strength:
+        """λ_g: a number, where it is the same for all groups, else (G,)."""
+        strength = self.strength * self.group_share()
+        if self.weights is None and groups.dimensions is not None:
+            return strength * math.sqrt(point.numel() / max(groups.count, 1))
+        return strength * self.group_weights(point, groups)
+
     def group_weights(self, point: Tensor, groups: Groups) -> Tensor:
         """c_g, (G,): the weights given, or the square root of each group's size."""
         real = point.abs() if point.is_complex() else point
@@ -94,7 +102,7 @@ class _Grouped(Penalty):
             threshold = self.strength * (1 - share) * step
             threshold = torch.as_tensor(threshold, dtype=point.dtype, device=point.device)
             point = point - torch.clamp(point, -threshold, threshold)
-        return group_prox(point, self.strength * share * self.group_weights(point, groups), step, groups)
+        return group_prox(point, self.group_strength(point, groups), step, groups)
 
     def prox_(self, point: Tensor, step: Step) -> None:
         """The same in place."""
@@ -104,7 +112,7 @@ class _Grouped(Penalty):
         share, groups = self.group_share(), self.groups(point.shape)
         if share < 1:
             soft_threshold_(point, self.strength * (1 - share), step)
-        group_prox_(point, self.strength * share * self.group_weights(point, groups), step, groups)
+        group_prox_(point, self.group_strength(point, groups), step, groups)
 
     def _complex_prox(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
         share = self.group_share()
@@ -117,7 +125,7 @@ class _Grouped(Penalty):
             size = point.abs()
             kept = (size - self.strength * (1 - share) * step).clamp(min=0)
             point = torch.where(size == 0, point, point * (kept / torch.where(size == 0, 1, size)))
-        return group_prox(point, self.strength * share * self.group_weights(point, groups), step, groups)
+        return group_prox(point, self.group_strength(point, groups), step, groups)
 
     def subgradient(self, point: Tensor) -> Tensor:
         """λ_g w_g/‖w_g‖ + λ₁ sign(w), 0 in groups, and in the second term coordinates, that are 0."""

@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.groups import Groups
-from nonsmooth.penalties.penalty import Step
+from nonsmooth.penalties.groups import Groups, along
+from nonsmooth.penalties.penalty import Step, Strength
 from nonsmooth.penalties.solution_norms import solution_norms
 
+BLOCK = 1 << 18
+"""Elements per block on a CPU: large enough to make calls cheap, small enough for the buffers to stay in the cache."""
 
-def block_soft_threshold(point: Tensor, threshold: Tensor, groups: Groups) -> Tensor:
+
+def block_soft_threshold(point: Tensor, threshold: Strength, groups: Groups) -> Tensor:
     """w_g·max(1 - t_g/‖w_g‖, 0).
 
     Args:
         point: w, real or complex.
-        threshold: t_g ≥ 0, one per group, (G,).
+        threshold: t_g ≥ 0, one per group, (G,), or one for all.
         groups: the partition.
     """
     return point * groups.spread(_kept_share(groups.norms(point), threshold))
 
 
-def _kept_share(norms: Tensor, threshold: Tensor) -> Tensor:
-    """max(1 - t/‖w‖, 0), and 1 without a threshold."""
-    # A norm that overflows belongs to a group that a finite threshold does not move: its share is 1.
-    share = (1 - threshold / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(min=0)
-    return torch.where(threshold == 0, torch.where(torch.isnan(norms), norms, 1), share)
+def _kept_share(norms: Tensor, threshold: Strength) -> Tensor:
+    """max(1 - t/‖w‖, 0), and 1 without a threshold or where the norm overflows."""
+    share = 1 - threshold / norms.clamp(min=torch.finfo(norms.dtype).smallest_normal)
+    if isinstance(threshold, Tensor):
+        # Not 0/0 but 1 for a norm that is so small that its inverse is not a number of this type.
+        share = torch.where(threshold == 0, norms.isnan() * norms + 1, share)
+    return share.clamp_(min=0)
 
 
-def metric_block_threshold(point: Tensor, strength: Tensor, step: Tensor, groups: Groups) -> Tensor:
+def metric_block_threshold(point: Tensor, strength: Strength, step: Tensor, groups: Groups) -> Tensor:
     """Argmin over z of Σ_g λ_g‖z_g‖ + Σⱼ (zⱼ - wⱼ)²/(2Dⱼ).
 
     The group is 0 if and only if ‖w/D‖ ≤ λ_g. Else zⱼ = wⱼθ/(θ + λ_g Dⱼ), in which θ = ‖z_g‖ is the one unknown.
 
     Args:
         point: w, real.
-        strength: λ_g ≥ 0, one per group, (G,).
+        strength: λ_g ≥ 0, one per group, (G,), or one for all.
         step: D ≥ 0, of the shape of `point`.
         groups: the partition.
     """
-    scaled = groups.spread(strength) * step
+    scaled = _scaled(strength, step, groups)
     norms = solution_norms(point, scaled, groups)
-    # θ/(θ + d) is 0 for a group that is zero, even where d is 0 as well.
-    scaled = scaled + groups.spread(torch.where(norms == 0, 1, norms))
-    return point * (groups.spread(norms) / scaled)
+    return point * (groups.spread(norms) / (scaled + groups.spread(_divisible(norms))))
+
+
+def _divisible(norms: Tensor) -> Tensor:
+    """θ, but not 0: where a group is zero, d may be as well, and θ/(θ + d) has to be 0."""
+    return norms.clamp(min=torch.finfo(norms.dtype).tiny)
+
+
+def _scaled(strength: Strength, step: Tensor, groups: Groups) -> Tensor:
+    """d = λ_g D."""
+    return groups.spread(strength) * step if isinstance(strength, Tensor) else step * strength
 
 
 def one_for_all(step: Step, groups: Groups) -> bool:
@@ -51,20 +66,50 @@ def one_for_all(step: Step, groups: Groups) -> bool:
     return not isinstance(step, Tensor) or step.ndim == 0 or (step.numel() == 1 and not groups.shared)
 
 
-def group_prox(point: Tensor, strength: Tensor, step: Step, groups: Groups) -> Tensor:
+def _number(step: Step) -> Step:
+    """A step that is one number, without dimensions."""
+    return step.reshape(()) if isinstance(step, Tensor) else step
+
+
+def group_prox(point: Tensor, strength: Strength, step: Step, groups: Groups) -> Tensor:
     """The prox of Σ λ_g‖w_g‖: closed form for one step, Newton's method for a step per coordinate."""
     if one_for_all(step, groups):
-        return block_soft_threshold(point, strength * step, groups)
+        return block_soft_threshold(point, strength * _number(step), groups)
     return metric_block_threshold(point, strength, torch.as_tensor(step).expand_as(point), groups)
 
 
-def group_prox_(point: Tensor, strength: Tensor, step: Step, groups: Groups) -> None:
-    """Overwrite a real point by its prox: no buffer for one step, three for a step per coordinate."""
+def group_prox_(point: Tensor, strength: Strength, step: Step, groups: Groups) -> None:
+    """Overwrite a real point by its prox, a large one block by block."""
     if one_for_all(step, groups):
-        threshold = strength * step
-        point.mul_(groups.spread(_kept_share(groups.norms(point), threshold)))
+        point.mul_(groups.spread(_kept_share(groups.norms(point), strength * _number(step))))
         return
-    scaled = groups.spread(strength) * torch.as_tensor(step).expand_as(point)
-    norms = solution_norms(point, scaled, groups)
-    scaled.add_(groups.spread(torch.where(norms == 0, 1, norms)))
-    point.mul_(torch.div(groups.spread(norms), scaled, out=scaled))
+    memory: list[Tensor] = []  # for the largest block, which comes first
+    for block, weight, steps, part in _blocks(point, strength, torch.as_tensor(step).expand_as(point), groups):
+        memory = memory or [torch.empty_like(block, memory_format=torch.contiguous_format) for _ in range(3)]
+        if memory[0].shape != block.shape:
+            memory = [each.view(-1)[: block.numel()].view(block.shape) for each in memory]
+        scaled, *buffers = memory
+        torch.mul(steps, part.spread(weight) if isinstance(weight, Tensor) else weight, out=scaled)
+        norms = solution_norms(block, scaled, part, (buffers[0], buffers[1]))
+        scaled.add_(part.spread(_divisible(norms)))
+        block.mul_(torch.div(part.spread(norms), scaled, out=scaled))
+
+
+def _blocks(
+    point: Tensor, strength: Strength, step: Tensor, groups: Groups
+) -> Iterator[tuple[Tensor, Strength, Tensor, Groups]]:
+    """Whole groups at a time, where they are slices of a large tensor on a CPU."""
+    undivided = groups.shared or not groups.dimensions or point.device.type != "cpu" or torch.compiler.is_compiling()
+    if undivided or point.numel() <= BLOCK:
+        yield point, strength, step, groups
+        return
+    dimensions = groups.dimensions or ()
+    dim = dimensions[0]
+    length = point.shape[dim]
+    rows = max(1, BLOCK * length // point.numel())
+    each = groups.count // length
+    for first in range(0, length, rows):
+        number = min(rows, length - first)
+        block = point.narrow(dim, first, number)
+        weights = strength.narrow(0, first * each, number * each) if isinstance(strength, Tensor) else strength
+        yield block, weights, step.narrow(dim, first, number), along(block.shape, dimensions)

@@ -23,6 +23,7 @@ class Groups:
         spread: one number per group, (G,) → a tensor that broadcasts against the tensor.
         largest: values of the tensor's shape → their maximum in each group, (G,); None where there is no way to know.
         subset: which groups, (G,) → how to take their coordinates from a tensor, and their partition; None likewise.
+        dimensions: those that number the groups, in order; None for an index.
     """
 
     count: int
@@ -30,6 +31,7 @@ class Groups:
     spread: Callable[[Tensor], Tensor]
     largest: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
     subset: Callable[[Tensor], tuple[Callable[[Tensor], Tensor], Groups]] | None = field(default=None, kw_only=True)
+    dimensions: tuple[int, ...] | None = field(default=None, kw_only=True)
 
     shared: ClassVar[bool] = False
     """Whether groups lie on several processes, which `total` then makes communicate: all have to call it alike."""
@@ -46,16 +48,26 @@ class Groups:
         """‖w_g‖₂ of each group, (G,); its gradient is 0 where it is 0."""
         size = point.abs() if point.is_complex() else point
         squares = self.total(size.square())
-        kind = torch.finfo(squares.dtype)
-        norms = torch.where(squares == 0, 0, torch.where(squares == 0, 1, squares).sqrt())
-        outside = ~((squares >= kind.tiny / kind.eps**2) & (squares <= kind.max))
-        if self.largest is None or (_may_look(squares) and not bool(outside.any())):
+        if squares.numel() and _may_look(squares) and within_range(squares):
+            return squares.sqrt()
+        zero = squares == 0
+        norms = torch.where(zero, 0, torch.where(zero, 1, squares).sqrt())
+        if self.largest is None:
             return norms
         # Squares that leave the range of the type: once more, with the largest magnitude as the unit.
         unit = self.largest(size.detach().abs())
-        unit = torch.where(outside & (unit > 0) & torch.isfinite(unit), unit, 1)
+        kind = torch.finfo(squares.dtype)
+        inside = (squares >= kind.tiny / kind.eps**2) & (squares <= kind.max)
+        unit = torch.where(inside | (unit == 0) | ~torch.isfinite(unit), 1, unit)
         squares = self.total((size / self.spread(unit)).square())
         return torch.where(squares == 0, norms, unit * torch.where(squares == 0, 1, squares).sqrt())
+
+
+def within_range(squares: Tensor) -> bool:
+    """Whether sums of squares are neither so small nor so large that rounding has spoilt them; makes the host wait."""
+    kind = torch.finfo(squares.dtype)
+    smallest, largest = (float(end) for end in squares.detach().aminmax())
+    return kind.tiny / kind.eps**2 <= smallest and largest <= kind.max
 
 
 def _may_look(values: Tensor) -> bool:
@@ -96,7 +108,10 @@ def along(shape: torch.Size, dim: Dimensions) -> Groups:
 
         return take, along(torch.Size([int(chosen.sum()), math.prod(shape[d] for d in summed)]), 0)
 
-    return Groups(count, total, lambda numbers: numbers.reshape(broadcast), largest=largest, subset=subset)
+    def spread(numbers: Tensor) -> Tensor:
+        return numbers.reshape(broadcast)
+
+    return Groups(count, total, spread, largest=largest, subset=subset, dimensions=tuple(kept))
 
 
 def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Groups:

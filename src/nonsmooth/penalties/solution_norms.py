@@ -1,9 +1,9 @@
 """The norms of the groups of a prox in a diagonal metric: one equation per group, solved by Newton's method.
 
 With d = λ_g D the norm θ of a group that is not zero is the root of N(θ) = ‖w/(θ + d)‖ = 1. Since 1/N is concave and
-increasing, Newton's method on 1/N = 1 comes from below after its first step and does not overshoot (Moré & Sorensen
-1983, on the same equation in trust regions; for this prox Deleu & Bengio 2021, ProxSSI). Its step from infinity is
-‖w‖ minus the mean of d that w² weighs: the root itself where d is the same in the group, and the start here.
+increasing, Newton's method on 1/N = 1 never gets above the root (Moré & Sorensen 1983, on the same equation in trust
+regions; for this prox Deleu & Bengio 2021, ProxSSI). Its step from infinity is ‖w‖ minus the mean of d that w² weighs:
+the root itself where d is the same in all of the group, and the start here.
 
 |1/N - 1| is the residual of the optimality condition over λ_g, so that it decides when a group is done.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.groups import Groups
+from nonsmooth.penalties.groups import Groups, within_range
 
 FIXED_ITERATIONS = 16
 """Newton steps where looking whether more are needed would make the host wait for the device."""
@@ -22,97 +22,101 @@ LARGEST_ITERATIONS = 100
 ROUNDINGS = 8
 """A residual of so many roundings is none: the sums are no more exact."""
 
+Buffers = tuple[Tensor, Tensor]
+"""Memory for two tensors of the point's shape; on a CPU it costs as much to get as several passes over it."""
 
-def solution_norms(point: Tensor, scaled: Tensor, groups: Groups) -> Tensor:
+
+def solution_norms(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffers | None = None) -> Tensor:
     """θ_g, 0 where the group's prox is zero, (G,).
 
-    NaN in a group is NaN; infinity, where no shrinkage is left, is the largest number of the type.
+    NaN in a group is NaN; where a norm is infinite, so that nothing is shrunk, it is the largest number of the type.
 
     Args:
         point: w, real.
         scaled: d = λ_g D ≥ 0, of the shape of `point`.
         groups: the partition.
+        buffers: memory to use.
     """
     with torch.no_grad():
-        norms = _norms(point.detach(), scaled.detach(), groups)
+        fixed = point.detach(), scaled.detach()
+        norms = _norms(*fixed, groups, buffers or (torch.empty_like(point), torch.empty_like(point)))
     if torch.is_grad_enabled() and (point.requires_grad or scaled.requires_grad):
         return _with_gradient(norms, point, scaled, groups)
     return norms
 
 
-def _norms(point: Tensor, scaled: Tensor, groups: Groups) -> Tensor:
-    square = point.square()
-    square_sum, weighed = groups.totals(square, square.mul(scaled))
-    del square
+def _norms(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffers) -> Tensor:
+    square_sum, weighed = _sums(torch.mul(point, point, out=buffers[0]), scaled, groups)
     # What one process sees may not decide how often it communicates.
-    may_look = point.device.type == "cpu" and not torch.compiler.is_compiling() and not groups.shared
+    if point.device.type != "cpu" or torch.compiler.is_compiling() or groups.shared:
+        start, floor = _start(square_sum, weighed)
+        for _ in range(FIXED_ITERATIONS):
+            start = _next(point, scaled, start, floor, groups, buffers)[0]
+        return torch.where(torch.isinf(square_sum), torch.finfo(point.dtype).max, (start - floor).clamp_(min=0))
+    if not square_sum.numel():
+        return square_sum
+    if not within_range(square_sum) and groups.largest is not None:
+        return _norms_in_range(point, scaled, groups, buffers, groups.largest(point.abs()))
+    return _newton(point, scaled, *_start(square_sum, weighed), groups, buffers)
+
+
+def _norms_in_range(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffers, size: Tensor) -> Tensor:
+    """Where squares of some group leave the range of the type: each group's largest |w| is its unit of length."""
+    unit = torch.where((size > 0) & torch.isfinite(size), size, 1)
+    point, scaled = point / groups.spread(unit), scaled / groups.spread(unit)
+    square_sum, weighed = _sums(torch.mul(point, point, out=buffers[0]), scaled, groups)
+    found = unit * _newton(point, scaled, *_start(square_sum, weighed), groups, buffers)
     largest = torch.finfo(point.dtype).max
-    unit = _unit(point, square_sum, groups) if may_look else None
-    if unit is not None:
-        point, scaled = point / groups.spread(unit), scaled / groups.spread(unit)
-        square = point.square()
-        square_sum, weighed = groups.totals(square, square.mul(scaled))
-    norms = square_sum.sqrt()
-    floor = norms * _floor(point.dtype) + torch.finfo(point.dtype).tiny
-    start = norms - weighed / square_sum.clamp(min=torch.finfo(point.dtype).tiny)
-    start = torch.where(start > ROUNDINGS * torch.finfo(point.dtype).eps * norms, start, floor)
-    found = _newton(point, scaled, start, floor, groups) if may_look else _unwatched(point, scaled, start, floor, groups)
-    found = torch.where(found <= floor, 0, found)
-    found = torch.where(torch.isnan(norms), norms, torch.where(torch.isinf(norms), largest, found))
-    return found if unit is None else (found * unit).clamp(max=largest)
+    return torch.where(torch.isfinite(size), found, torch.where(torch.isnan(size), size, largest)).clamp(max=largest)
 
 
-def _floor(dtype: torch.dtype) -> float:
-    """The norm, over that of the point, from which on a group counts as zero; its inverse may be squared."""
-    return float(torch.finfo(dtype).tiny ** 0.4)
-
-
-def _unit(point: Tensor, square_sum: Tensor, groups: Groups) -> Tensor | None:
-    """The largest |w| of groups whose squares leave the range of the type, 1 for the others; None if all are in it."""
-    kind = torch.finfo(point.dtype)
-    outside = ~((square_sum >= kind.tiny / kind.eps**2) & (square_sum <= kind.max))
-    if groups.largest is None or not bool(outside.any()):
-        return None
-    size = groups.largest(point.abs())
-    size = torch.where(outside & (size > 0) & torch.isfinite(size), size, 1)
-    return size if bool((size != 1).any()) else None
-
-
-def _next(point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups: Groups) -> tuple[Tensor, Tensor, Tensor]:
-    """The next θ, N, and -N'/N³ at the present one."""
-    inverse = (scaled + groups.spread(theta)).reciprocal_()
-    square = torch.mul(point, inverse).square_()
+def _sums(values: Tensor, factor: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+    """The sums over groups of values, which are overwritten, and of values times a factor."""
     if groups.shared:
-        total, slope = groups.totals(square, inverse.mul_(square))
-    else:
-        total, slope = groups.total(square), groups.total(inverse.mul_(square))
-    root = total.sqrt()
-    moved = theta + (total * root - total) / slope.clamp(min=torch.finfo(theta.dtype).tiny)
+        first, second = groups.totals(values, values * factor)
+        return first, second
+    return groups.total(values), groups.total(values.mul_(factor))
+
+
+def _start(square_sum: Tensor, weighed: Tensor) -> tuple[Tensor, Tensor]:
+    """A norm that is not above the root, and the one from which on a group counts as zero."""
+    kind = torch.finfo(square_sum.dtype)
+    norms = square_sum.sqrt()
+    # The power is such that 1/floor may be squared.
+    floor = (norms * kind.tiny**0.4).add_(kind.tiny)
+    start = norms.mul_(1 - ROUNDINGS * kind.eps).sub_(weighed / square_sum.clamp(min=kind.tiny))
+    return torch.maximum(start, floor), floor
+
+
+def _next(
+    point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups: Groups, buffers: Buffers
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The next θ; and at the present one N - 1, N² and -N'N."""
+    square, inverse = buffers
+    torch.add(scaled, groups.spread(theta), out=inverse).reciprocal_()
+    torch.mul(point, inverse, out=square).square_()
+    total, slope = _sums(square, inverse, groups)
+    excess = total.sqrt().sub_(1)
+    following = (excess * total).div_(slope.clamp(min=torch.finfo(theta.dtype).tiny)).add_(theta)
     # Since N(cθ) ≥ N(θ)/c for c ≥ 1, the root is at least θN(θ): much more, where d is 0 for a coordinate.
-    moved = torch.maximum(moved, torch.where(root > 1, theta * root, floor))
-    return moved, root, slope
+    following = torch.maximum(torch.maximum(following, torch.addcmul(theta, theta, excess)), floor)
+    return following, excess, total, slope
 
 
-def _unwatched(point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups: Groups) -> Tensor:
-    for _ in range(FIXED_ITERATIONS):
-        theta = _next(point, scaled, theta, floor, groups)[0]
-    return theta
-
-
-def _newton(point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups: Groups) -> Tensor:
+def _newton(point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups: Groups, buffers: Buffers) -> Tensor:
     """Iterate until every group is done; those that are leave, once they are most."""
-    result, places = theta, None
+    result, lowest, places = theta, floor, None
     tolerance = ROUNDINGS * torch.finfo(theta.dtype).eps
     for iteration in range(LARGEST_ITERATIONS):
-        moved, root, slope = _next(point, scaled, theta, floor, groups)
-        residual = (root - 1).abs()
-        # After the next step it is (3/2)V of its square, V ≤ 1/(θ E) - 1 the squared coefficient of variation, and E
-        # the mean, of 1/(θ + d) with the weights w²/(θ + d)² (Bhatia & Davis 2000 bound V by mean and range).
-        following = 1.5 * (root.square() / (theta * slope) - 1) * residual.square()
-        going_on = (torch.minimum(residual, following) > tolerance) & ~((theta <= floor) & (root <= 1))
-        if iteration > 1:
-            going_on &= moved > theta  # else there is nothing left but rounding
-        theta = moved
+        following, excess, total, slope = _next(point, scaled, theta, floor, groups, buffers)
+        # The next residual is (3/2)V of the square of this one, where V ≤ 1/(θE) - 1 is the squared coefficient of
+        # variation and E the mean of 1/(θ + d) with the weights w²/(θ + d)² (Bhatia & Davis 2000). A group that is
+        # zero is at the floor, with N below 1.
+        mean = slope.mul_(theta)
+        going_on = (excess > tolerance) & ((total - mean).mul_(excess.square()) > mean * (tolerance / 1.5))
+        if iteration > 2:
+            going_on &= following > theta  # else there is nothing left but rounding
+        theta = following
         if places is None:
             result = theta
         else:
@@ -123,9 +127,11 @@ def _newton(point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups:
         if groups.subset is not None and 2 * left <= groups.count:
             take, groups = groups.subset(going_on)
             point, scaled, theta, floor = take(point), take(scaled), theta[going_on], floor[going_on]
+            buffers = (torch.empty_like(point), torch.empty_like(point))
             result = result.clone() if places is None else result
             places = going_on.nonzero().reshape(-1) if places is None else places[going_on]
-    return result
+    # A group that is zero is at the floor, which is far below the last digit of any other.
+    return (result - lowest).clamp_(min=0)
 
 
 def _with_gradient(norms: Tensor, point: Tensor, scaled: Tensor, groups: Groups) -> Tensor:
