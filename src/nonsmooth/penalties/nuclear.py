@@ -85,6 +85,8 @@ class Nuclear(Penalty):
 
     def _metric_prox(self, matrix: Tensor, step: Tensor) -> Tensor:
         """Minimise λ‖Z‖_* + Σ (Z - W)²/(2D): the quadratic's constants are 1/max D and 1/min D."""
+        if not bool(step.any()):  # as when the step size warms up from 0
+            return matrix.clone()
         positive = step.clamp(min=torch.finfo(matrix.dtype).tiny)
         length = float(positive.min())
         condition = float(positive.max()) / length
