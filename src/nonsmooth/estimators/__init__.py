@@ -1,1 +1,7 @@
 """scikit-learn estimators: linear models and small networks with any penalty, trained by the proximal optimisers."""
+
+from nonsmooth.estimators.classifier import ProxClassifier
+from nonsmooth.estimators.path import Path
+from nonsmooth.estimators.regressor import ProxRegressor
+
+__all__ = ["Path", "ProxClassifier", "ProxRegressor"]

@@ -1,0 +1,148 @@
+"""A data set and a loss as the optimiser sees them, and the way from its weights to those for the data as they are."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor, nn
+
+from nonsmooth.estimators.choices import Choices
+from nonsmooth.estimators.losses import Loss
+from nonsmooth.estimators.networks import build, initialise, linear_layers
+from nonsmooth.penalties import Penalty
+
+SMALL = 1000
+"""Up to this size the eigenvalues of a Gram matrix are computed densely."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data and loss, all in float64 on the CPU.
+
+    The features of a linear model with an intercept are centred: since the intercept carries no penalty this is another
+    way to write the same objective, and a far better conditioned one. The response of a regression is centred as well;
+    the best intercept is then 0 whatever the weights are, and is no parameter of the optimiser.
+
+    Attributes:
+        inputs: (N, features).
+        targets: (N, outputs) numbers, or (N,) classes.
+        loss: of outputs and targets.
+        outputs: their number.
+        centre: what was subtracted from each feature, (features,).
+        target_centre: what was subtracted from the response, (outputs,); None where the intercept is a parameter.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    loss: Loss
+    outputs: int
+    centre: Tensor
+    target_centre: Tensor | None
+
+    @property
+    def features(self) -> int:
+        """The number of features."""
+        return self.inputs.shape[1]
+
+    def untrained(self, choices: Choices, generator: torch.Generator) -> nn.Sequential:
+        """The model for this data before training."""
+        bias = choices.fit_intercept and self.target_centre is None
+        network = build((self.features, *choices.hidden_layer_sizes, self.outputs), choices.activation, bias=bias)
+        initialise(network, generator, self.loss.best_intercept(self.targets))
+        return network
+
+    @cached_property
+    def smoothness(self) -> tuple[float, float]:
+        """Bounds L of the curvature of a linear model's loss, in its weights and in its intercept.
+
+        For centred features the Hessian is below c·diag(XᵀX/N, 1), c the curvature of the loss, so that weights and
+        intercept may take steps of their own.
+        """
+        return self.loss.curvature * largest_eigenvalue(self.inputs.numpy()), self.loss.curvature
+
+    def expected_smoothness(self, batch_size: int) -> float:
+        """L of a linear model's loss on random batches, as in Gower et al. (2019), Proposition 3.8."""
+        whole, count = self.smoothness[0], len(self.inputs)
+        single = self.loss.curvature * float(self.inputs.square().sum(1).max())
+        if batch_size >= count:
+            return whole
+        first = count * (batch_size - 1) / (batch_size * (count - 1))
+        return first * whole + (count - batch_size) / (batch_size * (count - 1)) * single
+
+    def largest_strength(self, penalty: Penalty, choices: Choices) -> float:
+        """The smallest λ at which a linear model's weights are all 0."""
+        network = self.untrained(choices, torch.Generator())
+        self.loss(network(self.inputs), self.targets).backward()  # type: ignore[no-untyped-call]
+        (layer,) = linear_layers(network)
+        assert layer.weight.grad is not None
+        return float(penalty.lam_max(layer.weight.grad))
+
+    def for_the_data(self, network: nn.Sequential, choices: Choices) -> nn.Sequential:
+        """The trained model in terms of features and response that are not centred, in float64 on the CPU."""
+        trained = copy.deepcopy(network).to("cpu", torch.float64).requires_grad_(False)
+        if not (choices.linear and choices.fit_intercept):
+            return trained
+        (layer,) = linear_layers(trained)
+        whole = build((self.features, self.outputs), choices.activation, bias=True).requires_grad_(False)
+        (target,) = linear_layers(whole)
+        target.weight.copy_(layer.weight)
+        centre = layer.bias if self.target_centre is None else self.target_centre
+        target.bias.copy_(centre - layer.weight @ self.centre)
+        return whole
+
+    def for_the_optimiser(self, network: nn.Sequential, choices: Choices) -> nn.Sequential:
+        """The inverse of `for_the_data`: where training goes on from."""
+        start = copy.deepcopy(network).requires_grad_(True)
+        if not (choices.linear and choices.fit_intercept):
+            return start
+        (layer,) = linear_layers(start)
+        inner = build((self.features, self.outputs), choices.activation, bias=self.target_centre is None)
+        (target,) = linear_layers(inner)
+        with torch.no_grad():
+            target.weight.copy_(layer.weight)
+            if target.bias is not None:
+                target.bias.copy_(layer.bias + layer.weight @ self.centre)
+        return inner
+
+
+def prepare(
+    features: NDArray[np.float64], targets: NDArray[np.float64] | NDArray[np.int64], loss: Loss, outputs: int,
+    choices: Choices,
+) -> Task:  # fmt: skip
+    """Copy data, which may lie in memory that cannot be written, and centre them where that changes nothing.
+
+    Args:
+        features: X, (N, features).
+        targets: (N, outputs) numbers, or (N,) classes.
+        loss: of outputs and targets.
+        outputs: their number.
+        choices: the arguments of the estimator.
+    """
+    inputs, response = torch.tensor(features), torch.tensor(targets)
+    centre, target_centre = torch.zeros(inputs.shape[1], dtype=torch.float64), None
+    if choices.linear and choices.fit_intercept:
+        centre = inputs.mean(0)
+        inputs = inputs - centre
+        if loss.quadratic:
+            target_centre = response.mean(0)
+            response = response - target_centre
+    return Task(inputs, response, loss, outputs, centre, target_centre)
+
+
+def largest_eigenvalue(data: NDArray[np.float64]) -> float:
+    """λ_max(XᵀX)/N; for large matrices by Lanczos' method, from above by a thousandth."""
+    count, features = data.shape
+    if min(count, features) <= SMALL:
+        gram = data.T @ data if features <= count else data @ data.T
+        exact: float = np.linalg.eigvalsh(gram)[-1]
+        return exact / count
+    product = LinearOperator((features, features), matvec=lambda vector: data.T @ (data @ vector), dtype=data.dtype)
+    found = eigsh(product, k=1, tol=1e-4, v0=np.ones(features), return_eigenvectors=False)
+    largest: float = found[0]
+    return 1.001 * largest / count
