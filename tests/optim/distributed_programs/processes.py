@@ -1,0 +1,61 @@
+"""Start a program in several processes that find each other, and be one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+PATIENCE = 240.0
+
+
+def run_together(program: Path, count: int, folder: Path, patience: float = PATIENCE) -> dict[str, Any]:
+    """What the first of the processes reports; an AssertionError with their output where one fails."""
+    logs = [folder / f"log-{rank}" for rank in range(count)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "WORLD_SIZE": str(count)}
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank, log in enumerate(logs):
+            with log.open("wb") as output:
+                command = [sys.executable, str(program), str(rank), str(count), str(folder)]
+                running.append(
+                    subprocess.Popen(command, stdout=output, stderr=output, env={**environment, "RANK": str(rank)})
+                )
+        for process in running:
+            process.wait(timeout=patience)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    said = "\n".join(f"process {rank}:\n{log.read_text()[-4000:]}" for rank, log in enumerate(logs))
+    assert [process.returncode for process in running] == [0] * count, said
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
+
+
+def take_part(main: Callable[[int, Path], dict[str, Any]]) -> None:
+    """Join the other processes, do what there is to do, and let the first one write down what came of it."""
+    rank, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=count)
+    try:
+        report = main(rank, folder)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # at once: the others may wait for this one
+    if rank == 0:
+        (folder / "report.json").write_text(json.dumps(report))
+    dist.barrier()
+    dist.destroy_process_group()
