@@ -109,7 +109,8 @@ def test_the_recursion_is_torchs_sgd_on_the_objective_as_printed():
 
 
 def test_controls_are_what_they_are_called():
-    proximal, exact = measure(small_cell("proximal"), Context()), measure(small_cell("exact"), Context())
+    proximal = measure(small_cell("proximal", step_sizes=(0.01, 0.01)), Context())
+    exact = measure(small_cell("exact"), Context())
     # λ = 10 lies far above λ_max: both have all their zeros there, and the certificate holds.
     assert proximal["last"][0] == exact["last"][0] == [0.0, 0.0]
     assert proximal["zeros"][0] == exact["zeros"][0] == [500, 500]

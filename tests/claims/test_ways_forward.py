@@ -5,7 +5,8 @@ import pytest
 
 from nonsmooth.claims.claim import Settings, Verdict
 from nonsmooth.claims.sparse_methods import DESCENT, NAMED, PLAIN
-from nonsmooth.claims.ways_forward import Evidence, draw, judge, measure, plan
+from nonsmooth.claims.ways_forward import draw, judge, measure, plan
+from nonsmooth.claims.ways_forward_evidence import Evidence
 from nonsmooth.lab import Cell, Context, Record
 
 EXACT = (480, 485, 500, 492)
@@ -103,6 +104,13 @@ def test_each_method_is_held_to_its_own_objective():
     adaptive = run("full batch", "xRDA, adaptive", steps=3000)
     assert np.max(adaptive["residual"]) < 0.01
     assert np.max(adaptive["lasso_residual"]) > 0.5
+
+
+@pytest.mark.parametrize("method", ["ProxSGD, momentum", "ProxAdam"])
+def test_optimisers_of_this_package_solve_for_the_same_strength(method):
+    found = run("full batch", method, steps=2500)
+    assert found["zeros"] == found["exact_zeros"]
+    assert np.max(found["residual"]) < 1e-3
 
 
 def test_rows_are_the_same_each_time_and_averaging_calms_the_support():

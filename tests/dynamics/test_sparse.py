@@ -7,19 +7,17 @@ import pytest
 import torch
 
 from nonsmooth.dynamics import Constant, iterate
+from nonsmooth.dynamics.optimised import Optimised
 from nonsmooth.dynamics.recording import Trace
 from nonsmooth.dynamics.sparse import (
     AcceleratedProximal,
     CumulativePenalty,
-    DualAveraging,
-    ExtendedDualAveraging,
-    Proximal,
     SplitPositive,
     TruncatedGradient,
     ZeroAtCrossing,
-    adaptive_weights,
 )
 from nonsmooth.dynamics.support import Flicker, zeros
+from nonsmooth.optim import RDA, XRDA, ProxAdam, ProxSGD
 from nonsmooth.penalties import L1, TransformedL1
 from nonsmooth.problems import l1_norm, lasso
 from nonsmooth.problems.lasso_reference import lasso_reference
@@ -41,14 +39,22 @@ def small():
     return data, response, start.expand(2, 3, 8).contiguous(), reference.point
 
 
+def optimised(make, penalty=None, **options):
+    """Makes update rules out of an optimiser of this package."""
+    chosen = L1(BY_POINT) if penalty is None else penalty
+    return lambda: Optimised(lambda parameters, lr: make(parameters, lr=lr, penalty=chosen, **options))
+
+
 CONVERGENT = {
-    "proximal": (lambda: Proximal(L1(BY_POINT)), 0.1, 2000, 1e-12),
+    "proximal": (optimised(ProxSGD), 0.1, 2000, 1e-12),
+    "momentum": (optimised(ProxSGD, momentum=0.9), 0.05, 2000, 1e-12),
+    "ProxAdam": (optimised(ProxAdam), 0.02, 4000, 1e-10),
     "FISTA": (lambda: AcceleratedProximal(L1(BY_POINT)), 0.1, 600, 1e-10),
     "u/v split": (lambda: SplitPositive(BY_POINT), 0.1, 2000, 1e-12),
     "truncated, K = 1": (lambda: TruncatedGradient(BY_POINT, every=1), 0.1, 2000, 1e-12),
-    "xRDA, a = 0": (lambda: ExtendedDualAveraging(BY_POINT, averaging=0.0), 0.05, 2000, 1e-10),
-    "xRDA, a = 0.9": (lambda: ExtendedDualAveraging(BY_POINT, averaging=0.9), 0.05, 2000, 1e-10),
-    "RDA": (lambda: DualAveraging(BY_POINT), 1.0, 4000, 2e-2),
+    "xRDA, a = 0": (optimised(XRDA, averaging=0.0, time_scale=0.475), 0.05, 2000, 1e-10),
+    "xRDA, a = 0.9": (optimised(XRDA, averaging=0.9, time_scale=0.475), 0.05, 2000, 1e-10),
+    "RDA": (optimised(RDA), 1.0, 4000, 2e-2),
     "cumulative": (lambda: CumulativePenalty(BY_POINT), 0.1, 4000, 1e-6),
 }
 
@@ -99,17 +105,6 @@ def soft(x, t):
     return math.copysign(max(abs(x) - t, 0.0), x)
 
 
-def naive_rda(gamma):
-    total = [0.0] * 8
-
-    def rule(t, w, g, strength):
-        for j, slope in enumerate(g):
-            total[j] += slope
-        return [-math.sqrt(t + 1) / gamma * soft(s / (t + 1), strength) for s in total]
-
-    return rule
-
-
 def naive_split(start, step):
     u, v = [max(b, 0.0) for b in start], [max(-b, 0.0) for b in start]
 
@@ -143,25 +138,6 @@ def naive_cumulative(step):
     return rule
 
 
-def naive_xrda(start, step, a, amplification, scale):
-    keep = math.exp(-1 / scale)
-    size, velocity, due, y = [0.0] * 8, [0.0] * 8, [0.0] * 8, list(start)
-
-    def rule(t, w, g, strength):
-        for j in range(8):
-            size[j] = keep * size[j] + (1 - keep) * abs(w[j])
-        points = []
-        for j in range(8):
-            weight = amplification / (1 + (amplification - 1) * size[j] / max(size))
-            due[j] = a * due[j] + step * weight
-            velocity[j] = keep * velocity[j] + (1 - keep) * g[j]
-            y[j] = a * y[j] + (1 - a) * w[j] - step * velocity[j]
-            points.append(soft(y[j], strength * due[j]))
-        return points
-
-    return rule
-
-
 def naive_truncated(step, every, ceiling):
     def rule(t, w, g, strength):
         half = [b - step * slope for b, slope in zip(w, g, strict=True)]
@@ -173,14 +149,8 @@ def naive_truncated(step, every, ceiling):
 
 
 LOOPS = {
-    "RDA": (lambda: DualAveraging(BY_POINT), 0.2, lambda start: naive_rda(5.0)),
     "u/v split": (lambda: SplitPositive(BY_POINT), 0.1, lambda start: naive_split(start, 0.1)),
     "cumulative": (lambda: CumulativePenalty(BY_POINT), 0.1, lambda start: naive_cumulative(0.1)),
-    "xRDA": (
-        lambda: ExtendedDualAveraging(BY_POINT, averaging=0.3, amplification=50.0, time_scale=4.0),
-        0.05,
-        lambda start: naive_xrda(start, 0.05, 0.3, 50.0, 4.0),
-    ),
     "truncated": (
         lambda: TruncatedGradient(BY_POINT, every=3, ceiling=0.8), 0.1, lambda start: naive_truncated(0.1, 3, 0.8)
     ),
@@ -199,29 +169,12 @@ def test_it_is_the_recursion_that_a_naive_loop_runs(small, name):
             np.testing.assert_allclose(run.point[i, j], expected, rtol=1e-9, atol=1e-12)
 
 
-def test_dual_averaging_centred_elsewhere_is_dual_averaging_moved(small):
-    """With a centre c the iterates on f(w) are c plus those on f(c + w), which is a LASSO with y - Wc."""
-    data, response, start, _ = small
-    centre = torch.full((1, 1, 8), 0.4, dtype=torch.float64)
-    moved = lasso(data, response - (data @ centre[0, 0]), STRENGTHS)
-    here = iterate(lasso(data, response, STRENGTHS), start, Constant(0.2), 50,
-                   method=lambda: DualAveraging(BY_POINT, centre))  # fmt: skip
-    there = iterate(moved, start - centre, Constant(0.2), 50, method=lambda: DualAveraging(BY_POINT))
-    torch.testing.assert_close(here.point, there.point + centre)
-
-
 def test_transformed_l1_by_proximal_gradient_is_stationary_for_its_own_penalty(small):
     data, response, start, _ = small
     penalty, problem = TransformedL1(BY_POINT), lasso(data, response, STRENGTHS)
-    point = iterate(problem, start, Constant(0.1), 2000, method=lambda: Proximal(penalty)).point
+    point = iterate(problem, start, Constant(0.1), 2000, method=optimised(ProxSGD, penalty)).point
     assert penalty.subdiff_distance(point, problem.evaluate(point).gradient).max() < 1e-10
     assert L1(BY_POINT).subdiff_distance(point, problem.evaluate(point).gradient).max() > 1e-3
-
-
-def test_adaptive_weights_are_one_for_the_largest_and_m_for_zero():
-    weights = adaptive_weights(torch.tensor([0.0, 1.0, 2.0]), 10.0)
-    torch.testing.assert_close(weights, torch.tensor([10.0, 10 / 5.5, 1.0]))
-    torch.testing.assert_close(adaptive_weights(torch.zeros(3), 10.0), torch.full((3,), 10.0))
 
 
 def test_flicker_counts_the_changes_of_sign_and_support():
@@ -231,7 +184,7 @@ def test_flicker_counts_the_changes_of_sign_and_support():
     run = iterate(problem, start, Constant(0.1), 4, {"all": Flicker(), "late": Flicker(since=3)})
     assert run["all"].item() == pytest.approx((1 + 1 + 2 + 2) / 4)
     assert run["late"].item() == 2
-    proximal = iterate(problem, start, Constant(0.1), 9, {"late": Flicker(5)}, method=lambda: Proximal(L1(1.0)))
+    proximal = iterate(problem, start, Constant(0.1), 9, {"late": Flicker(5)}, method=optimised(ProxSGD, L1(1.0)))
     assert proximal["late"].item() == 0
     assert torch.equal(proximal.point, torch.zeros_like(start))
 
@@ -241,16 +194,6 @@ def test_flicker_needs_two_states():
         iterate(l1_norm(1, 1.0), torch.ones(1, 1, 1, dtype=torch.float64), Constant(0.1), 4, {"f": Flicker(since=4)})
 
 
-@pytest.mark.parametrize(
-    ("make", "name"),
-    [
-        (lambda: TruncatedGradient(0.1, every=0), "every"),
-        (lambda: ExtendedDualAveraging(0.1, averaging=1.5), "averaging"),
-        (lambda: ExtendedDualAveraging(0.1, amplification=0.5), "amplification"),
-        (lambda: ExtendedDualAveraging(0.1, time_scale=0.0), "time_scale"),
-        (lambda: DualAveraging(-0.1), "strength"),
-    ],
-)
-def test_settings_outside_their_range_are_refused(make, name):
-    with pytest.raises(ValueError, match=name):
-        make()
+def test_truncating_less_often_than_every_step_is_refused():
+    with pytest.raises(ValueError, match="every is 0"):
+        TruncatedGradient(0.1, every=0)

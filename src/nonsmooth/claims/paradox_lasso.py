@@ -21,9 +21,10 @@ from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.lasso_data import FEATURES, RESPONSES, draw_lasso
 from nonsmooth.claims.statistics import CONFIDENCE, median_value, proportion_value
 from nonsmooth.dynamics import Constant, iterate, subgradient_step
+from nonsmooth.dynamics.optimised import Optimised
 from nonsmooth.dynamics.recording import Trace, norm
-from nonsmooth.dynamics.sparse import Proximal
 from nonsmooth.lab import Cell, Context, Record
+from nonsmooth.optim import ProxSGD
 from nonsmooth.penalties import L1
 from nonsmooth.problems import lasso
 from nonsmooth.problems.lasso_reference import largest_useful_strength, lasso_reference
@@ -74,7 +75,8 @@ def plan(settings: Settings) -> list[Cell]:
             "response": "paper", "start": "uniform", **others,
         }  # fmt: skip
         cost = 0.3 if part == "exact" else steps * 1.2e-5 * (1 + 0.3 * len(strengths))
-        return Cell("paradox-lasso", parameters, seeds[0], cost=cost * len(seeds))
+        version = 2 if part == "proximal" else 1
+        return Cell("paradox-lasso", parameters, seeds[0], version=version, cost=cost * len(seeds))
 
     return [
         cell("subgradient", SLOW, long),
@@ -103,14 +105,18 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
             "largest_useful_strength": largest_useful_strength(drawn.data, drawn.response).tolist(),
         }
     steps, variants = parameters["steps"], strengths.shape[-1]
-    penalty = L1(strengths.unsqueeze(-1))
+
+    def proximal_gradient() -> Optimised:
+        penalty = L1(strengths.unsqueeze(-1))
+        return Optimised(lambda parameters, step_size: ProxSGD(parameters, lr=step_size, penalty=penalty))
+
     run = iterate(
         lasso(drawn.data, drawn.response, strengths),
         drawn.starts(variants),
         Constant(torch.tensor([parameters["step_sizes"]], dtype=torch.float64)),
         steps,
         {"norm": Trace(norm(1), (steps // 4, steps // 2, steps - 1, steps))},
-        method=lambda: subgradient_step if parameters["part"] == "subgradient" else Proximal(penalty),
+        method=proximal_gradient if parameters["part"] == "proximal" else lambda: subgradient_step,
         progress=context.progress,
     )
     quarter, half, previous, last = run["norm"].mT

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from nonsmooth.claims.lasso_data import draw_lasso
-from nonsmooth.claims.sparse_methods import DESCENT, METHODS, PLAIN
+from nonsmooth.claims.sparse_methods import DESCENT, METHODS, PLAIN, optimised
 from nonsmooth.data import Images, load_images
 from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.sparse import Proximal
 from nonsmooth.dynamics.support import Flicker
 from nonsmooth.lab import Cell, Context
+from nonsmooth.optim import ProxSGD
 from nonsmooth.penalties import L1
 from nonsmooth.problems import Problem, Regression, lasso
 from nonsmooth.problems.lasso_reference import LassoReference, largest_useful_strength, lasso_reference
@@ -41,11 +41,13 @@ def run_on_lasso(cell: Cell, context: Context) -> dict[str, Any]:
     values = {"reference_gap": reference.gap.T.tolist(), "exact_zeros": (reference.point == 0).sum(-1).T.tolist()}
     if name == DESCENT:
         return values | _ending(problem, reference, name, reference.point) | {"flicker": _zeros_like(strengths)}
+    method, strength = METHODS[name], strengths.unsqueeze(-1)
     seen: Problem = problem
+    scale = method.step_scale
     if parameters["part"] == "rows":
         seen = SampledRows(problem, parameters["rows"], torch.Generator().manual_seed(cell.seed))
-    method, strength = METHODS[name], strengths.unsqueeze(-1)
-    step_size = Constant(parameters["step_size"] * method.step_scale)
+        scale = method.rows_scale
+    step_size = Constant(parameters["step_size"] * scale)
     run = iterate(
         seen,
         drawn.starts(strengths.shape[-1]),
@@ -59,7 +61,8 @@ def run_on_lasso(cell: Cell, context: Context) -> dict[str, Any]:
     )
     point = run.point
     if name == "FISTA":
-        point = iterate(problem, point, step_size, 1, method=lambda: Proximal(L1(strength)), block=seeds).point
+        # The ensemble's point is the extrapolated one.
+        point = iterate(problem, point, step_size, 1, method=lambda: optimised(ProxSGD)(strength), block=seeds).point
     values |= _ending(problem, reference, name, point) | {"flicker": run["flicker"].T.tolist()}
     if name == PLAIN:
         rounded = torch.where(point.abs() <= parameters["step_size"] * strength, 0.0, point)

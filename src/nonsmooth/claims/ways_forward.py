@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
-from nonsmooth.claims.figure import Axis, Figure, Panel, Series
-from nonsmooth.claims.lasso_data import FEATURES
 from nonsmooth.claims.sparse_methods import DESCENT, METHODS, NAMED, ON_NETWORK, ON_SAMPLES, PLAIN
 from nonsmooth.claims.sparse_runs import run_on_lasso, run_on_network
 from nonsmooth.claims.statistics import median_value
+from nonsmooth.claims.ways_forward_evidence import Evidence
+from nonsmooth.claims.ways_forward_figures import draw
 from nonsmooth.lab import Cell, Context, Record
+
+__all__ = ["CLAIM", "draw", "judge", "measure", "plan"]
 
 CLAIM = Claim(
     id="ways-forward",
@@ -36,17 +37,11 @@ CLAIM = Claim(
     ),
 )
 
-TOLERANCE = 0.01
-"""Largest optimality residual, in units of λ, that counts as the optimum."""
 CERTIFIED = 1e-6
 """Largest duality gap of a reference solution, in units of the objective of eq. (11)."""
-SPARSE_SHARE = 0.5
-NETWORK_SHARE, ACCURACY_LOSS = 0.1, 0.05
 MINIMUM_SEEDS = 6
 STRENGTHS, SHARES = (0.01, 0.1, 10.0), (0.5,)
 NETWORK_NAMED = tuple(name for name in NAMED if name != DESCENT)
-
-Table = NDArray[np.float64]
 
 
 def plan(settings: Settings) -> list[Cell]:
@@ -61,7 +56,8 @@ def plan(settings: Settings) -> list[Cell]:
 
     def cell(part: str, method: str, parameters: Mapping[str, Any], step_size: float, seed: int, cost: float) -> Cell:
         together = {"part": part, "method": method, "step_size": step_size, **parameters}
-        return Cell("ways-forward", together, seed, cost=cost * factor * dearer.get(method, 1.0))
+        version = METHODS[method].version if method in METHODS else 1
+        return Cell("ways-forward", together, seed, version=version, cost=cost * factor * dearer.get(method, 1.0))
 
     first, cost = lasso_seeds[0], len(lasso_seeds) / 6
     return [
@@ -74,61 +70,6 @@ def plan(settings: Settings) -> list[Cell]:
 def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
     """One method on one of the problems, at several strengths and for several seeds."""
     return run_on_network(cell, context) if cell.parameters["part"] == "network" else run_on_lasso(cell, context)
-
-
-class Evidence:
-    """The records of this claim by part and method.
-
-    Raises:
-        ValueError: what is looked up was not measured.
-    """
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records = {(str(r.parameters["part"]), str(r.parameters["method"])): r for r in records}
-
-    def table(self, part: str, method: str, value: str) -> Table:
-        """A value by strength and seed."""
-        if (part, method) not in self._records:
-            raise ValueError(f"no record has method {method!r} in part {part!r}")
-        return np.asarray(self._records[part, method][value], dtype=np.float64)
-
-    def medians(self, part: str, method: str, value: str) -> Table:
-        """The median over seeds, by strength."""
-        medians: Table = np.median(self.table(part, method, value), axis=1)
-        return medians
-
-    def labels(self, part: str) -> list[str]:
-        """The strengths of a part, as a reader writes them."""
-        parameters: Any = self._records[part, PLAIN].parameters
-        shares = [f"{format_number(share)} λ_max" for share in parameters.get("shares", ())]
-        return [format_number(strength) for strength in parameters["strengths"]] + shares
-
-    def steps(self, part: str) -> int:
-        """Number of steps of a part."""
-        parameters: Any = self._records[part, PLAIN].parameters
-        return int(parameters["steps"])
-
-    def sparse(self, method: str) -> list[bool]:
-        """By strength: whether at least half of the exact solution's zeros are exactly zero."""
-        found, exact = (self.medians("full batch", method, value) for value in ("zeros", "exact_zeros"))
-        return [bool(f >= SPARSE_SHARE * e) for f, e in zip(found, exact, strict=True)]
-
-    def optimal(self, method: str, prefix: str = "") -> list[bool]:
-        """By strength: whether the optimality residual is at most 1 % of λ."""
-        return [bool(r <= TOLERANCE) for r in self.medians("full batch", method, f"{prefix}residual")]
-
-    def network_sparse(self, method: str) -> bool:
-        """Whether at some strength a tenth of the weights are zero and the accuracy is NGDM's less five points."""
-        zeros = self.medians("network", method, "zero_share")
-        accuracy, plain = (self.medians("network", name, "accuracy") for name in (method, PLAIN))
-        return bool(((zeros >= NETWORK_SHARE) & (accuracy >= plain - ACCURACY_LOSS)).any())
-
-    def rounding_suffices(self) -> bool:
-        """Whether NGDM's result, rounded at αλ, is optimal with the exact support wherever the solution is not zero."""
-        wrong = self.medians("full batch", PLAIN, "rounded_wrong_in_support")
-        trivial = self.medians("full batch", DESCENT, "exact_zeros") == FEATURES
-        good = np.array(self.optimal(PLAIN, "rounded_")) & (wrong == 0)
-        return bool((good | trivial).all())
 
 
 def judge(records: Sequence[Record]) -> Judgement:
@@ -278,66 +219,3 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         f"truncates after every tenth step, ends {format_number(truncated)} λ from it.",
         f"Settings: {settings}.",
     )
-
-
-def draw(records: Sequence[Record]) -> list[Figure]:
-    """Zeros and residuals by method on the LASSO problem; zeros and accuracy on the network; flicker under sampling."""
-    evidence = Evidence(records)
-    names = [*METHODS, DESCENT]
-    labels = evidence.labels("full batch")
-    tones = ("a", "b", "c", "d", "e", "f", "g")
-    lasso = tuple(
-        Panel(
-            title,
-            Axis("method"),
-            Axis(axis, log=log),
-            tuple(
-                Series("points" if log else "bars", f"λ = {label}", names,
-                       [_shown(evidence.medians("full batch", name, value)[i], log) for name in names], tone=tone)
-                for i, (label, tone) in enumerate(zip(labels, tones, strict=False))
-            ),
-        )
-        for title, axis, value, log in (
-            ("Exact zeros", "coordinates of 500 that are zero", "zeros", False),
-            ("Optimality", "largest distance from the subdifferential / λ", "residual", True),
-        )
-    )  # fmt: skip
-    network = Panel(
-        "Perceptron on the digits",
-        Axis("share of weights that are exactly zero"),
-        Axis("test accuracy"),
-        tuple(
-            Series("points", name, evidence.medians("network", name, "zero_share").tolist(),
-                   evidence.medians("network", name, "accuracy").tolist(), tone="ours" if name == PLAIN else tone)
-            for name, tone in zip(ON_NETWORK, tones, strict=True)
-        ),
-    )  # fmt: skip
-    flicker = Panel(
-        "LASSO, gradients from a few rows",
-        Axis("method"),
-        Axis("sign and zero changes per step"),
-        tuple(
-            Series("bars", f"λ = {label}", ON_SAMPLES,
-                   [float(evidence.medians("rows", name, "flicker")[i]) for name in ON_SAMPLES], tone=tone)
-            for i, (label, tone) in enumerate(zip(evidence.labels("rows"), tones, strict=False))
-        ),
-    )  # fmt: skip
-    return [
-        Figure(
-            "The remedies on the LASSO problem",
-            "Medians over draws, NGDM first. Few zeros and a residual near 1 mean that the penalty was not minimised; "
-            "residuals below 1e-16 are drawn there.",
-            lasso,
-        ),
-        Figure(
-            "The remedies on a network, and under sampled gradients",
-            "Left: one point for each λ. Right: how restless the support is, to be compared between methods that "
-            "average gradients (RDA, xRDA) and those that do not.",
-            (network, flicker),
-        ),
-    ]
-
-
-def _shown(value: float, log: bool) -> float:
-    """The value, kept positive where the axis is logarithmic."""
-    return max(float(value), 1e-16) if log else float(value)
