@@ -78,7 +78,7 @@ def test_fsdp_under_every_optimiser_and_penalty_for_twenty_steps(tmp_path, monke
     assert_penalties_did_something(list(runs.values()))
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "nadam", "rmsprop"])
 def test_asking_for_the_state_of_a_new_optimiser_leaves_the_weights(report, optimiser):
     """torch takes a step of size 0 to fill the state."""
     assert set(report["initialised"][optimiser].values()) == {0.0}
