@@ -106,7 +106,7 @@ def test_each_method_is_held_to_its_own_objective():
     assert np.max(adaptive["lasso_residual"]) > 0.5
 
 
-@pytest.mark.parametrize("method", ["ProxSGD, momentum", "ProxAdam"])
+@pytest.mark.parametrize("method", ["ProxSGD with momentum", "ProxAdam"])
 def test_optimisers_of_this_package_solve_for_the_same_strength(method):
     found = run("full batch", method, steps=2500)
     assert found["zeros"] == found["exact_zeros"]

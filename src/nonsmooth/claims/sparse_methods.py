@@ -99,8 +99,8 @@ METHODS: Mapping[str, SparseMethod] = {
         version=2,
     ),
     "proximal gradient": SparseMethod(optimised(ProxSGD), settings="ISTA", version=2),
-    "ProxSGD, momentum": SparseMethod(
-        optimised(ProxSGD, momentum=0.9), rows_scale=0.1, settings="heavy ball, μ = 0.9; on rows with α/10"
+    "ProxSGD with momentum": SparseMethod(
+        optimised(ProxSGD with momentum=0.9), rows_scale=0.1, settings="heavy ball, μ = 0.9; on rows with α/10"
     ),
     "ProxAdam": SparseMethod(
         optimised(ProxAdam),
@@ -117,7 +117,7 @@ METHODS: Mapping[str, SparseMethod] = {
 NAMED = ("u/v split", "l1-RDA", "xRDA", "transformed L1", DESCENT)
 """The methods that §3 of the paper names."""
 
-OURS = ("proximal gradient", "ProxSGD, momentum", "ProxAdam")
+OURS = ("proximal gradient", "ProxSGD with momentum", "ProxAdam")
 """Optimisers of this package that the paper does not name; λ is the same number under each."""
 
 ON_SAMPLES = (PLAIN, "u/v split", "l1-RDA", "xRDA", "transformed L1", *OURS, "cumulative penalty")
