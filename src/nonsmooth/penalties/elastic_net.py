@@ -68,7 +68,5 @@ class ElasticNet(SeparablePenalty):
             return
         strength = self.scaled_strength(point)
         soft_threshold_(point, self.l1_ratio * strength, step)
-        if isinstance(step, Tensor):
-            strength, step = step, strength
-        shrinkage = strength * step * (1 - self.l1_ratio) if isinstance(step, Tensor) else strength * ((1 - self.l1_ratio) * step)
+        shrinkage = (1 - self.l1_ratio) * strength * step
         point.div_(shrinkage.add_(1).to(point.dtype) if isinstance(shrinkage, Tensor) else 1 + shrinkage)

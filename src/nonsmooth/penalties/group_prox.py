@@ -57,7 +57,7 @@ def _divisible(norms: Tensor) -> Tensor:
 
 
 def _scaled(strength: Strength, step: Tensor, groups: Groups) -> Tensor:
-    """d = λ_g D."""
+    """The product λ_g D."""
     return groups.spread(strength) * step if isinstance(strength, Tensor) else step * strength
 
 

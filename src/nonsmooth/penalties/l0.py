@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.penalties.penalty import Step, Strength
-from nonsmooth.penalties.separable import SeparablePenalty
+from nonsmooth.penalties.separable import SeparablePenalty, keep_above
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,4 +45,4 @@ class L0(SeparablePenalty):
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """S where s > √(2λ·step), else 0."""
         threshold = torch.as_tensor(2 * strength * step, dtype=size.dtype, device=size.device).sqrt()
-        return torch.where(size <= threshold, torch.zeros_like(size), size)
+        return keep_above(size, threshold)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.penalties.penalty import Step, Strength, check_above
-from nonsmooth.penalties.separable import SeparablePenalty
+from nonsmooth.penalties.separable import SeparablePenalty, keep_above, may_look
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +54,15 @@ class MCP(SeparablePenalty):
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """The firm threshold for steps below γ, a hard threshold from there on."""
-        gamma = self.gamma
         step = torch.as_tensor(step, dtype=size.dtype, device=size.device)
         strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device)
-        single = step < gamma
-        stretch = torch.where(single, 1 - step / gamma, 1)
-        firm = torch.where(size > gamma * strength, size, (size - strength * step).clamp(min=0) / stretch)
-        hard = torch.where(size <= strength * (gamma * step).sqrt(), torch.zeros_like(size), size)
-        return torch.where(single, firm, hard)
+        single = step < self.gamma
+        if may_look(size) and bool(single.all()):
+            return self._firm(size, strength, step)
+        hard = keep_above(size, strength * (self.gamma * step).sqrt())
+        return torch.where(single, self._firm(size, strength, torch.where(single, step, 0)), hard)
+
+    def _firm(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
+        """A soft threshold by step·(γλ - s)₊/(γ - step), which is exactly 0 from s = γλ on."""
+        shrinkage = (self.gamma * strength - size).clamp(min=0) * (step / (self.gamma - step))
+        return size - torch.minimum(shrinkage, size)

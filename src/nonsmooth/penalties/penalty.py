@@ -77,14 +77,24 @@ class Penalty(ABC):
 
         Args:
             point: w.
-            step: α ≥ 0, a number, or one per coordinate as a tensor that broadcasts against the point.
+            step: α ≥ 0, a number, or one per coordinate as a tensor that broadcasts against the point. For a complex
+                point it may be complex: the steps of the real and of the imaginary part.
 
         Raises:
             ValueError: a step is negative or not a number, or so large that the minimiser is not unique; the message
                 has the largest step allowed.
         """
-        check_not_negative("step", step)
+        if isinstance(step, Tensor):
+            by_parts = step.is_complex() and point.is_complex()
+            check_not_negative("step", torch.view_as_real(step) if by_parts else step)
+            kind = point.real.dtype if point.is_complex() and not by_parts else point.dtype
+            step = step.to(point.device, torch.promote_types(kind, torch.float32))
+        else:
+            check_not_negative("step", step)
         self.check_step(step)
+        if point.dtype in (torch.float16, torch.bfloat16):
+            # Else the threshold would be rounded to three digits; the result still is.
+            return self.proximal_map(point.float(), step).to(point.dtype)
         return self.proximal_map(point, step)
 
     def prox_(self, point: Tensor, step: Step) -> None:
@@ -100,7 +110,11 @@ class Penalty(ABC):
         limit = self.largest_step
         if limit == math.inf:
             return
-        largest = float(step.max()) if isinstance(step, Tensor) and step.numel() else step
+        if isinstance(step, Tensor):
+            parts = torch.view_as_real(step) if step.is_complex() else step
+            largest: Any = float(parts.max()) if step.numel() else None
+        else:
+            largest = step
         if isinstance(largest, float | int) and largest >= limit:
             raise ValueError(
                 f"step is {largest:g}; {type(self).__name__} is not convex, and its prox is a single point only for "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.penalties.penalty import Step, Strength, check_above
-from nonsmooth.penalties.separable import SeparablePenalty
+from nonsmooth.penalties.separable import SeparablePenalty, may_look
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,22 +56,27 @@ class SCAD(SeparablePenalty):
         return torch.minimum(strength, (self.gamma * strength - size) / (self.gamma - 1)).clamp(min=0)
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
-        """The best of the minimisers of the three pieces; at infinity the point."""
-        gamma = self.gamma
+        """A soft threshold by the slope at the result for steps below γ - 1; from there on it jumps."""
         step = torch.as_tensor(step, dtype=size.dtype, device=size.device)
-        strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device).expand_as(size)
-        first = torch.minimum((size - strength * step).clamp(min=0), strength)
-        third = torch.maximum(size, gamma * strength)
-        # The middle piece is convex only for steps below γ - 1; else its minimum lies at an end, where the others are.
-        convex = step < gamma - 1
-        middle = ((gamma - 1) * size - step * gamma * strength) / torch.where(convex, gamma - 1 - step, 1)
-        second = torch.where(convex, torch.minimum(torch.maximum(middle, strength), gamma * strength), first)
-        best, cost = first, self._cost(first, size, strength, step)
-        for candidate in (second, third):
-            other = self._cost(candidate, size, strength, step)
-            best, cost = torch.where(other < cost, candidate, best), torch.minimum(other, cost)
-        best = torch.where((step == 0) | torch.isinf(size), size, best)
-        return torch.where(torch.isnan(size), size, best)
+        strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device)
+        single = step < self.gamma - 1
+        if may_look(size) and bool(single.all()):
+            return self._continuous(size, strength, step)
+        return torch.where(
+            single,
+            self._continuous(size, strength, torch.where(single, step, 0)),
+            self._jumping(size, strength, step),
+        )
 
-    def _cost(self, candidate: Tensor, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
-        return step * self.magnitude_terms(candidate, strength) + (candidate - size).square() / 2
+    def _continuous(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
+        """The shrinkage is step·λ up to λ(1 + step), and falls linearly to 0 at γλ."""
+        falling = (self.gamma * strength - size).clamp(min=0) * (step / (self.gamma - 1 - step))
+        return size - torch.minimum(torch.minimum(falling, strength * step), size)
+
+    def _jumping(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
+        """Nothing between λ and γλ is a minimiser: soft threshold up to where the costs of both sides are equal."""
+        # The mean of γ+1 and the step is where the soft threshold is positive at the jump, else the geometric mean.
+        top = self.gamma + 1
+        jump = strength * torch.where(step < top, (step + top) / 2, (step * top).sqrt())
+        soft = size - torch.minimum(strength * step, size)
+        return torch.where(size <= jump, soft, size)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.penalties.penalty import Step, Strength, check_above
-from nonsmooth.penalties.separable import SeparablePenalty
+from nonsmooth.penalties.separable import SeparablePenalty, is_above
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +62,16 @@ class TransformedL1(SeparablePenalty):
         return torch.where(weight <= a**2 / (2 * (a + 1)), weight * (a + 1) / a, jumping)
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
-        """The closed form of Zhang & Xin: the largest root of a cubic above the threshold, exactly zero up to it."""
+        """The closed form of Zhang & Xin: the largest root of a cubic above the threshold, exactly zero up to it.
+
+        Their 2(a+s)/3·cos(φ/3) - 2a/3 + s/3 is s - 4(a+s)/3·sin²(φ/6), which has all of its digits for a small λ·step.
+        """
         a = self.shape
         weight = torch.as_tensor(strength * step, dtype=size.dtype, device=size.device)
-        # Up to the threshold the cubic may have no such root. At infinity the root is the point.
-        cosine = (1 - 13.5 * a * (a + 1) * weight / (a + size).pow(3)).clamp(-1, 1)
-        root = (2 / 3) * (a + size) * torch.cos(torch.acos(cosine) / 3) - 2 * a / 3 + size / 3
-        root = torch.where((weight == 0) | torch.isinf(size), size, root)
-        return torch.where(size <= self._threshold(weight), torch.zeros_like(size), root)
+        # So that its cube is a number; nothing is left of the shrinkage beyond.
+        kind = torch.finfo(size.dtype)
+        base = (a + size).clamp(max=kind.max**0.3)
+        # sin²(φ/2), off the ends, where arcsine and root have no slope. Below the threshold there may be no root.
+        share = (6.75 * a * (a + 1) * weight / base.pow(3)).clamp(kind.tiny * kind.eps, 1 - kind.eps)
+        root = size - (4 / 3) * base * torch.sin(torch.asin(share.sqrt()) / 3).square()
+        return root * is_above(size, self._threshold(weight))
