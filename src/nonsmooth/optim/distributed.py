@@ -87,8 +87,7 @@ def local_part(tensor: Tensor, parameter: DTensor, dims: Container[int] | None =
     Args:
         tensor: whole on every process, of a shape that broadcasts to the parameter's; or a DTensor.
         parameter: a DTensor.
-        dims: the dimensions along which the tensor varies; None for those along which it has not just one entry for
-            the parameter's many.
+        dims: the dimensions along which it is divided like the parameter; None for those in which it is as long.
 
     Returns:
         A tensor that broadcasts against the shard.
@@ -104,8 +103,10 @@ def local_part(tensor: Tensor, parameter: DTensor, dims: Container[int] | None =
         return tensor
     part = tensor.reshape((1,) * (parameter.ndim - tensor.ndim) + tuple(tensor.shape))
     mesh = parameter.device_mesh
+    if dims is None:
+        dims = [dim for dim, (own, theirs) in enumerate(zip(part.shape, parameter.shape, strict=True)) if own == theirs]
     for axis, (placement, dim) in enumerate(_sharded_dimensions(parameter)):
-        if dim is None or (part.shape[dim] == 1 != parameter.shape[dim] if dims is None else dim not in dims):
+        if dim is None or dim not in dims:
             continue
         # Under tensor parallelism along the same dimension FSDP divides what that has given to each process.
         pieces = part.chunk(int(getattr(placement, "split_factor", 1)), dim)
