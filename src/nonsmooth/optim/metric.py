@@ -21,7 +21,7 @@ Group = Mapping[str, Any]
 Block = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # torch's compiler cannot build a frozen one
 class AdaptiveStep:
     """D = scale/(√square + epsilon), or with √(square - mean²), for the whole of a parameter or a part of it.
 
