@@ -486,3 +486,20 @@ def test_a_refused_group_is_not_added_and_a_refused_option_moves_nothing(name):
         feed(optimizer, weight, draws(1))
     assert torch.equal(weight, start())
     assert not optimizer.state
+
+
+@pytest.mark.slow
+@every
+def test_a_compiled_step_is_the_step(name):
+    """To rounding; torch breaks the graph where penalties are read, and compiles nothing anew at later steps."""
+    gradients = draws(12)
+    plain, compiled = start(), start()
+    expected = feed(OPTIMISERS[name]([plain], penalty=L1(0.1)), plain, gradients)
+    optimizer = OPTIMISERS[name]([compiled], penalty=L1(0.1))
+    torch.compiler.reset()
+    step = torch.compile(optimizer.step, backend="eager")
+    for i, gradient in enumerate(gradients):
+        compiled.grad = gradient
+        with torch.compiler.set_stance("default" if i < 4 else "fail_on_recompile"):
+            step()
+    torch.testing.assert_close(compiled.detach(), expected, rtol=0, atol=1e-14)

@@ -184,7 +184,7 @@ class RDA(DualAveraging):
     def move(self, group: Mapping[str, Any], penalty: Penalty | None, parameter: Tensor, state: dict[str, Any]) -> None:
         """Add the gradient to the sum, and go from the centre against its mean."""
         if "step" not in state:
-            state["step"] = torch.tensor(0.0)
+            state["step"] = torch.tensor(0.0, dtype=torch.float64)
             state["gradient_sum"] = running_sum(parameter)
         if group["centre"] == "start" and "centre" not in state:
             state["centre"] = parameter.detach().clone()

@@ -143,8 +143,19 @@ def adaptive_weights(size: Tensor, amplification: float, dim: int | tuple[int, .
     """
     if size.numel() == 0:
         return size
-    largest = size.amax(() if dim is None else dim, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
+    largest = _largest(size, () if dim is None else dim).clamp(min=torch.finfo(size.dtype).tiny)
     return amplification / (1 + (amplification - 1) * size / largest)
+
+
+def _largest(size: Any, dim: int | tuple[int, ...]) -> Tensor:
+    """The largest entries along dimensions, which stay."""
+    if not hasattr(size, "full_tensor"):
+        return size.amax(dim, keepdim=True)  # type: ignore[no-any-return]
+    # A DTensor, of which a process may hold no entry at all: torch takes no largest of none.
+    from torch.distributed.tensor import DTensor, Replicate  # noqa: PLC0415  slow to import
+
+    whole = size.full_tensor().amax(dim, keepdim=True)
+    return DTensor.from_local(whole, size.device_mesh, [Replicate()] * size.device_mesh.ndim, run_check=False)
 
 
 def _exponential(value: float | Tensor) -> float | Tensor:
