@@ -47,6 +47,8 @@ class AdaptiveStep:
         square = _real(block(self.square))
         if self.mean is not None:
             mean = _real(block(self.mean))
+            if torch.is_grad_enabled() and mean.requires_grad:
+                mean = mean.clone()  # autograd keeps it, and the next step overwrites it
             # A variance; rounding can take it below 0.
             square = torch.addcmul(square, mean, mean, value=-1).clamp(min=0)
         # Half precision would round D itself to three digits.

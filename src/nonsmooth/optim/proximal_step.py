@@ -165,7 +165,8 @@ def apply_penalties(optimizer: Optimizer, reader: PenaltyReader) -> None:
                 here = reader.placed(penalty, parameter.device)
                 step = unit_step(group, optimizer.state[parameter])
                 if differentiable:
-                    parameter.copy_(here.proximal_map(parameter, _whole(step)))
+                    # Of a copy, since autograd keeps what a later step overwrites.
+                    parameter.copy_(here.proximal_map(parameter.clone(), _whole(step)))
                 elif overflow is None:
                     prox_parameter(here, parameter, step)
                 else:
