@@ -40,11 +40,10 @@ def prox_shard(penalty: Penalty, parameter: DTensor, step: UnitStep) -> None:
     """
     if parameter.device_mesh.get_coordinate() is None:  # a process that takes no part
         return
-    shard = parameter.to_local()
-    step = _on_this_process(step)
     if penalty.separable:
-        prox_parameter(_part_of(penalty, parameter), shard, step)
+        prox_parameter(*on_this_process(penalty, parameter, step))
         return
+    shard, step = parameter.to_local(), _local_step(step)
     whole = step() if isinstance(step, AdaptiveStep) else step
     precise = shard.float() if shard.dtype in (torch.float16, torch.bfloat16) else shard
     if isinstance(penalty, GroupL1 | SparseGroupL1):
@@ -56,7 +55,21 @@ def prox_shard(penalty: Penalty, parameter: DTensor, step: UnitStep) -> None:
     shard.copy_(local_part(penalty.proximal_map(_gathered(precise, parameter), whole), parameter))
 
 
-def _on_this_process(step: UnitStep) -> UnitStep:
+def on_this_process(penalty: Penalty, parameter: DTensor, step: UnitStep) -> tuple[Penalty, Tensor, UnitStep]:
+    """What a sum over coordinates, a parameter and a step are on this process's shard, which shares the memory.
+
+    Args:
+        penalty: λR, separable, of the whole parameter.
+        parameter: w.
+        step: D, its tensors sharded like the parameter.
+
+    Raises:
+        ValueError: the parameter is laid out in a way that is not known.
+    """
+    return _part_of(penalty, parameter), parameter.to_local(), _local_step(step)
+
+
+def _local_step(step: UnitStep) -> UnitStep:
     """The part of a step that belongs to this process's shard."""
     if not isinstance(step, AdaptiveStep):
         number: float | Tensor = _local(step)

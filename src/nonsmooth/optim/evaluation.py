@@ -70,7 +70,10 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
         if gradient is not None
     }
     if not found:
-        raise ValueError("closure gave no parameter of the optimizer a gradient")
+        advice = ""
+        if any(hasattr(parameter, "device_mesh") for parameter in parameters):
+            advice = "; where FSDP2 has sharded them, it has to call backward on the loss itself"
+        raise ValueError(f"closure gave no parameter of the optimizer a gradient{advice}")
     value = float(loss.detach())
     return Evaluation(value, -value if signs[0] < 0 else value, found)
 
@@ -79,3 +82,13 @@ def whole(tensor: Tensor) -> Tensor:
     """The whole of a tensor of which this process may hold a part."""
     gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return gathered
+
+
+def add_whole_(parameter: Tensor, change: Tensor) -> None:
+    """Add a whole tensor to a parameter of which this process may hold a part."""
+    if hasattr(parameter, "device_mesh"):
+        from nonsmooth.optim.distributed import local_part  # noqa: PLC0415  torch.distributed is slow to import
+
+        parameter.to_local().add_(local_part(change, parameter))  # type: ignore[arg-type]
+    else:
+        parameter.add_(change)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.evaluation import Evaluation, evaluate, whole
+from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate, whole
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 
 PROBE_SEED = 0
@@ -104,7 +104,7 @@ def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> None:
     generator = torch.Generator().manual_seed(PROBE_SEED)
     moves = [
         torch.randn(p.shape, generator=generator, dtype=torch.float64).to(device=p.device, dtype=p.dtype)
-        * (p.detach().abs().mean() + 1)
+        * (whole(p.detach()).abs().mean() + 1)
         for p in parameters
     ]
     seen = []
@@ -112,7 +112,7 @@ def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> None:
         for _ in range(3):
             seen.append(evaluate(optimizer, closure).gradients)
             for parameter, move in zip(parameters, moves, strict=True):
-                parameter.add_(move)
+                add_whole_(parameter, move)
     finally:
         for parameter, before in zip(parameters, kept, strict=True):
             parameter.copy_(before)
