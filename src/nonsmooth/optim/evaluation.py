@@ -89,6 +89,7 @@ def add_whole_(parameter: Tensor, change: Tensor) -> None:
     if hasattr(parameter, "device_mesh"):
         from nonsmooth.optim.distributed import local_part  # noqa: PLC0415  torch.distributed is slow to import
 
-        parameter.to_local().add_(local_part(change, parameter))  # type: ignore[arg-type]
+        sharded: Any = parameter
+        sharded.to_local().add_(local_part(change, sharded))
     else:
         parameter.add_(change)
