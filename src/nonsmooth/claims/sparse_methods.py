@@ -100,7 +100,7 @@ METHODS: Mapping[str, SparseMethod] = {
     ),
     "proximal gradient": SparseMethod(optimised(ProxSGD), settings="ISTA", version=2),
     "ProxSGD with momentum": SparseMethod(
-        optimised(ProxSGD with momentum=0.9), rows_scale=0.1, settings="heavy ball, μ = 0.9; on rows with α/10"
+        optimised(ProxSGD, momentum=0.9), rows_scale=0.1, settings="heavy ball, μ = 0.9; on rows with α/10"
     ),
     "ProxAdam": SparseMethod(
         optimised(ProxAdam),
