@@ -39,8 +39,7 @@ class ProxClassifier(ClassifierMixin, ProximalEstimator):  # type: ignore[misc]
         optimizer: "sgd", "adam", "nadam", "rmsprop" or "adagrad", the proximal version of torch's; "auto" is "sgd" for
             a linear model, else "adam".
         lr: step size α.
-        momentum: μ in [0, 1) of "sgd" (Nesterov's) and "rmsprop"; "auto" is 0 but for a linear model on its full batch
-            under "sgd".
+        momentum: μ in [0, 1) of "sgd" (Nesterov's) and "rmsprop"; "auto" is 0.9 for "sgd" and 0 for "rmsprop".
         lr_schedule: "constant", or "cosine" down to 0 at `max_iter`; "auto" is "constant" for a linear model on its
             full batch under "sgd", else "cosine".
         batch_size: number of samples in a step; None for all.
@@ -73,7 +72,7 @@ class ProxClassifier(ClassifierMixin, ProximalEstimator):  # type: ignore[misc]
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y has one class, {classes[0]!r}; a classifier accepts at least two classes")
+            raise ValueError(f"y has one class, {classes[0]}; a classifier accepts at least two classes")
         if self.warm_start and hasattr(self, "classes_") and not np.array_equal(self.classes_, classes):
             raise ValueError(
                 f"warm_start is True, but the earlier fit had classes {self.classes_}, and y has {classes}"

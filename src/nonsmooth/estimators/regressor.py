@@ -36,8 +36,7 @@ class ProxRegressor(RegressorMixin, ProximalEstimator):  # type: ignore[misc]
         optimizer: "sgd", "adam", "nadam", "rmsprop" or "adagrad", the proximal version of torch's; "auto" is "sgd" for
             a linear model, else "adam".
         lr: step size α.
-        momentum: μ in [0, 1) of "sgd" (Nesterov's) and "rmsprop"; "auto" is 0 but for a linear model on its full batch
-            under "sgd".
+        momentum: μ in [0, 1) of "sgd" (Nesterov's) and "rmsprop"; "auto" is 0.9 for "sgd" and 0 for "rmsprop".
         lr_schedule: "constant", or "cosine" down to 0 at `max_iter`; "auto" is "constant" for a linear model on its
             full batch under "sgd", else "cosine".
         batch_size: number of samples in a step; None for all.

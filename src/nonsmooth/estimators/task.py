@@ -140,9 +140,9 @@ def largest_eigenvalue(data: NDArray[np.float64]) -> float:
     count, features = data.shape
     if min(count, features) <= SMALL:
         gram = data.T @ data if features <= count else data @ data.T
-        exact: float = np.linalg.eigvalsh(gram)[-1]
-        return exact / count
+        exact: float = np.linalg.eigvalsh(gram)[-1] / count
+        return exact
     product = LinearOperator((features, features), matvec=lambda vector: data.T @ (data @ vector), dtype=data.dtype)
     found = eigsh(product, k=1, tol=1e-4, v0=np.ones(features), return_eigenvectors=False)
-    largest: float = found[0]
-    return 1.001 * largest / count
+    largest: float = 1.001 * found[0] / count
+    return largest

@@ -15,11 +15,12 @@ from nonsmooth.estimators.choices import LEARNING_RATES, OPTIMIZERS, WITH_MOMENT
 from nonsmooth.estimators.task import Task
 from nonsmooth.optim.certificate import Certificate, certify
 from nonsmooth.optim.parameter_groups import penalize
+from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.penalties import Penalty
 
 FIRST_MOMENTUM = 0.9
 MOMENTUM_STEPS = 500
-"""After so many steps, and whenever their number has doubled since, "auto" halves 1 - μ.
+"""After so many steps, and whenever their number has doubled since, "auto" halves 1 - μ on a convex full batch.
 
 Momentum μ suits condition numbers up to about 1/(1-μ)², which are not known in advance where there are more features
 than samples. Within a period of k steps in which μ is large enough already, the error falls by exp(-k(1-μ)/2): with
@@ -43,9 +44,7 @@ class Outcome:
     passes: int
 
 
-def train(
-    network: nn.Sequential, task: Task, choices: Choices, generator: torch.Generator, *, going_on: bool = False
-) -> Outcome:
+def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch.Generator) -> Outcome:
     """Minimise loss + penalty, in place.
 
     Args:
@@ -53,7 +52,6 @@ def train(
         task: data and loss.
         choices: the arguments of the estimator.
         generator: of the order of samples in batches.
-        going_on: the start is the solution of a similar problem, whose momentum is to be assumed.
 
     Raises:
         ValueError: the objective does not stay finite.
@@ -68,8 +66,6 @@ def train(
 
     optimizer = _optimizer(network, task, choices)
     pace = _Pace(optimizer, choices)
-    if going_on:
-        pace.assume_momentum(loss)
     passes = next_look = 0
     while True:
         if passes in (next_look, choices.max_iter):
@@ -83,7 +79,8 @@ def train(
             loss(rows).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         passes += 1
-    if choices.linear and task.loss.quadratic:
+    # Without a penalty there is no gap: the dual asks for a gradient that vanishes exactly.
+    if choices.linear and task.loss.quadratic and not is_off(choices.penalty):
         certificate = certify(optimizer, loss, tolerance=choices.tol, quadratic=True)
     return Outcome(certificate, max(passes, 1))
 
@@ -128,7 +125,7 @@ def _optimizer(network: nn.Sequential, task: Task, choices: Choices) -> Optimize
 def _first_momentum(choices: Choices) -> float:
     if choices.momentum is not None:
         return choices.momentum
-    return FIRST_MOMENTUM if choices.accelerated else 0.0
+    return FIRST_MOMENTUM if choices.optimizer == "sgd" else 0.0
 
 
 def _learning_rates(task: Task, choices: Choices, momentum: float) -> tuple[float, float]:
@@ -176,17 +173,3 @@ class _Pace:
             for parameter in group["params"]:
                 # A buffer of a steady gradient is g/(1-μ): so scaled, a fixed point stays one.
                 self._optimizer.state[parameter]["momentum_buffer"].mul_(2)
-
-    def assume_momentum(self, loss: Callable[[], Tensor]) -> None:
-        """Fill SGD's momentum as if the gradient had been for long what it is now.
-
-        From an empty buffer the first steps would shrink every weight by the steady threshold, against a gradient that
-        has not built up yet, and throw away most of what a start near the solution is worth.
-        """
-        self._optimizer.zero_grad()
-        loss().backward()  # type: ignore[no-untyped-call]
-        for group in self._optimizer.param_groups:
-            if "nesterov" not in group or group["momentum"] == 0:
-                continue
-            for parameter in group["params"]:
-                self._optimizer.state[parameter]["momentum_buffer"] = parameter.grad / (1 - group["momentum"])
