@@ -194,12 +194,15 @@ class RDA(DualAveraging):
         rate, count = number(group["lr"]), number(state["step"])
         if not isinstance(rate, Tensor) and rate == 0:
             return
-        point = total * -(rate / count**0.5)
+        # In place where no precision is lost by that.
+        in_place = parameter.dtype == total.dtype and not isinstance(rate, Tensor)
+        point = (parameter.copy_(total) if in_place else total.clone()).mul_(-(rate / count**0.5))
         if group["centre"] == "start":
-            point += state["centre"]
+            point.add_(state["centre"])
         if penalty is not None:
             prox_parameter(penalty, point, rate * count**0.5)
-        parameter.copy_(torch.where(rate == 0, parameter, point) if isinstance(rate, Tensor) else point)
+        if not in_place:
+            parameter.copy_(torch.where(rate == 0, parameter, point) if isinstance(rate, Tensor) else point)
 
 
 def running_sum(parameter: Tensor) -> Tensor:

@@ -112,15 +112,21 @@ class XRDA(DualAveraging):
         average = state.get("average")
         precise = parameter.detach().to(mean.dtype)
         average = precise.clone() if average is None or averaging == 0 else average.lerp_(precise, 1 - averaging)
-        average.sub_(rate * mean)
+        if isinstance(rate, Tensor):
+            average.sub_(mean * rate)
+        else:
+            average.sub_(mean, alpha=rate)
         # With a = 0 nothing is averaged, and nothing need be kept.
         state.pop("average", None)
         if averaging > 0:
             state["average"] = average
-        point = average.clone() if averaging > 0 else average
+        # In place where no precision is lost by that.
+        in_place = parameter.dtype == average.dtype
+        point = parameter.copy_(average) if in_place else average.clone()
         if penalty is not None:
             prox_parameter(penalty, point, step)
-        parameter.copy_(point)
+        if not in_place:
+            parameter.copy_(point)
 
     def _weights(
         self, group: Mapping[str, Any], parameter: Tensor, state: dict[str, Any], take: float | Tensor
