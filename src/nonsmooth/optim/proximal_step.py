@@ -48,9 +48,12 @@ class PenaltyReader:
         return penalty
 
     def placed(self, penalty: Penalty, device: torch.device) -> Penalty:
-        """The same penalty, its tensors on a device: they are copied there once, not at every step."""
+        """The same penalty, its numbers on a device: they are copied there once, not at every step."""
         away = {
-            name: value for name, value in vars(penalty).items() if isinstance(value, Tensor) and value.device != device
+            name: value
+            for name, value in vars(penalty).items()
+            # An index of groups stays on the host, which has to count them.
+            if isinstance(value, Tensor) and value.device != device and value.is_floating_point()
         }
         if not away:
             return penalty
