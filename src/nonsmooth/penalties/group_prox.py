@@ -28,11 +28,10 @@ def block_soft_threshold(point: Tensor, threshold: Strength, groups: Groups) -> 
 
 def _kept_share(norms: Tensor, threshold: Strength) -> Tensor:
     """max(1 - t/‖w‖, 0), and 1 without a threshold or where the norm overflows."""
-    share = 1 - threshold / norms.clamp(min=torch.finfo(norms.dtype).smallest_normal)
-    if isinstance(threshold, Tensor):
-        # Not 0/0 but 1 for a norm that is so small that its inverse is not a number of this type.
-        share = torch.where(threshold == 0, norms.isnan() * norms + 1, share)
-    return share.clamp_(min=0)
+    if not isinstance(threshold, Tensor):
+        # A number over a tensor is computed as a product with the inverse, which overflows for a small norm.
+        threshold = norms.new_full((), threshold)
+    return (1 - threshold / torch.where(norms == 0, 1, norms)).clamp(min=0)
 
 
 def metric_block_threshold(point: Tensor, strength: Strength, step: Tensor, groups: Groups) -> Tensor:
@@ -53,7 +52,7 @@ def metric_block_threshold(point: Tensor, strength: Strength, step: Tensor, grou
 
 def _divisible(norms: Tensor) -> Tensor:
     """θ, but not 0: where a group is zero, d may be as well, and θ/(θ + d) has to be 0."""
-    return norms.clamp(min=torch.finfo(norms.dtype).tiny)
+    return norms.clamp(min=torch.finfo(norms.dtype).tiny * torch.finfo(norms.dtype).eps)
 
 
 def _scaled(strength: Strength, step: Tensor, groups: Groups) -> Tensor:

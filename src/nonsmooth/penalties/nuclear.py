@@ -71,17 +71,24 @@ class Nuclear(Penalty):
         looks at its own error, which makes the host wait, as a decomposition does in any case.
         """
         matrix = self._matrix(point)
-        if matrix.numel() == 0 or not bool(torch.isfinite(matrix).all()):
+        if matrix.numel() == 0 or not bool(torch.isfinite(_as_real(matrix)).all()):
             return point.clone() if not bool(torch.isnan(matrix).any()) else torch.full_like(point, torch.nan)
-        if not isinstance(step, Tensor) or step.numel() == 1:
-            threshold = float(self.strength * step)
-            return point.clone() if threshold == 0 else self._threshold(matrix, threshold).reshape(point.shape)
-        if float(self.strength) == 0:
+        strength, size = float(self.strength), float(matrix.abs().max())
+        if strength == 0 or size == 0:
             return point.clone()
+        # A matrix whose squares leave the range of the type is measured in units of its largest entry.
+        kind = torch.finfo(matrix.dtype)
+        unit = 1.0 if kind.tiny**0.4 < size < kind.max**0.4 else size
+        matrix, strength = matrix / unit, strength / unit
+        if not isinstance(step, Tensor) or step.numel() == 1:
+            threshold = min(strength * float(step), kind.max)
+            return point.clone() if threshold == 0 else unit * self._threshold(matrix, threshold).reshape(point.shape)
         precision = torch.promote_types(matrix.dtype, torch.float64)
         steps = step.expand_as(point).flatten(1).to(torch.promote_types(step.dtype, torch.float64))
-        tolerance = max(torch.finfo(matrix.dtype).eps / 2, SMALLEST_TOLERANCE)
-        return self._metric_prox(matrix.to(precision), steps, tolerance).to(matrix.dtype).reshape(point.shape)
+        found = self._metric_prox(
+            matrix.to(precision), min(strength, kind.max), steps, max(kind.eps / 2, SMALLEST_TOLERANCE)
+        )
+        return unit * found.to(matrix.dtype).reshape(point.shape)
 
     @staticmethod
     def _threshold(matrix: Tensor, threshold: float) -> Tensor:
@@ -90,7 +97,7 @@ class Nuclear(Penalty):
         product: Tensor = (left * kept.unsqueeze(-2).to(left.dtype)) @ right
         return product
 
-    def _metric_prox(self, matrix: Tensor, step: Tensor, tolerance: float) -> Tensor:
+    def _metric_prox(self, matrix: Tensor, strength: float, step: Tensor, tolerance: float) -> Tensor:
         """Minimise λ‖X‖_* + Σ (Z - W)²/(2D) under X = Z, by the alternating direction method (Boyd et al. 2011).
 
         With the mean of D as its step τ the number of iterations hardly depends on the smallest D, which may be 0; an
@@ -107,7 +114,7 @@ class Nuclear(Penalty):
             smooth = (pace * target + metric * _as_real(point - multiplier)) / (pace + metric)
             smooth = torch.view_as_complex(smooth) if matrix.is_complex() else smooth
             relaxed = point + RELAXATION * (smooth - point)
-            following = self._threshold(relaxed + multiplier, float(self.strength) * pace)
+            following = self._threshold(relaxed + multiplier, strength * pace)
             multiplier = multiplier + relaxed - following
             apart = torch.maximum((smooth - following).abs().max(), (following - point).abs().max())
             point = following
@@ -145,7 +152,7 @@ class Nuclear(Penalty):
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The largest singular value of the gradient."""
         values: Tensor = torch.linalg.svdvals(self._matrix(gradient_at_zero))
-        return values.max()
+        return values.max() if values.numel() else values.new_zeros(())
 
 
 def _as_real(matrix: Tensor) -> Tensor:

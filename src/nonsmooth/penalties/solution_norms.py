@@ -19,6 +19,9 @@ FIXED_ITERATIONS = 16
 """Newton steps where looking whether more are needed would make the host wait for the device."""
 
 LARGEST_ITERATIONS = 100
+NEAR = 0.1
+"""A residual up to which the step is governed by curvature at the present point."""
+
 ROUNDINGS = 8
 """A residual of so many roundings is none: the sums are no more exact."""
 
@@ -52,7 +55,7 @@ def _norms(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffers) -> T
         start, floor = _start(square_sum, weighed)
         for _ in range(FIXED_ITERATIONS):
             start = _next(point, scaled, start, floor, groups, buffers)[0]
-        return torch.where(torch.isinf(square_sum), torch.finfo(point.dtype).max, (start - floor).clamp_(min=0))
+        return torch.where(torch.isinf(square_sum), torch.finfo(point.dtype).max, start * (start - floor).sign_())
     if not square_sum.numel():
         return square_sum
     if not within_range(square_sum) and groups.largest is not None:
@@ -63,10 +66,10 @@ def _norms(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffers) -> T
 def _norms_in_range(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffers, size: Tensor) -> Tensor:
     """Where squares of some group leave the range of the type: each group's largest |w| is its unit of length."""
     unit = torch.where((size > 0) & torch.isfinite(size), size, 1)
-    point, scaled = point / groups.spread(unit), scaled / groups.spread(unit)
+    largest = torch.finfo(point.dtype).max
+    point, scaled = point / groups.spread(unit), (scaled / groups.spread(unit)).clamp_(max=largest)
     square_sum, weighed = _sums(torch.mul(point, point, out=buffers[0]), scaled, groups)
     found = unit * _newton(point, scaled, *_start(square_sum, weighed), groups, buffers)
-    largest = torch.finfo(point.dtype).max
     return torch.where(torch.isfinite(size), found, torch.where(torch.isnan(size), size, largest)).clamp(max=largest)
 
 
@@ -82,7 +85,7 @@ def _start(square_sum: Tensor, weighed: Tensor) -> tuple[Tensor, Tensor]:
     """A norm that is not above the root, and the one from which on a group counts as zero."""
     kind = torch.finfo(square_sum.dtype)
     norms = square_sum.sqrt()
-    # The power is such that 1/floor may be squared.
+    # The power is such that the floor may be squared.
     floor = (norms * kind.tiny**0.4).add_(kind.tiny)
     start = norms.mul_(1 - ROUNDINGS * kind.eps).sub_(weighed / square_sum.clamp(min=kind.tiny))
     return torch.maximum(start, floor), floor
@@ -90,17 +93,20 @@ def _start(square_sum: Tensor, weighed: Tensor) -> tuple[Tensor, Tensor]:
 
 def _next(
     point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups: Groups, buffers: Buffers
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The next θ; and at the present one N - 1, N² and -N'N."""
-    square, inverse = buffers
-    torch.add(scaled, groups.spread(theta), out=inverse).reciprocal_()
-    torch.mul(point, inverse, out=square).square_()
-    total, slope = _sums(square, inverse, groups)
-    excess = total.sqrt().sub_(1)
-    following = (excess * total).div_(slope.clamp(min=torch.finfo(theta.dtype).tiny)).add_(theta)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The next θ; and at the present one N - 1, and the inverse of the mean of θ/(θ + d) with weights w²/(θ + d)²."""
+    square, share = buffers
+    whole = groups.spread(theta)
+    # By way of wθ/(θ + d) no number leaves the range, whatever the range of d.
+    torch.div(whole, torch.add(scaled, whole, out=share), out=share)
+    torch.mul(point, share, out=square).square_()
+    total, weighed = _sums(square, share, groups)
+    stretch = total / weighed.clamp(min=torch.finfo(theta.dtype).tiny)
+    excess = total.sqrt().div_(theta).sub_(1)
+    following = torch.addcmul(theta, theta, excess * stretch)
     # Since N(cθ) ≥ N(θ)/c for c ≥ 1, the root is at least θN(θ): much more, where d is 0 for a coordinate.
     following = torch.maximum(torch.maximum(following, torch.addcmul(theta, theta, excess)), floor)
-    return following, excess, total, slope
+    return following, excess, stretch
 
 
 def _newton(point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups: Groups, buffers: Buffers) -> Tensor:
@@ -108,12 +114,12 @@ def _newton(point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups:
     result, lowest, places = theta, floor, None
     tolerance = ROUNDINGS * torch.finfo(theta.dtype).eps
     for iteration in range(LARGEST_ITERATIONS):
-        following, excess, total, slope = _next(point, scaled, theta, floor, groups, buffers)
-        # The next residual is (3/2)V of the square of this one, where V ≤ 1/(θE) - 1 is the squared coefficient of
-        # variation and E the mean of 1/(θ + d) with the weights w²/(θ + d)² (Bhatia & Davis 2000). A group that is
-        # zero is at the floor, with N below 1.
-        mean = slope.mul_(theta)
-        going_on = (excess > tolerance) & ((total - mean).mul_(excess.square()) > mean * (tolerance / 1.5))
+        following, excess, stretch = _next(point, scaled, theta, floor, groups, buffers)
+        # Near the root the next residual is (3/2)V of the square of this one, where the squared coefficient of
+        # variation V of 1/(θ + d) is at most stretch - 1 (Bhatia & Davis 2000); twice that, since V changes on the way.
+        # A group that is zero is at the floor, with N below 1.
+        predicted = (stretch - 1).mul_(excess.square())
+        going_on = (excess > tolerance) & ((predicted > tolerance / 3) | (excess > NEAR))
         if iteration > 2:
             going_on &= following > theta  # else there is nothing left but rounding
         theta = following
@@ -130,8 +136,7 @@ def _newton(point: Tensor, scaled: Tensor, theta: Tensor, floor: Tensor, groups:
             buffers = (torch.empty_like(point), torch.empty_like(point))
             result = result.clone() if places is None else result
             places = going_on.nonzero().reshape(-1) if places is None else places[going_on]
-    # A group that is zero is at the floor, which is far below the last digit of any other.
-    return (result - lowest).clamp_(min=0)
+    return result * (result - lowest).sign_()  # 0 for a group at the floor
 
 
 def _with_gradient(norms: Tensor, point: Tensor, scaled: Tensor, groups: Groups) -> Tensor:
