@@ -1,7 +1,7 @@
 """Other people's ways to an L1 penalty, each behind the two calls of an optimiser: made from parameters, then `step`.
 
-Each maker takes the parameters, a step size α and λ. λ may be a tensor that broadcasts against the parameters. The
-gradients that a step finds are those of the loss without its penalty.
+Each maker takes the parameters, or groups of them, a step size α and λ. λ may be a tensor that broadcasts against the
+parameters. The gradients that a step finds are those of the loss without its penalty.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class PenaltyInLoss:
 
 
 def sgd(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    """torch's SGD."""
+    """Torch's SGD."""
     return torch.optim.SGD(parameters, lr=lr)
 
 
 def momentum(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    """torch's SGD with momentum 0.9."""
+    """Torch's SGD with momentum 0.9."""
     return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
 
 
 def adam(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    """torch's Adam."""
+    """Torch's Adam."""
     return torch.optim.Adam(parameters, lr=lr)
 
 
@@ -77,8 +77,9 @@ def prune_optimizer(base: Callable[..., Any], prox: str = "ProxLasso", groups: s
     def make(parameters: list[Tensor], lr: float, strength: float | Tensor) -> Any:
         from torchao.prototype.pat.optim import PruneOptimizer  # noqa: PLC0415 - an extra
 
-        group = {"params": parameters, "prox_type": prox, "group_type": groups, "reg_lambda": strength}
-        return PruneOptimizer(base([group], lr))
+        own = {"prox_type": prox, "group_type": groups, "reg_lambda": strength}
+        given = parameters if isinstance(parameters[0], dict) else [{"params": parameters}]
+        return PruneOptimizer(base([{**group, **own} for group in given], lr))
 
     return make
 
@@ -94,7 +95,8 @@ def ftrl(steps: int = 1):
         from pytorch_optimizer import FTRL  # noqa: PLC0415 - an extra
 
         optimiser = FTRL(parameters, lr=lr, foreach=False)
-        optimiser.param_groups[0]["lambda_1"] = strength * steps
+        for group in optimiser.param_groups:
+            group["lambda_1"] = strength * steps
         return optimiser
 
     return make

@@ -44,9 +44,10 @@ class Steady(Proximal):
     - w ← 0 where |q| ≤ κ, elsewhere the prox of z, as without memory;
     - q ← q clipped to [-κ, κ].
 
-    So a weight that is not zero moves as without memory, but that it stops at zero where it would have crossed it. q
-    is a buffer of a parameter's size, in at least float32. Where training starts anew on other data, make a new
-    optimiser, or delete "pull" and "pulls" from its state: old gradients would hold weights at zero.
+    So a weight that is not zero moves as without memory, but that it stops at zero where it would have crossed it, as
+    soon as the memory is long enough for no single gradient to outweigh it. q is a buffer of a parameter's size, in at
+    least float32. Where training goes on with other data, make a new optimiser: old gradients would hold weights at
+    zero for as many steps again.
 
     Accepted are penalties that are sums over coordinates with a finite slope at zero (`L1`, `ElasticNet`, `MCP`,
     `SCAD`, `TransformedL1`), on real parameters in one piece.
