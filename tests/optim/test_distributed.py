@@ -78,7 +78,7 @@ def test_fsdp_under_every_optimiser_and_penalty_for_twenty_steps(tmp_path, monke
     assert_penalties_did_something(list(runs.values()))
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "nadam", "rmsprop"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "nadam", "rmsprop", "rda", "xrda"])
 def test_asking_for_the_state_of_a_new_optimiser_leaves_the_weights(report, optimiser):
     """torch takes a step of size 0 to fill the state."""
     assert set(report["initialised"][optimiser].values()) == {0.0}
@@ -97,6 +97,11 @@ def test_a_sharded_network_has_the_certificate_of_a_whole_one(report):
     assert certified["sharded"]["residuals"] == pytest.approx(certified["alone"]["residuals"], rel=1e-10)
     assert certified["sharded"]["zeros"] == certified["alone"]["zeros"] > 0
     assert certified["unchanged"]
+
+
+def test_a_sharded_linear_model_has_the_duality_gap_of_a_whole_one(report):
+    assert report["bounded"]["sharded"] == pytest.approx(report["bounded"]["alone"], rel=1e-10)
+    assert report["bounded"]["alone"] > 1e-6
 
 
 def check_shards(shards):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
+from nonsmooth.optim import RDA, XRDA, ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
 from nonsmooth.penalties import L1, MCP, ElasticNet, GroupL1, Nuclear, SparseGroupL1
 
 STEPS = 20
@@ -17,6 +17,8 @@ OPTIMISERS = {
     "nadam": lambda groups: ProxNAdam(groups, lr=0.03),
     "rmsprop": lambda groups: ProxRMSprop(groups, lr=0.01, centered=True, momentum=0.3),
     "adagrad": lambda groups: ProxAdagrad(groups, lr=0.1),
+    "rda": lambda groups: RDA(groups, lr=0.03, centre="start"),
+    "xrda": lambda groups: XRDA(groups, lr=0.05, amplification=3.0),
 }
 
 
@@ -32,7 +34,7 @@ PENALTIES = {
     "l1-strength-by-row": lambda shape, lam: L1(lam * ramp(shape[0], *[1] * (len(shape) - 1)), weights=ramp(shape[-1])),
     "elastic-net": lambda shape, lam: ElasticNet(lam, 0.7),
     "group-rows": lambda shape, lam: GroupL1(2 * lam, dim=0),
-    "group-rows-weighted": lambda shape, lam: GroupL1(2 * lam, dim=0, weights=ramp(shape[0])),
+    "group-rows-weighted": lambda shape, lam: GroupL1(4 * lam, dim=0, weights=ramp(shape[0])),
     "group-columns": lambda shape, lam: GroupL1(1.5 * lam, dim=1),
     "group-columns-weighted": lambda shape, lam: GroupL1(lam, dim=1, weights=ramp(shape[1])),
     "sparse-group-index": lambda shape, lam: SparseGroupL1(lam, 0.3, index=torch.arange(shape.numel()) % 3),

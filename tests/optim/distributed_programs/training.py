@@ -22,10 +22,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from nonsmooth.optim import certify
+from nonsmooth.optim import ProxSGD, certify
+from nonsmooth.penalties import L1
 
 PROCESSES = 2
 FULL = os.environ.get("RUNS") == "full"
+SAVED = ("l1-weighted", "sparse-group-index", "nuclear")
 FEWER_STEPS = 5
 FEWER = ("l1", "l1-weighted", "elastic-net", "group-rows", "group-columns", "sparse-group-index", "mcp", "nuclear")
 
@@ -79,7 +81,7 @@ def by_fsdp(rank, mesh):
 def initialised(mesh):
     """What asking for the state of an optimiser that has not stepped yet does to weights, by penalty."""
     report = {}
-    for optimiser in ("sgd", "adam", "nadam", "rmsprop"):
+    for optimiser in ("sgd", "adam", "nadam", "rmsprop", "rda", "xrda"):
         model, optimizer, _, _ = sharded("mlp", optimiser, mesh, penalties=FEWER)
         before = whole_weights(model)
         get_optimizer_state_dict(model, optimizer)
@@ -101,18 +103,18 @@ def resumed(mesh, folder):
     report = {}
     for optimiser, flat in (("sgd", False), ("adam", True)):
         options = StateDictOptions(flatten_optimizer_state_dict=flat)
-        model, optimizer, inputs, targets = sharded("mlp", optimiser, mesh)
-        train(model, optimizer, inputs, targets, 4)
+        model, optimizer, inputs, targets = sharded("mlp", optimiser, mesh, penalties=SAVED)
+        train(model, optimizer, inputs, targets, 3)
         place = folder / f"{optimiser}-{flat}"
         state = {
             "model": get_model_state_dict(model),
             "optimizer": get_optimizer_state_dict(model, optimizer, options=options),
         }
         dcp.save(state, checkpoint_id=place)
-        train(model, optimizer, inputs, targets, 4)
+        train(model, optimizer, inputs, targets, 3)
         expected = whole_weights(model)
 
-        model, other, inputs, targets = sharded("mlp", optimiser, mesh, lam=0.7)
+        model, other, inputs, targets = sharded("mlp", optimiser, mesh, 0.7, SAVED)
         state = {
             "model": get_model_state_dict(model),
             "optimizer": get_optimizer_state_dict(model, other, options=options),
@@ -120,7 +122,7 @@ def resumed(mesh, folder):
         dcp.load(state, checkpoint_id=place)
         set_model_state_dict(model, state["model"])
         set_optimizer_state_dict(model, other, state["optimizer"], options=options)
-        train(model, other, inputs, targets, 4)
+        train(model, other, inputs, targets, 3)
         found = whole_weights(model)
         report[f"{optimiser}-{'flat' if flat else 'nested'}"] = {
             "same_bits": all(torch.equal(found[name], expected[name]) for name in expected),
@@ -133,10 +135,10 @@ def resumed(mesh, folder):
 def certified(mesh):
     """The certificate of a sharded network and of the same network in one process."""
     found = []
-    model, optimizer, inputs, targets = sharded("mlp", "adamw", mesh)
+    model, optimizer, inputs, targets = sharded("mlp", "adamw", mesh, penalties=FEWER)
     train(model, optimizer, inputs, targets, 3)
     weights = whole_weights(model)
-    alone, inputs, targets = task("mlp")
+    alone, inputs, targets = task("mlp", FEWER)
     train(alone, lonely := OPTIMISERS["adamw"](penalised(alone)), inputs, targets, 3)
     for network, holder in ((model, optimizer), (alone, lonely)):
 
@@ -161,6 +163,28 @@ def certified(mesh):
     }
 
 
+def bounded(mesh):
+    """The duality gap of a sharded linear model and of the same model in one process."""
+    found = []
+    for alone in (False, True):
+        torch.manual_seed(4)
+        inputs, model = torch.randn(20, 5, dtype=torch.float64), nn.Linear(5, 3, bias=False).double()
+        if not alone:
+            fully_shard(model, mesh=mesh)
+        optimizer = ProxSGD(model.parameters(), lr=0.1, penalty=L1(0.02))
+
+        def closure(inputs=inputs, model=model):
+            loss = (model(inputs) - inputs[:, :1]).square().mean()
+            loss.backward()
+            return loss
+
+        for _ in range(10):
+            optimizer.zero_grad()
+            optimizer.step(closure)
+        found.append(certify(optimizer, closure, quadratic=True).gap)
+    return {"sharded": found[0], "alone": found[1]}
+
+
 def main(rank, folder):
     warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its checkpoints
     mesh = init_device_mesh("cpu", (PROCESSES,))
@@ -170,6 +194,7 @@ def main(rank, folder):
             "ddp": by_ddp(rank),
             "initialised": initialised(mesh),
             "certified": certified(mesh),
+            "bounded": bounded(mesh),
             "resumed": resumed(mesh, folder),
             "shards": shards((mesh,)),
         }
