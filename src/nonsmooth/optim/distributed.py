@@ -230,7 +230,11 @@ def _local_groups(penalty: Grouped, parameter: DTensor) -> tuple[Tensor, Groups]
 
 @dataclass(frozen=True)
 class _SharedGroups(Groups):
-    """Groups of which other processes hold parts as well."""
+    """Groups of which other processes hold parts as well.
+
+    They have no `largest`: norms whose squares leave the range of the type, below 1e-19 or above 1e19 in float32, would
+    need more rounds of communication at every step.
+    """
 
     shared: ClassVar[bool] = True
 
