@@ -1,4 +1,4 @@
-"""The equation behind the prox of groups in a diagonal metric, where it is hard: against bisection in extended precision."""
+"""The equation behind the prox of groups in a diagonal metric, where it is hard: against bisection in long double."""
 
 import numpy as np
 import pytest

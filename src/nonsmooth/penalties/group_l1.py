@@ -62,7 +62,9 @@ class _Grouped(Penalty):
     def group_strength(self, point: Tensor, groups: Groups) -> Strength:
         """λ_g: a number, where it is the same for all groups, else (G,)."""
         strength = self.strength * self.group_share()
-        if self.weights is None and groups.dimensions is not None:
+        if isinstance(strength, Tensor):
+            strength = strength.reshape(()).to(self.group_weights(point, groups))
+        elif self.weights is None and groups.dimensions is not None:
             return strength * math.sqrt(point.numel() / max(groups.count, 1))
         return strength * self.group_weights(point, groups)
 

@@ -23,7 +23,10 @@ def block_soft_threshold(point: Tensor, threshold: Strength, groups: Groups) -> 
         threshold: t_g ≥ 0, one per group, (G,), or one for all.
         groups: the partition.
     """
-    return point * groups.spread(_kept_share(groups.norms(point), threshold))
+    share = groups.spread(_kept_share(groups.norms(point), threshold))
+    if point.is_complex():  # a complex product would make NaN of infinity times 0j
+        return torch.view_as_complex(torch.view_as_real(point) * share.unsqueeze(-1))
+    return point * share
 
 
 def _kept_share(norms: Tensor, threshold: Strength) -> Tensor:

@@ -125,6 +125,8 @@ def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Group
     Raises:
         ValueError: the index has another number of elements.
     """
+    if index.ndim > 1 and index.shape != shape:
+        raise ValueError(f"index has shape {tuple(index.shape)}; accepted is one that is flat or {tuple(shape)}")
     if index.numel() != math.prod(shape):
         raise ValueError(
             f"index numbers {index.numel()} coordinates; accepted is one number for each of the {math.prod(shape)} "

@@ -94,7 +94,9 @@ class SeparablePenalty(Penalty):
         # z·(s'/s), but z itself where the magnitude is kept: inf·(inf/inf) would be NaN.
         shrunk = self.magnitude_prox(size, strength, step)
         ratio = torch.where(shrunk == size, torch.ones_like(size), shrunk / torch.where(size == 0, 1, size))
-        return torch.where(shrunk == 0, torch.zeros_like(point), point * ratio)
+        # Part by part: a complex product would make NaN of infinity times 0j.
+        found = torch.view_as_complex(torch.view_as_real(point) * ratio.unsqueeze(-1))
+        return torch.where(shrunk == 0, torch.zeros_like(point), found)
 
     def _by_parts(self, parts: Tensor, strength: Strength, step: Step) -> Tensor:
         """The prox of real and imaginary parts as coordinates of their own."""
