@@ -78,7 +78,7 @@ def test_parameters_that_are_integers(kind):
 def test_sparse_gradients(kind):
     weight = torch.nn.Parameter(torch.ones(4, 2))
     optimizer = kind([weight], penalty=L1(0.1))
-    weight.grad = torch.sparse_coo_tensor(torch.tensor([[1]]), torch.ones(1, 2), (4, 2))
+    weight.grad = torch.sparse_coo_tensor(torch.tensor([[1]]), torch.ones(1, 2), (4, 2), check_invariants=False)
     with pytest.raises(ValueError, match=r"grad of a parameter of shape \(4, 2\) has layout torch.sparse_coo"):
         optimizer.step()
     assert torch.equal(weight.detach(), torch.ones(4, 2))
@@ -88,7 +88,7 @@ def test_sparse_gradients(kind):
 def test_sparse_gradients_are_torchs_without_a_penalty(kind):
     weight = torch.nn.Parameter(torch.ones(4, 2))
     optimizer = kind([weight])
-    weight.grad = torch.sparse_coo_tensor(torch.tensor([[1]]), torch.ones(1, 2), (4, 2))
+    weight.grad = torch.sparse_coo_tensor(torch.tensor([[1]]), torch.ones(1, 2), (4, 2), check_invariants=False)
     optimizer.step()
     assert torch.equal(weight.detach()[0], torch.ones(2))
     assert bool((weight.detach()[1] < 1).all())
@@ -148,5 +148,6 @@ def test_torchs_own_refusals_stay(kind):
     optimizer = kind([one_weight()], penalty=L1(0.1))
     with pytest.raises(ValueError, match="more than one parameter group"):
         optimizer.add_param_group({"params": optimizer.param_groups[0]["params"]})
-    with pytest.raises(TypeError, match="param_group must be a dict"):
+    with pytest.raises(TypeError):
         optimizer.add_param_group([one_weight()])
+    assert len(optimizer.param_groups) == 1

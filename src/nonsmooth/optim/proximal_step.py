@@ -241,7 +241,8 @@ def _flattener(parameter: Tensor, step: UnitStep) -> Callable[[Tensor], Tensor] 
     if parameter.is_contiguous():
         return lambda tensor: tensor.view(-1)
     # Such as a convolution's weight in channels-last format.
-    order = sorted(range(parameter.ndim), key=lambda dim: (-parameter.stride(dim), -parameter.shape[dim]))
+    strides = parameter.stride()
+    order = sorted(range(parameter.ndim), key=lambda dim: (-strides[dim], -parameter.shape[dim]))
     if not parameter.permute(order).is_contiguous():
         return None
     return lambda tensor: tensor.permute(order).view(-1)
