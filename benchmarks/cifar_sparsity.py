@@ -69,7 +69,7 @@ class Scale:
 
 SCALES = {
     "quick": Scale(3200, 1000, 2000, 4, 50, 5, 3, 2, "bfloat16"),
-    "full": Scale(45000, 5000, 10000, 30, 128, 5, 5, 1, "float32"),
+    "full": Scale(45000, 5000, 10000, 30, 128, 5, 3, 1, "float32"),
 }
 
 

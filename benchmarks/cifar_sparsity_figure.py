@@ -11,10 +11,10 @@ from nonsmooth.report.palette import BACKGROUND, TONES
 
 WIDTH, HEIGHT = 400, 270
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 30, 42
-TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
-LARGEST = 0.995
+TICKS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 LEGEND_LINE, LEGEND_COLUMN = 19, 400
 SIZE = 4.5
+GRID = {"light": "#e3e6ea", "dark": "#30363d"}
 
 
 @dataclass(frozen=True)
@@ -27,29 +27,27 @@ class Series:
     points: Sequence[tuple[float, float, float]]
 
 
-def across(share: float) -> float:
+def across(share: float, largest: float) -> float:
     """Where a share of zeros lies on the axis, which is logarithmic in the weights that remain."""
-    return math.log(1 - min(share, LARGEST)) / math.log(1 - LARGEST)
+    return math.log(1 - min(share, largest)) / math.log(1 - largest)
 
 
 def style() -> str:
     """Colours by class, for both schemes; the background changes with them."""
 
     def rules(scheme: str) -> str:
-        tones = "".join(f".{name}{{--c:{getattr(tone, scheme)}}}" for name, tone in TONES.items())
-        ink = getattr(TONES["paper"], scheme)
-        grid = {"light": "#e3e6ea", "dark": "#30363d"}[scheme]
-        return f"svg{{--back:{BACKGROUND[scheme]};--ink:{ink};--grid:{grid}}}{tones}"
+        tones = "".join(f".{name}{{color:{getattr(tone, scheme)}}}" for name, tone in TONES.items())
+        back, ink = BACKGROUND[scheme], getattr(TONES["paper"], scheme)
+        return f".back,.open{{fill:{back}}}text{{fill:{ink}}}.grid{{stroke:{GRID[scheme]}}}{tones}"
 
     return (
-        "<style>"
+        "<style>text{font-family:system-ui,sans-serif;font-size:12px}.title{font-weight:600;font-size:13px}"
+        ".line{fill:none;stroke:currentColor;stroke-width:1.5}.full{fill:currentColor;stroke:currentColor}"
+        ".open{stroke:currentColor;stroke-width:1.8}.bar{stroke:currentColor;stroke-width:1.2}"
         + rules("light")
         + "@media (prefers-color-scheme: dark){"
         + rules("dark")
-        + "}text{font:12px system-ui,sans-serif;fill:var(--ink)}.title{font-weight:600;font-size:13px}"
-        ".back{fill:var(--back)}.grid{stroke:var(--grid);stroke-width:1}"
-        ".line{fill:none;stroke:var(--c);stroke-width:1.5}.full{fill:var(--c);stroke:var(--c)}"
-        ".open{fill:var(--back);stroke:var(--c);stroke-width:1.8}.bar{stroke:var(--c);stroke-width:1.2}</style>"
+        + "}</style>"
     )
 
 
@@ -59,9 +57,11 @@ def marker(kind: str, x: float, y: float) -> str:
     look = "open" if hollow else "full"
     if shape == "circle":
         return f'<circle class="{look}" cx="{x:.1f}" cy="{y:.1f}" r="{SIZE}"/>'
-    if shape == "cross":
-        d = SIZE - 0.5
+    if shape in ("cross", "plus"):
+        d = SIZE - 0.5 if shape == "cross" else SIZE + 1
         path = f"M{x - d:.1f},{y - d:.1f}l{2 * d},{2 * d}M{x - d:.1f},{y + d:.1f}l{2 * d},{-2 * d}"
+        if shape == "plus":
+            path = f"M{x - d:.1f},{y:.1f}h{2 * d}M{x:.1f},{y - d:.1f}v{2 * d}"
         return f'<path class="line" style="stroke-width:2.4" d="{path}"/>'
     corners = {
         "square": [(-1, -1), (1, -1), (1, 1), (-1, 1)],
@@ -104,15 +104,15 @@ def limits(panels: Sequence[tuple[str, Sequence[Series]]]) -> tuple[float, float
     return math.floor(min(values) * 20) / 20, math.ceil(max(values) * 20) / 20
 
 
-def panel(title: str, drawn: Sequence[Series], low: float, high: float, left: float, top: float) -> str:
+def panel(title: str, drawn: Sequence[Series], low: float, high: float, largest: float, left: float, top: float) -> str:
     """Axes and curves, at a place of the picture."""
     wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def place(share: float, value: float) -> tuple[float, float]:
-        return LEFT + wide * across(share), TOP + tall * (high - value) / (high - low)
+        return LEFT + wide * across(share, largest), TOP + tall * (high - value) / (high - low)
 
     parts = [f'<text class="title" x="{LEFT}" y="18">{escape(title)}</text>']
-    for tick in TICKS:
+    for tick in (tick for tick in TICKS if tick <= largest):
         x = place(tick, low)[0]
         parts.append(f'<path class="grid" d="M{x:.1f},{TOP}V{TOP + tall}"/>')
         parts.append(f'<text x="{x:.1f}" y="{TOP + tall + 16}" text-anchor="middle">{100 * tick:g}</text>')
@@ -136,10 +136,12 @@ def draw(panels: Sequence[tuple[str, Sequence[Series]]], columns: int) -> str:
     rows = math.ceil(len(panels) / columns)
     lines = math.ceil(len(names) / columns)
     width, height = columns * WIDTH, rows * HEIGHT + lines * LEGEND_LINE + 16
+    shares = [share for _, drawn in panels for one in drawn for share, _, _ in one.points]
+    largest = next((tick for tick in TICKS[1:] if tick >= max(shares)), TICKS[-1])
     body = []
     for index, (title, drawn) in enumerate(panels):
         low, high = limits(panels[index % columns :: columns])
-        body.append(panel(title, drawn, low, high, index % columns * WIDTH, index // columns * HEIGHT))
+        body.append(panel(title, drawn, low, high, largest, index % columns * WIDTH, index // columns * HEIGHT))
     for index, (label, one) in enumerate(names.items()):
         x, y = LEFT + index // lines * LEGEND_COLUMN, rows * HEIGHT + 14 + index % lines * LEGEND_LINE
         body.append(

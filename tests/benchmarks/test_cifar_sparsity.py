@@ -133,6 +133,25 @@ def test_the_findings_follow_the_records():
     assert "no method keeps within 2 points" in pages.findings("vgg13", pages.rows_of(worse))
 
 
+def test_one_penalty_under_adam_is_compared_only_where_all_ways_were_run():
+    records = [
+        *made_up("prox-adam", 1e-3, [0.5, 0.5], [0.1, 0.1], 0.5),
+        *made_up("steady-adam", 1e-3, [0.4, 0.4], [0.6, 0.6], 0.4),
+        *made_up("prox-adam", 1e-2, [0.3, 0.3], [0.2, 0.2], 0.3),
+    ]
+    assert pages.same_problem("vgg13", pages.rows_of(records)) == []
+    records += made_up("adam-loss", 1e-3, [0.45, 0.45], [0.0, 0.0], 0.5)
+    (line,) = pages.same_problem("vgg13", pages.rows_of(records))
+    assert "λ = 0.001: ProxAdam + L1 10.0 % exact zeros at test accuracy 50.0 %; SteadyAdam + L1 60.0 %" in line
+
+
+def test_the_dense_control_stands_for_no_penalty_at_equal_sparsity():
+    rows = pages.rows_of(evidence())
+    (line,) = [text for text in pages.sparsity_table(rows, (0.3,)) if "GroupL1" in text]
+    first, second = 0.60 + 0.3 / 0.4 * 0.0, 0.62 - 0.3 / 0.4 * 0.02
+    assert f"| {50 * (first + second):.1f} ± " in line
+
+
 def test_the_page_and_its_figure_can_be_read():
     records = [*evidence(), *made_up("prox-adam", 1e-3, [0.5, 0.6], [0.995, 1.0], 0.55, network="resnet8")]
     records += made_up("dense-adam", 0.0, [0.5, 0.6], [0.0, 0.0], 0.55, network="resnet8")
