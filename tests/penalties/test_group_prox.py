@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nonsmooth.penalties import GroupL1, group_prox, solution_norms
+from nonsmooth.penalties import L1, GroupL1, group_prox, solution_norms
 from nonsmooth.penalties.groups import along, indexed
 
 LARGE = [torch.float32, torch.float64]
@@ -49,7 +49,7 @@ def problem(kind, span, size, dtype, seed=0):
 
 
 @pytest.mark.parametrize("dtype", LARGE)
-@pytest.mark.parametrize("size", [1, 2, 7, 100])
+@pytest.mark.parametrize("size", [2, 3, 7, 100])
 @pytest.mark.parametrize("span", [0, 1, 6, 12])
 @pytest.mark.parametrize("kind", ["far", "near", "edge", "beyond", "holes", "uneven"])
 def test_the_root_is_found_to_rounding(kind, span, size, dtype, monkeypatch):
@@ -118,6 +118,21 @@ def test_blocks_give_what_the_whole_gives(dim, monkeypatch):
 
 def penalty_count(dim):
     return int(np.prod([(9, 8, 5)[d] for d in ([dim] if isinstance(dim, int) else dim)]))
+
+
+def test_groups_of_one_coordinate_are_coordinates():
+    generator = torch.Generator().manual_seed(3)
+    point = torch.randn(6, 7, generator=generator)
+    steps = 0.01 + torch.rand(6, 7, generator=generator)
+    expected = L1(0.5).prox(point, steps)
+    for penalty in (GroupL1(0.5, dim=(0, 1)), GroupL1(0.5, index=torch.randperm(42, generator=generator))):
+        torch.testing.assert_close(penalty.prox(point, steps), expected)
+        assert torch.equal(penalty.prox(point, steps) == 0, expected == 0)
+        overwritten = point.clone()
+        penalty.prox_(overwritten, steps)
+        torch.testing.assert_close(overwritten, expected)
+    infinite = GroupL1(0.5, dim=0).prox(torch.tensor([torch.inf, -torch.inf, 1.0]), torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(infinite, torch.tensor([torch.inf, -torch.inf, 0.85]))
 
 
 def test_an_index_gives_what_dimensions_give():

@@ -73,7 +73,7 @@ class Nuclear(Penalty):
         matrix = self._matrix(point)
         if matrix.numel() == 0 or not bool(torch.isfinite(_as_real(matrix)).all()):
             return point.clone() if not bool(torch.isnan(matrix).any()) else torch.full_like(point, torch.nan)
-        strength, size = float(self.strength), float(matrix.abs().max())
+        strength, size = float(self.strength), float(matrix.detach().abs().max())
         if strength == 0 or size == 0:
             return point.clone()
         # A matrix whose squares leave the range of the type is measured in units of its largest entry.

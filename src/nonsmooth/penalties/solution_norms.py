@@ -40,6 +40,8 @@ def solution_norms(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffe
         groups: the partition.
         buffers: memory to use.
     """
+    if groups.count == point.numel() and not groups.shared:  # of one coordinate each
+        return groups.total((point.abs() - scaled).clamp(0, torch.finfo(point.dtype).max))
     with torch.no_grad():
         fixed = point.detach(), scaled.detach()
         norms = _norms(*fixed, groups, buffers or (torch.empty_like(point), torch.empty_like(point)))
