@@ -50,7 +50,7 @@ class Steady(Proximal):
     zero for as many steps again.
 
     Accepted are penalties that are sums over coordinates with a finite slope at zero (`L1`, `ElasticNet`, `MCP`,
-    `SCAD`, `TransformedL1`), on real parameters in one piece.
+    `SCAD`, `TransformedL1`), on real parameters.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -105,9 +105,8 @@ class Steady(Proximal):
         if group.get("differentiable", False):
             raise ValueError("differentiable is True; a steady optimiser accepts False")
         for parameter in group["params"]:
-            if parameter.is_complex() or hasattr(parameter, "device_mesh"):
-                kind = "a DTensor" if hasattr(parameter, "device_mesh") else f"of dtype {parameter.dtype}"
-                raise ValueError(f"a parameter is {kind}; a steady optimiser accepts real parameters in one piece")
+            if parameter.is_complex():
+                raise ValueError(f"a parameter has dtype {parameter.dtype}; a steady optimiser accepts real parameters")
 
     @torch.no_grad()
     def apply_penalties(self) -> None:
@@ -177,7 +176,13 @@ def _threshold(
     if "pull" not in state:
         state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
         state["pulls"] = torch.zeros((), device=parameter.device if group.get("capturable") else "cpu")
-    pull, slope = state["pull"], _slope(penalty, parameter)
+    pull = state["pull"]
+    if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
+        from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
+
+        penalty, parameter, step = on_this_process(penalty, parameter, step)  # type: ignore[arg-type]
+        pull = pull.to_local()
+    slope = _slope(penalty, parameter)
     metric = step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
     state["pulls"] += 1
     on_host = state["pulls"].device.type == "cpu" and not torch.compiler.is_compiling()

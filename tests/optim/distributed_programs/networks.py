@@ -5,10 +5,19 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nonsmooth.optim import RDA, XRDA, ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
+from nonsmooth.optim import RDA, XRDA, ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD, SteadyAdam
 from nonsmooth.penalties import L1, MCP, ElasticNet, GroupL1, Nuclear, SparseGroupL1
 
 STEPS = 20
+
+
+def by_coordinate(groups):
+    """The groups, those under a penalty that is no sum over coordinates under the L1 norm instead."""
+    return [
+        {**group, "penalty": L1(0.1)} if group["penalty"] is not None and not group["penalty"].separable else group
+        for group in groups
+    ]
+
 
 OPTIMISERS = {
     "sgd": lambda groups: ProxSGD(groups, lr=0.01, momentum=0.9, nesterov=True),
@@ -19,6 +28,7 @@ OPTIMISERS = {
     "adagrad": lambda groups: ProxAdagrad(groups, lr=0.1),
     "rda": lambda groups: RDA(groups, lr=0.03, centre="start"),
     "xrda": lambda groups: XRDA(groups, lr=0.05, amplification=3.0),
+    "steady": lambda groups: SteadyAdam(by_coordinate(groups), lr=0.03),
 }
 
 
