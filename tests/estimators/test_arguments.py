@@ -101,6 +101,8 @@ def test_a_warm_start_of_another_shape_is_refused(iris):
     with pytest.raises(ValueError, match=r"warm_start is True.*\[4, 1\].*\[4, 5, 1\]"):
         model.set_params(hidden_layer_sizes=(5,)).fit(data, classes)
     np.testing.assert_array_equal(model.coefs_[0][0], before)
+    assert model.predict(data).shape == (150,), "the earlier fit is as it was"
+    assert model.n_features_in_ == 4
     classifier = ProxClassifier(warm_start=True).fit(data, classes)
     with pytest.raises(ValueError, match=r"warm_start is True.*classes"):
         classifier.fit(data, classes + 1)

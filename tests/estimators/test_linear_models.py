@@ -11,7 +11,7 @@ from sklearn.linear_model import ElasticNet as ReferenceElasticNet
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, MultiTaskLasso, lasso_path
 
 from nonsmooth.estimators import ProxClassifier, ProxRegressor
-from nonsmooth.penalties import L1, ElasticNet, GroupL1
+from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, TransformedL1
 
 EXACT = {"tol": 1e-13, "max_iter": 100_000}
 AGREEMENT = 1e-6
@@ -233,3 +233,34 @@ def test_four_thousand_genes(shared_data, ratio):
     model = ProxRegressor(L1(strength)).fit(data, response)
     _, coefs, _ = lasso_path(data - data.mean(0), response - response.mean(), alphas=[strength], **EXACT)
     np.testing.assert_allclose(model.coef_, coefs[:, 0], atol=AGREEMENT)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "function"),
+    [
+        (MCP(0.3, gamma=3.0), lambda w: np.where(np.abs(w) < 0.9, 0.3 * np.abs(w) - w**2 / 6, 0.135)),
+        (L0(0.3), lambda w: 0.3 * (w != 0)),
+        (TransformedL1(0.3, shape=1.0), lambda w: 0.3 * 2 * np.abs(w) / (1 + np.abs(w))),
+    ],
+    ids=["MCP", "L0", "TransformedL1"],
+)
+def test_penalties_that_are_not_convex_end_at_the_minimum_where_features_are_orthogonal(penalty, function):
+    """Then each coefficient has a problem of its own, which a grid solves."""
+    generator = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(np.column_stack([np.ones(40), generator.normal(size=(40, 6))]))
+    data = basis[:, 1:] * 40**0.5
+    response = data @ np.array([0.1, 0.25, 0.6, 0.85, -1.5, 0.0]) + 2
+    grid = np.append(np.arange(-2, 2, 1e-4), 0.0)
+    alone = data.T @ response / 40
+    best = [grid[np.argmin((w - grid) ** 2 / 2 + function(grid))] for w in alone]
+    model = ProxRegressor(penalty).fit(data, response)
+    np.testing.assert_allclose(model.coef_, best, atol=1e-4)
+    assert model.certificate_.converged
+    assert 0 < np.count_nonzero(model.coef_) < 6
+
+
+def test_penalties_that_are_not_convex_converge_on_correlated_features(iris):
+    for penalty in (MCP(0.5), SCAD(0.1), TransformedL1(0.1), L0(0.1)):
+        model = ProxRegressor(penalty, fit_intercept=False).fit(*iris)
+        assert model.certificate_.converged, penalty
+        assert np.count_nonzero(model.coef_), penalty

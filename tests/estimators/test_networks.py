@@ -33,7 +33,7 @@ def test_a_network_learns_what_a_linear_model_cannot(bent):
 
 def test_groups_of_inputs_select_the_features_that_matter(bent):
     model = ProxRegressor(
-        GroupL1(0.01, dim=1), hidden_layer_sizes=(20,), batch_size=20, max_iter=100, random_state=0
+        GroupL1(0.01, dim=1), hidden_layer_sizes=(20,), batch_size=20, max_iter=60, random_state=0
     ).fit(*bent)
     assert set(np.flatnonzero(model.coefs_[0].any(axis=0))) == {1, 4}
     assert model.score(*bent) > 0.9

@@ -15,19 +15,19 @@ from nonsmooth.penalties import L0, ElasticNet, GroupL1
 
 def test_a_path_is_that_of_scikit_learn(wide):
     data, response = wide
-    path = ProxRegressor(tol=1e-10).path(data, response, n_strengths=8, ratio=0.05)
+    path = ProxRegressor(tol=1e-10).path(data, response, n_strengths=6, ratio=0.05)
     centred = data - data.mean(0), response - response.mean()
     strengths, coefs, _ = lasso_path(*centred, alphas=path.strengths, tol=1e-13, max_iter=100_000)
     np.testing.assert_array_equal(strengths, path.strengths)
     np.testing.assert_allclose(path.coefs, coefs.T, atol=1e-6)
     largest = np.abs(centred[0].T @ centred[1]).max() / len(response)
-    np.testing.assert_allclose(path.strengths, np.geomspace(largest, 0.05 * largest, 8), rtol=1e-12)
+    np.testing.assert_allclose(path.strengths, np.geomspace(largest, 0.05 * largest, 6), rtol=1e-12)
     assert np.count_nonzero(path.coefs[0]) == 0
     np.testing.assert_allclose(path.intercepts, response.mean() - path.coefs @ data.mean(0))
 
 
 def test_solutions_are_those_of_one_fit_each_and_cost_less(tumours):
-    path = ProxClassifier(strength=7.0).path(*tumours, n_strengths=6, ratio=0.05)
+    path = ProxClassifier(strength=7.0).path(*tumours, n_strengths=5, ratio=0.1)
     cold = [ProxClassifier(strength=strength).fit(*tumours) for strength in path.strengths]
     np.testing.assert_allclose(path.coefs, [model.coef_ for model in cold], atol=1e-6)
     np.testing.assert_allclose(path.objectives, [model.certificate_.objective for model in cold], rtol=1e-9)

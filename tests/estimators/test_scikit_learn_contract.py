@@ -25,11 +25,11 @@ OTHER_CONFIGURATIONS = [
     ProxClassifier(batch_size=16, **SHORT),
     ProxRegressor(optimizer="adam", lr=0.1, **SHORT),
     ProxClassifier(optimizer="rmsprop", momentum=0.5, **SHORT),
-    ProxRegressor(MCP(0.01), fit_intercept=False),
-    ProxRegressor(None, warm_start=True),
+    ProxRegressor(MCP(0.01), fit_intercept=False, max_iter=2_000),
+    ProxRegressor(None, warm_start=True, max_iter=500),
     ProxClassifier(None, warm_start=True, max_iter=500),
-    ProxRegressor(dtype="float32"),
-    ProxClassifier(dtype="float32", fit_intercept=False),
+    ProxRegressor(dtype="float32", max_iter=2_000),
+    ProxClassifier(dtype="float32", fit_intercept=False, max_iter=2_000),
 ]
 
 

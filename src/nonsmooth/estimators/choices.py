@@ -77,6 +77,11 @@ class Choices:
         return not self.hidden_layer_sizes
 
     @property
+    def convex_penalty(self) -> bool:
+        """Whether λR is convex."""
+        return self.penalty is None or self.penalty.convex
+
+    @property
     def accelerated(self) -> bool:
         """Whether this is a convex loss on its full batch under SGD, for which good step sizes are known."""
         return self.linear and self.batch_size is None and self.optimizer == "sgd"

@@ -101,10 +101,17 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
         """
         choices = resolve(self)
         earlier = self.module_ if self.warm_start and hasattr(self, "module_") else None
-        task = self._task(X, y, choices)
-        if earlier is not None:
-            _check_same_shape(earlier, task, choices)
-        self._solve(task, choices, earlier)
+        before = dict(self.__dict__)
+        try:
+            task = self._task(X, y, choices)
+            if earlier is not None:
+                _check_same_shape(earlier, task, choices)
+            self._solve(task, choices, earlier)
+        except BaseException:
+            # A fit that fails leaves an earlier one as it was, the number of features that it knows included.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
         if not self.certificate_.converged:
             _warn(self, f"residual/λ is {self.certificate_.relative_residual:.3g} after {self.n_iter_} passes")
         return self

@@ -36,13 +36,15 @@ class ProxRegressor(RegressorMixin, ProximalEstimator):  # type: ignore[misc]
         optimizer: "sgd", "adam", "nadam", "rmsprop" or "adagrad", the proximal version of torch's; "auto" is "sgd" for
             a linear model, else "adam".
         lr: step size α.
-        momentum: μ in [0, 1) of "sgd" (Nesterov's) and "rmsprop"; "auto" is 0.9 for "sgd" and 0 for "rmsprop".
+        momentum: μ in [0, 1) of "sgd" (Nesterov's) and "rmsprop"; "auto" is 0.9 for "sgd"
+            with a convex penalty, else 0.
         lr_schedule: "constant", or "cosine" down to 0 at `max_iter`; "auto" is "constant" for a linear model on its
             full batch under "sgd", else "cosine".
         batch_size: number of samples in a step; None for all.
         max_iter: the most passes over the data; "auto" is 50,000 for a linear model on its full batch under "sgd",
             2,000 for other full batches, 200 with a batch size.
-        tol: the residual/λ of the certificate at which training ends; "auto" is 1e-8 in float64 and 1e-4 in float32.
+        tol: the residual/λ of the certificate (the residual itself where λ is 0) at which training ends; "auto" is 1e-8
+            in float64 and 1e-4 in float32.
         warm_start: whether `fit` goes on from the earlier fit.
         random_state: of the weights at the start of a network, and of the order of samples in batches.
         dtype: "float64" or "float32", in training; results are float64.

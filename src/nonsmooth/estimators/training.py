@@ -19,6 +19,8 @@ from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.penalties import Penalty
 
 FIRST_MOMENTUM = 0.9
+"""Only for convex penalties: with others momentum can end in a cycle, where steps of 1/L without it always descend."""
+
 MOMENTUM_STEPS = 500
 """After so many steps, and whenever their number has doubled since, "auto" halves 1 - μ on a convex full batch.
 
@@ -66,7 +68,8 @@ def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch
 
     optimizer = _optimizer(network, task, choices)
     pace = _Pace(optimizer, choices)
-    passes = next_look = 0
+    # Where λR is not convex, the start at 0 may be stationary and still no minimum, as it always is under L0.
+    passes, next_look = 0, 0 if choices.convex_penalty else 10
     while True:
         if passes in (next_look, choices.max_iter):
             certificate = _look(optimizer, loss, choices, passes)
@@ -125,7 +128,7 @@ def _optimizer(network: nn.Sequential, task: Task, choices: Choices) -> Optimize
 def _first_momentum(choices: Choices) -> float:
     if choices.momentum is not None:
         return choices.momentum
-    return FIRST_MOMENTUM if choices.optimizer == "sgd" else 0.0
+    return FIRST_MOMENTUM if choices.optimizer == "sgd" and choices.convex_penalty else 0.0
 
 
 def _learning_rates(task: Task, choices: Choices, momentum: float) -> tuple[float, float]:
@@ -154,8 +157,8 @@ class _Pace:
         self._optimizer = optimizer
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self._cosine = choices.max_iter if choices.lr_schedule == "cosine" else None
-        convex = choices.penalty is None or choices.penalty.convex
-        self._next = MOMENTUM_STEPS if choices.momentum is None and choices.accelerated and convex else None
+        grows = choices.momentum is None and choices.accelerated and choices.convex_penalty
+        self._next = MOMENTUM_STEPS if grows else None
 
     def before(self, passes: int) -> None:
         """Set what the coming pass over the data is to have."""
