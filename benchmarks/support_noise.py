@@ -313,9 +313,9 @@ def report(quick: bool) -> str:
     lines = [
         "# Support under minibatch noise",
         "",
-        f"Ten problems with an L1 penalty, {steps:,} steps on {ROWS} rows each, drawn at random, from w = 0, seven step "
-        f"sizes a factor √10 apart, {seeds} seeds, float64, torch {torch.__version__}. The right support is that of "
-        "the certified solution on all rows. What counts are means over the last tenth of the steps.",
+        f"Ten problems with an L1 penalty, {steps:,} steps on {ROWS} rows each, drawn at random, from w = 0, seven "
+        f"step sizes a factor √10 apart, {seeds} seeds, float64, torch {torch.__version__}. The right support is that "
+        "of the certified solution on all rows. What counts are means over the last tenth of the steps.",
         "",
         *_problem_table(problems),
         "",

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from nonsmooth.optim.metric import AdaptiveStep, UnitStep, check_options, sgd_step, unit_step_of
 from nonsmooth.penalties import Penalty, from_specification
 
-CHUNK = 1 << 15
+CHUNK = 1 << 16
 """Elements per block and thread on a CPU: the block, its D and a buffer stay in the second-level cache."""
 
 DEVICE_CHUNK = 1 << 26

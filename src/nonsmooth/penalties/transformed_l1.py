@@ -57,9 +57,10 @@ class TransformedL1(SeparablePenalty):
         return self._threshold(torch.as_tensor(self.strength * step, dtype=dtype))
 
     def _threshold(self, weight: Tensor) -> Tensor:
+        """With y = √(2λ·step·(a+1)): y²/(2a) up to y = a, and the tangent y - a/2 from there on."""
         a = self.shape
-        jumping = (2 * weight * (a + 1)).sqrt() - a / 2
-        return torch.where(weight <= a**2 / (2 * (a + 1)), weight * (a + 1) / a, jumping)
+        root = (2 * (a + 1) * weight).sqrt()
+        return root.clamp(max=a).square() / (2 * a) + (root - a).clamp(min=0)
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """The closed form of Zhang & Xin: the largest root of a cubic above the threshold, exactly zero up to it.
