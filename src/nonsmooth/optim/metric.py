@@ -57,7 +57,7 @@ class AdaptiveStep:
             square = torch.addcmul(square, mean, mean, value=-1).clamp(min=0)
         # Half precision would round D itself to three digits.
         square = square.to(torch.promote_types(square.dtype, torch.float32))
-        if torch.is_grad_enabled() and square.requires_grad:
+        if torch.compiler.is_compiling() or (torch.is_grad_enabled() and square.requires_grad):
             step = self.scale / (square.sqrt() + self.epsilon)
         else:
             step = self._overwriting(square)
@@ -71,8 +71,8 @@ class AdaptiveStep:
         # 1/(1/√s): on a CPU torch's rsqrt takes a third of the time of its sqrt, and 0 comes out as 0.
         step = square.rsqrt().reciprocal_()
         scale, epsilon = self.scale, self.epsilon
-        plain = isinstance(scale, Tensor) or isinstance(epsilon, Tensor) or scale < SMALLEST_DIVISOR
-        if plain or step.device.type != "cpu":
+        on_host = step.device.type == "cpu"
+        if isinstance(scale, Tensor) or isinstance(epsilon, Tensor) or not on_host or scale < SMALLEST_DIVISOR:
             return step.add_(epsilon).reciprocal_().mul_(scale)
         # 1/(√s/scale + ε/scale), in which addition takes a factor at no cost; the shift lies on the CPU as well.
         shift = torch.tensor(epsilon / scale, dtype=step.dtype)
@@ -85,6 +85,10 @@ class AdaptiveStep:
 
 UnitStep = float | Tensor | AdaptiveStep
 """D: one number (or a tensor of no dimensions) for all coordinates, or one for each."""
+
+
+ReadUnitStep = Callable[[Group, Mapping[str, Any]], UnitStep]
+"""From the options of a group and the state of a parameter to D."""
 
 
 def _real(tensor: Tensor) -> Tensor:
@@ -159,7 +163,7 @@ def adagrad_step(group: Group, state: Mapping[str, Any]) -> UnitStep:
     return AdaptiveStep(rate, state["sum"], group["eps"])
 
 
-UNIT_STEPS: Mapping[type[Optimizer], Callable[[Group, Mapping[str, Any]], UnitStep]] = {
+UNIT_STEPS: Mapping[type[Optimizer], ReadUnitStep] = {
     SGD: sgd_step,
     Adam: adam_step,  # AdamW is a subclass
     NAdam: nadam_step,
@@ -169,7 +173,7 @@ UNIT_STEPS: Mapping[type[Optimizer], Callable[[Group, Mapping[str, Any]], UnitSt
 """The function that reads D, by torch's optimiser; subclasses inherit it."""
 
 
-def unit_step_of(kind: type[Optimizer]) -> Callable[[Group, Mapping[str, Any]], UnitStep]:
+def unit_step_of(kind: type[Optimizer]) -> ReadUnitStep:
     """The function that reads D for an optimiser's class.
 
     Raises:

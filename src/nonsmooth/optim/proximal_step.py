@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
@@ -157,6 +158,9 @@ def check_before_step(optimizer: Optimizer, reader: PenaltyReader) -> None:
 def apply_penalties(optimizer: Optimizer, reader: PenaltyReader) -> None:
     """Take the prox of every penalised parameter that the optimiser has just moved, in the optimiser's metric."""
     unit_step = unit_step_of(type(optimizer))
+    if "torch._dynamo" in sys.modules:
+        # It would compile these few numbers anew for each parameter.
+        unit_step = torch.compiler.disable(unit_step)  # type: ignore[no-untyped-call]
     overflow = getattr(optimizer, "found_inf", None)
     for group in optimizer.param_groups:
         penalty = reader(group)
@@ -170,10 +174,13 @@ def apply_penalties(optimizer: Optimizer, reader: PenaltyReader) -> None:
                 if differentiable:
                     # Of a copy, since autograd keeps what a later step overwrites.
                     parameter.copy_(here.proximal_map(parameter.clone(), _whole(step)))
-                elif overflow is None:
-                    prox_parameter(here, parameter, step)
+                    continue
+                # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
+                point = parameter.detach()
+                if overflow is None:
+                    prox_parameter(here, point, step)
                 else:
-                    _prox_unless(overflow, here, parameter, step)
+                    _prox_unless(overflow, here, point, step)
 
 
 def _prox_unless(overflow: Tensor, penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
@@ -208,30 +215,33 @@ def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
 
         prox_shard(penalty, parameter, step)  # type: ignore[arg-type]
         return
-    for block in _blocks(penalty, parameter, step):
-        part = block(parameter)
-        here = step(block) if isinstance(step, AdaptiveStep) else step
-        if part.dtype in (torch.float16, torch.bfloat16):
-            # The threshold would be rounded to three digits; the result still is.
-            precise = part.float()
-            penalty.prox_(precise, here)
-            part.copy_(precise)
-        else:
-            penalty.prox_(part, here)
-
-
-def _blocks(penalty: Penalty, parameter: Tensor, step: UnitStep) -> Iterator[Any]:
-    """Functions that take the same part of tensors that lie in memory alike."""
-    size = DEVICE_CHUNK if parameter.device.type != "cpu" else CHUNK * torch.get_num_threads()
+    # The compiler fuses the whole into one pass and needs no blocks.
+    size = 0 if torch.compiler.is_compiling() else _block_size(parameter)
     uniform = not isinstance(penalty.strength, Tensor) and getattr(penalty, "weights", None) is None
-    flat = None
-    if penalty.separable and uniform and parameter.numel() > size and not torch.compiler.is_compiling():
-        flat = _flattener(parameter, step)
+    flat = _flattener(parameter, step) if 0 < size < parameter.numel() and penalty.separable and uniform else None
     if flat is None:
-        yield lambda tensor: tensor
+        _prox_part(penalty, parameter, _whole(step))
         return
     for first in range(0, parameter.numel(), size):
-        yield lambda tensor, first=first: flat(tensor)[first : first + size]
+
+        def block(tensor: Tensor, first: int = first) -> Tensor:
+            return flat(tensor)[first : first + size]
+
+        _prox_part(penalty, block(parameter), step(block) if isinstance(step, AdaptiveStep) else step)
+
+
+def _block_size(parameter: Tensor) -> int:
+    return DEVICE_CHUNK if parameter.device.type != "cpu" else CHUNK * torch.get_num_threads()
+
+
+def _prox_part(penalty: Penalty, part: Tensor, step: float | Tensor) -> None:
+    if part.dtype in (torch.float16, torch.bfloat16):
+        # The threshold would be rounded to three digits; the result still is.
+        precise = part.float()
+        penalty.prox_(precise, step)
+        part.copy_(precise)
+    else:
+        penalty.prox_(part, step)
 
 
 def _flattener(parameter: Tensor, step: UnitStep) -> Callable[[Tensor], Tensor] | None:
