@@ -11,7 +11,8 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from numbers import Integral, Real
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
@@ -115,7 +116,7 @@ class Penalty(ABC):
             largest: Any = float(parts.max()) if step.numel() else None
         else:
             largest = step
-        if isinstance(largest, float | int) and largest >= limit:
+        if _is_number(largest) and largest >= limit:
             raise ValueError(
                 f"step is {largest:g}; {type(self).__name__} is not convex, and its prox is a single point only for "
                 f"steps below {limit:g}"
@@ -142,7 +143,19 @@ class Penalty(ABC):
 
     def specification(self) -> dict[str, Any]:
         """This penalty as a name and numbers, which `from_specification` reads."""
-        return {"name": type(self).__name__, **self._fields()}
+        return {"name": type(self).__name__, **{name: _plain(value) for name, value in self._fields().items()}}
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a real number, of Python or of NumPy."""
+    return isinstance(value, Real)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python's: `torch.load` with `weights_only=True` accepts no other."""
+    if _is_number(value) and type(value) not in (bool, int, float):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return value
 
 
 def known_penalties() -> dict[str, type[Penalty]]:
@@ -185,7 +198,7 @@ def check_not_negative(name: str, value: Any) -> None:
     if isinstance(value, Tensor):
         good = not value.is_complex() and bool(((value >= 0) & torch.isfinite(value)).all())
     else:
-        good = isinstance(value, float | int) and 0 <= value < math.inf
+        good = _is_number(value) and 0 <= value < math.inf
     if not good:
         raise ValueError(f"{name} is {value!r}; accepted are finite numbers of at least 0")
 
@@ -196,7 +209,7 @@ def check_above(name: str, value: Any, bound: float) -> None:
     Raises:
         ValueError: it is not.
     """
-    if not (isinstance(value, float | int) and bound < value < math.inf):
+    if not (_is_number(value) and bound < value < math.inf):
         raise ValueError(f"{name} is {value!r}; accepted is a finite number above {bound:g}")
 
 
@@ -206,5 +219,5 @@ def check_share(name: str, value: Any) -> None:
     Raises:
         ValueError: it does not.
     """
-    if not (isinstance(value, float | int) and 0 <= value <= 1):
+    if not (_is_number(value) and 0 <= value <= 1):
         raise ValueError(f"{name} is {value!r}; accepted is a number in [0, 1]")
