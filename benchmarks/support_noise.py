@@ -331,9 +331,10 @@ def report(quick: bool) -> str:
     for way, row in sorted(rows.items(), key=lambda item: -item[1].usable):
         strong = "**" if way.name.startswith("Steady") else ""
         flips = "" if way.average else f"{row.flips:.2g}"
+        typical = "none" if math.isnan(row.typical) else f"{row.typical:.1f}"
         lines.append(
             f"| {strong}{way.name}{strong} | {way.schedule} | {row.reach:.0%} | **{row.usable:.0%}** | "
-            f"{row.typical:.1f} | {row.best:.1f} | {row.solved} of {len(problems)} | "
+            f"{typical} | {row.best:.1f} | {row.solved} of {len(problems)} | "
             f"{way.step_sizes[row.single]:.2g} | {float(row.wrong.mean()):.1f} | {flips} |"
         )
     lines += [
