@@ -265,7 +265,7 @@ def table(threads, repeats, scale):
         "The target is for the prox alone, in units of the fused base step: 1.2 where the penalty is a sum over "
         "coordinates, 3 for groups in Adam's metric. The fused step reads and writes each of its four arrays once and "
         "does all arithmetic in registers; the prox in Adam's metric has to read √v again, and eager PyTorch passes "
-        "over each block of it some eight times, in the second-level cache. *Compiled* is "
+        "over each block of it some eight times, in the cache. *Compiled* is "
         "`torch.compile(optimizer.step)`: the fused base step stays what it was, and the prox of each tensor "
         "becomes one pass. What a compiled step allocates is not counted.",
         "",

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD, proximal_step
-from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, TransformedL1
+from nonsmooth.optim.metric import AdaptiveStep
+from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, SparseGroupL1, TransformedL1
 
 SHAPES = [(70, 33), (33,), (20, 3, 3, 3)]
 
@@ -114,6 +115,33 @@ def test_blocks_of_any_size_are_the_whole_to_rounding(monkeypatch):
     whole = train(ProxAdam, {"lr": 0.02}, L1(0.1))
     monkeypatch.setattr(proximal_step, "CHUNK", 37)
     assert distance(train(ProxAdam, {"lr": 0.02}, L1(0.1)), whole) < 1e-6
+
+
+@pytest.mark.parametrize("number", [0.05, torch.rand(9, 8, 5, generator=torch.Generator().manual_seed(2)).double()])
+@pytest.mark.parametrize("dim", [0, 1, -1, (0, 1), (2, 0)])
+def test_slices_of_groups_are_the_whole(dim, number, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    point = torch.randn(9, 8, 5, generator=generator, dtype=torch.float64)
+    square = number.square() if isinstance(number, torch.Tensor) else None
+    step = number if square is None else AdaptiveStep(0.01, square, 0.001)
+    strided = torch.empty(5, 8, 9, dtype=torch.float64).permute(2, 1, 0)
+    for penalty in (GroupL1(0.3, dim=dim), SparseGroupL1(0.3, dim=dim), GroupL1(0.3, index=torch.arange(360) % 7)):
+        whole = penalty.proximal_map(point, step if square is None else step())
+        sizes = []
+        prox_ = type(penalty).prox_
+
+        def counting(self, part, here, prox_=prox_, sizes=sizes):
+            sizes.append(part.numel())
+            prox_(self, part, here)
+
+        monkeypatch.setattr(proximal_step, "CHUNK", 100)
+        monkeypatch.setattr(type(penalty), "prox_", counting)
+        for parameter in (point.clone(), strided.copy_(point)):
+            proximal_step.prox_parameter(penalty, parameter, step)
+            torch.testing.assert_close(parameter, whole, rtol=1e-13, atol=0)
+        monkeypatch.undo()
+        assert sum(sizes) == 2 * 360
+        assert (max(sizes) < 360) == (penalty.index is None)
 
 
 def channels_last(tensor):

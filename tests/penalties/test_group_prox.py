@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nonsmooth.penalties import L1, GroupL1, group_prox, solution_norms
+from nonsmooth.penalties import L1, GroupL1, solution_norms
 from nonsmooth.penalties.groups import along, indexed
 
 LARGE = [torch.float32, torch.float64]
@@ -97,27 +97,6 @@ def test_a_gentle_metric_takes_two_or_three_evaluations(monkeypatch):
     solution_norms.solution_norms(w * 0.3, d, along(w.shape, 0))
     assert len(evaluations) <= 3
     assert sum(evaluations) <= 2.5 * 500
-
-
-@pytest.mark.parametrize("dim", [0, 1, (0, 1), (2, 0)])
-def test_blocks_give_what_the_whole_gives(dim, monkeypatch):
-    generator = torch.Generator().manual_seed(1)
-    point = torch.randn(9, 8, 5, generator=generator, dtype=torch.float64)
-    steps = 0.01 + torch.rand(9, 8, 5, generator=generator, dtype=torch.float64)
-    for penalty in (GroupL1(0.3, dim=dim), GroupL1(0.3, dim=dim, weights=torch.rand(penalty_count(dim)))):
-        whole = penalty.proximal_map(point, steps)
-        monkeypatch.setattr(group_prox, "BLOCK", 100)
-        blocks = point.clone()
-        penalty.prox_(blocks, steps)
-        strided = torch.empty(5, 8, 9, dtype=torch.float64).permute(2, 1, 0).copy_(point)
-        penalty.prox_(strided, steps)
-        monkeypatch.undo()
-        torch.testing.assert_close(blocks, whole, rtol=1e-14, atol=0)
-        torch.testing.assert_close(strided, whole, rtol=1e-14, atol=0)
-
-
-def penalty_count(dim):
-    return int(np.prod([(9, 8, 5)[d] for d in ([dim] if isinstance(dim, int) else dim)]))
 
 
 def test_groups_of_one_coordinate_are_coordinates():

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.metric import AdaptiveStep, UnitStep, check_options, sgd_step, unit_step_of
+from nonsmooth.optim.metric import AdaptiveStep, Block, UnitStep, check_options, sgd_step, unit_step_of
 from nonsmooth.penalties import Penalty, from_specification
 
-CHUNK = 1 << 16
-"""Elements per block and thread on a CPU: the block, its D and a buffer stay in the second-level cache."""
+CHUNK = 1 << 19
+"""Elements per block and thread on a CPU: enough to make calls cheap, while the buffers stay in the shared cache."""
 
 DEVICE_CHUNK = 1 << 26
 """Elements per block on an accelerator, where a block only bounds the size of the buffers."""
@@ -203,7 +204,7 @@ def _whole(step: UnitStep) -> float | Tensor:
 
 
 def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
-    """Overwrite a parameter by its prox, block by block where the penalty is a sum over coordinates.
+    """Overwrite a parameter by its prox, block by block where the penalty is a sum over coordinates or slices.
 
     Args:
         penalty: λR.
@@ -215,23 +216,8 @@ def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
 
         prox_shard(penalty, parameter, step)  # type: ignore[arg-type]
         return
-    # The compiler fuses the whole into one pass and needs no blocks.
-    size = 0 if torch.compiler.is_compiling() else _block_size(parameter)
-    uniform = not isinstance(penalty.strength, Tensor) and getattr(penalty, "weights", None) is None
-    flat = _flattener(parameter, step) if 0 < size < parameter.numel() and penalty.separable and uniform else None
-    if flat is None:
-        _prox_part(penalty, parameter, _whole(step))
-        return
-    for first in range(0, parameter.numel(), size):
-
-        def block(tensor: Tensor, first: int = first) -> Tensor:
-            return flat(tensor)[first : first + size]
-
+    for block in _blocks(penalty, parameter, step):
         _prox_part(penalty, block(parameter), step(block) if isinstance(step, AdaptiveStep) else step)
-
-
-def _block_size(parameter: Tensor) -> int:
-    return DEVICE_CHUNK if parameter.device.type != "cpu" else CHUNK * torch.get_num_threads()
 
 
 def _prox_part(penalty: Penalty, part: Tensor, step: float | Tensor) -> None:
@@ -244,7 +230,38 @@ def _prox_part(penalty: Penalty, part: Tensor, step: float | Tensor) -> None:
         penalty.prox_(part, step)
 
 
-def _flattener(parameter: Tensor, step: UnitStep) -> Callable[[Tensor], Tensor] | None:
+def _blocks(penalty: Penalty, parameter: Tensor, step: UnitStep) -> list[Block]:
+    """Functions that take the same part of tensors that lie in memory alike; what they take makes the whole."""
+    # Torch's compiler fuses the whole into one pass.
+    if torch.compiler.is_compiling() or parameter.numel() <= (size := _block_size(parameter)):
+        return [_everything]
+    if penalty.separable:
+        uniform = not isinstance(penalty.strength, Tensor) and getattr(penalty, "weights", None) is None
+        flat, dim = _flattener(parameter, step) if uniform else None, 0
+        length = parameter.numel()
+    else:
+        sliced = penalty.sliced_along(parameter.ndim)
+        flat, dim = None if sliced is None else _everything, sliced or 0
+        length = parameter.shape[dim]
+    if flat is None:
+        return [_everything]
+    rows = max(1, size * length // parameter.numel())
+    return [partial(_part, flat, dim, first, min(rows, length - first)) for first in range(0, length, rows)]
+
+
+def _part(view: Block, dim: int, first: int, length: int, tensor: Tensor) -> Tensor:
+    return view(tensor).narrow(dim, first, length)
+
+
+def _everything(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _block_size(parameter: Tensor) -> int:
+    return DEVICE_CHUNK if parameter.device.type != "cpu" else CHUNK * torch.get_num_threads()
+
+
+def _flattener(parameter: Tensor, step: UnitStep) -> Block | None:
     """A view of a tensor as a vector, in the order of memory; None where there is none for parameter and D alike."""
     if isinstance(step, AdaptiveStep) and step.square.stride() != parameter.stride():
         return None

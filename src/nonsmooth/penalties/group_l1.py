@@ -59,6 +59,13 @@ class _Grouped(Penalty):
         if self.weights is not None and self.weights.numel() not in (1, count):
             raise ValueError(f"weights has {self.weights.numel()} entries; accepted are {count}, one for each group")
 
+    def sliced_along(self, ndim: int) -> int | None:
+        """The first of the dimensions that number the groups; None for an index, or weights by group."""
+        if self.index is not None or self.weights is not None:
+            return None
+        dims = (self.dim,) if isinstance(self.dim, int) else self.dim
+        return min(dim % ndim for dim in dims)
+
     def group_strength(self, point: Tensor, groups: Groups) -> Strength:
         """λ_g: a number, where it is the same for all groups, else (G,)."""
         strength = self.strength * self.group_share()

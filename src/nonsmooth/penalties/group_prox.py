@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.groups import Groups, along
+from nonsmooth.penalties.groups import Groups
 from nonsmooth.penalties.penalty import Step, Strength
 from nonsmooth.penalties.solution_norms import solution_norms
-
-BLOCK = 1 << 18
-"""Elements per block on a CPU: large enough to make calls cheap, small enough for the buffers to stay in the cache."""
 
 
 def block_soft_threshold(point: Tensor, threshold: Strength, groups: Groups) -> Tensor:
@@ -81,37 +76,11 @@ def group_prox(point: Tensor, strength: Strength, step: Step, groups: Groups) ->
 
 
 def group_prox_(point: Tensor, strength: Strength, step: Step, groups: Groups) -> None:
-    """Overwrite a real point by its prox, a large one block by block."""
+    """Overwrite a real point by its prox."""
     if one_for_all(step, groups):
         point.mul_(groups.spread(_kept_share(groups.norms(point), strength * _number(step))))
         return
-    memory: list[Tensor] = []  # for the largest block, which comes first
-    for block, weight, steps, part in _blocks(point, strength, torch.as_tensor(step).expand_as(point), groups):
-        memory = memory or [torch.empty_like(block, memory_format=torch.contiguous_format) for _ in range(3)]
-        if memory[0].shape != block.shape:
-            memory = [each.view(-1)[: block.numel()].view(block.shape) for each in memory]
-        scaled, *buffers = memory
-        torch.mul(steps, part.spread(weight) if isinstance(weight, Tensor) else weight, out=scaled)
-        norms = solution_norms(block, scaled, part, (buffers[0], buffers[1]))
-        scaled.add_(part.spread(_divisible(norms)))
-        block.mul_(torch.div(part.spread(norms), scaled, out=scaled))
-
-
-def _blocks(
-    point: Tensor, strength: Strength, step: Tensor, groups: Groups
-) -> Iterator[tuple[Tensor, Strength, Tensor, Groups]]:
-    """Whole groups at a time, where they are slices of a large tensor on a CPU."""
-    undivided = groups.shared or not groups.dimensions or point.device.type != "cpu" or torch.compiler.is_compiling()
-    if undivided or point.numel() <= BLOCK:
-        yield point, strength, step, groups
-        return
-    dimensions = groups.dimensions or ()
-    dim = dimensions[0]
-    length = point.shape[dim]
-    rows = max(1, BLOCK * length // point.numel())
-    each = groups.count // length
-    for first in range(0, length, rows):
-        number = min(rows, length - first)
-        block = point.narrow(dim, first, number)
-        weights = strength.narrow(0, first * each, number * each) if isinstance(strength, Tensor) else strength
-        yield block, weights, step.narrow(dim, first, number), along(block.shape, dimensions)
+    scaled = _scaled(strength, torch.as_tensor(step).expand_as(point), groups)
+    norms = solution_norms(point, scaled, groups)
+    scaled.add_(groups.spread(_divisible(norms)))
+    point.mul_(torch.div(groups.spread(norms), scaled, out=scaled))

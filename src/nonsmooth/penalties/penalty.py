@@ -102,6 +102,15 @@ class Penalty(ABC):
         """Overwrite `point` by `proximal_map`; where that needs less memory, a penalty says how."""
         point.copy_(self.proximal_map(point, step))
 
+    def sliced_along(self, ndim: int) -> int | None:
+        """A dimension of a tensor of `ndim` dimensions over whose slices R is a sum of one and the same function.
+
+        So a prox of a slice is a slice of the prox, and a large tensor can be done part by part. None where there is
+        no such dimension.
+        """
+        del ndim
+        return None
+
     def check_step(self, step: Step) -> None:
         """Raise if a step is so large that this penalty's prox is not a single point.
 

@@ -29,7 +29,7 @@ Buffers = tuple[Tensor, Tensor]
 """Memory for two tensors of the point's shape; on a CPU it costs as much to get as several passes over it."""
 
 
-def solution_norms(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffers | None = None) -> Tensor:
+def solution_norms(point: Tensor, scaled: Tensor, groups: Groups) -> Tensor:
     """θ_g, 0 where the group's prox is zero, (G,).
 
     NaN in a group is NaN; where a norm is infinite, so that nothing is shrunk, it is the largest number of the type.
@@ -38,13 +38,12 @@ def solution_norms(point: Tensor, scaled: Tensor, groups: Groups, buffers: Buffe
         point: w, real.
         scaled: d = λ_g D ≥ 0, of the shape of `point`.
         groups: the partition.
-        buffers: memory to use.
     """
     if groups.count == point.numel() and not groups.shared:  # of one coordinate each
         return groups.total((point.abs() - scaled).clamp(0, torch.finfo(point.dtype).max))
     with torch.no_grad():
         fixed = point.detach(), scaled.detach()
-        norms = _norms(*fixed, groups, buffers or (torch.empty_like(point), torch.empty_like(point)))
+        norms = _norms(*fixed, groups, (torch.empty_like(point), torch.empty_like(point)))
     if torch.is_grad_enabled() and (point.requires_grad or scaled.requires_grad):
         return _with_gradient(norms, point, scaled, groups)
     return norms
