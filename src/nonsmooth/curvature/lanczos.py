@@ -1,0 +1,103 @@
+"""The largest eigenvalue of a symmetric operator by the Lanczos method with full reorthogonalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FEWEST_PRODUCTS = 4
+"""Before convergence is believed: a start close to one eigenvector has to show first what else there is."""
+ROUNDING = 10.0
+"""Times the rounding error of a number: what counts as none, relative to the largest eigenvalue in magnitude."""
+
+
+@dataclass(frozen=True)
+class Eigenpair:
+    """What the Lanczos method found.
+
+    Attributes:
+        value: θ, the largest Ritz value; NaN where a product was not finite.
+        vector: the unit vector to it, shape (size,); None where a product was not finite.
+        lowest: the smallest Ritz value, never below the smallest eigenvalue.
+        residual: ‖Hv - θv‖: an eigenvalue lies that close.
+        error: a bound of the distance to that eigenvalue: the residual, or the square of it over the gap to the other
+            Ritz values, where that is smaller.
+        converged: the error is at most the tolerance times |θ|, or down to rounding.
+        products: how many.
+    """
+
+    value: float
+    vector: Tensor | None
+    lowest: float
+    residual: float
+    error: float
+    converged: bool
+    products: int
+
+
+def largest_eigenpair(
+    product: Callable[[Tensor], Tensor], start: Tensor, *, tolerance: float, max_products: int
+) -> Eigenpair:
+    """The largest eigenvalue, the most positive one, and its vector.
+
+    Args:
+        product: v → Hv, both of shape (size,); H symmetric.
+        start: any vector that is not orthogonal to the eigenvector, such as one with a random part.
+        tolerance: of the eigenvalue, relative.
+        max_products: after which to stop. The basis takes as many vectors of memory.
+
+    Returns:
+        The pair, with its evidence.
+    """
+    size = start.numel()
+    steps = min(max_products, size)
+    basis = torch.zeros(steps, size, dtype=start.dtype, device=start.device)
+    basis[0] = start / start.norm()
+    precision = ROUNDING * torch.finfo(start.dtype).eps
+    diagonal: list[float] = []
+    beside: list[float] = []
+    for count in range(1, steps + 1):
+        vector = product(basis[count - 1])
+        diagonal.append(float(vector @ basis[count - 1]))
+        known = basis[:count]
+        for _ in range(2):  # once is not enough in rounded arithmetic, twice is
+            vector = vector - known.T @ (known @ vector)
+        beside.append(float(vector.norm()))
+        if not torch.isfinite(torch.tensor([diagonal[-1], beside[-1]])).all():
+            return Eigenpair(torch.nan, None, torch.nan, torch.nan, torch.nan, False, count)
+        values, vectors = _tridiagonal(diagonal, beside)
+        residual, error = _bounds(values, vectors, beside[-1])
+        rounding = precision * float(values.abs().max())
+        converged = error <= max(tolerance * abs(float(values[-1])), rounding)
+        # Nothing is left outside the span: the eigenvalues of the span are all that the start has a part in.
+        exhausted = beside[-1] <= rounding
+        if count == steps or exhausted or (converged and count >= FEWEST_PRODUCTS):
+            break
+        basis[count] = vector / beside[-1]
+    found = known.T @ vectors[:, -1].to(start)
+    return Eigenpair(
+        float(values[-1]), found / found.norm(), float(values[0]), residual, error, converged or exhausted, count
+    )
+
+
+def _tridiagonal(diagonal: list[float], beside: list[float]) -> tuple[Tensor, Tensor]:
+    """The eigenvalues, ascending, and eigenvectors of T."""
+    matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    if len(diagonal) > 1:
+        off = torch.tensor(beside[:-1], dtype=torch.float64)
+        matrix = matrix + torch.diag(off, 1) + torch.diag(off, -1)
+    values, vectors = torch.linalg.eigh(matrix)
+    return values, vectors
+
+
+def _bounds(values: Tensor, vectors: Tensor, remainder: float) -> tuple[float, float]:
+    """The residual of the largest Ritz pair, and a bound of its value's error (Parlett 1998, 11.7)."""
+    residuals = remainder * vectors[-1].abs()
+    residual = float(residuals[-1])
+    if len(values) == 1:
+        return residual, residual
+    gap = float(values[-1] - values[-2] - residuals[-2])
+    return residual, min(residual, residual**2 / gap) if gap > 0 else residual

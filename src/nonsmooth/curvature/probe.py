@@ -1,0 +1,181 @@
+"""The loss and the gradient of a closure at given parameters, as often as needed and without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from nonsmooth.curvature.state import MODES, State
+
+Closure = Callable[[], Any]
+"""Computes the loss on the data that is meant, a tensor of one element, and does not call backward."""
+
+
+class RefusedError(RuntimeError):
+    """A graph of the gradient cannot be had; the message says why."""
+
+
+class Probe:
+    """A closure and the parameters with respect to which it is differentiated.
+
+    Vectors over all parameters are flat, in the order of `parameters`, in float32 or, where a parameter is, in
+    float64, on the device of the first one.
+
+    Args:
+        closure: computes the loss and returns it.
+        parameters: leaves of the graph; those that do not require a gradient are left out, those that come twice
+            count once.
+        model: whose modes and buffers are meant, which has to be said of a compiled one; None for those of all modules
+            that the closure calls.
+        mode: "train", "eval" or "current" (each module as it is); needed where modules such as batch normalisation or
+            dropout compute different things in training and in evaluation.
+
+    Raises:
+        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
+        ValueError: the mode is unknown, or no parameter requires a gradient.
+    """
+
+    def __init__(
+        self,
+        closure: Closure,
+        parameters: Iterable[Tensor],
+        *,
+        model: nn.Module | None = None,
+        mode: str | None = None,
+    ) -> None:
+        if not callable(closure):
+            raise TypeError(f"closure is {closure!r}; accepted is a function that computes the loss")
+        if mode is not None and mode not in MODES:
+            raise ValueError(f"mode is {mode!r}; accepted are {', '.join(map(repr, MODES))}, or None")
+        self.closure, self.mode = closure, mode
+        self.parameters = _checked(parameters)
+        self.size = sum(parameter.numel() for parameter in self.parameters)
+        self.device = self.parameters[0].device
+        wide = any(parameter.dtype == torch.float64 for parameter in self.parameters)
+        self.dtype = torch.float64 if wide else torch.float32
+        self._state = State(self.parameters, model, mode)
+
+    @property
+    def precision(self) -> float:
+        """The relative rounding error of the coarsest parameter."""
+        return max(torch.finfo(parameter.dtype).eps for parameter in self.parameters)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """A block for evaluations, after which everything but the weights is as before."""
+        with self._state.kept():
+            yield
+
+    def gradient(self) -> tuple[float, Tensor]:
+        """The loss and its gradient, without a graph."""
+        loss = self._loss()
+        parts: Sequence[Tensor | None] | None = self._gradients_of_backward()
+        if parts is None:
+            parts = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        return float(loss.detach()), self.averaged(self.flat(parts))
+
+    def graph_of_gradient(self) -> tuple[float, list[Tensor | None]]:
+        """The loss and its gradient by parameter, with the graph by which to differentiate it again.
+
+        Raises:
+            RefusedError: autograd has none.
+        """
+        # Fused attention has no second derivative; the plain one computes the same in steps that have.
+        with sdpa_kernel(SDPBackend.MATH):
+            loss = self._loss()
+            if self._gradients_of_backward() is not None:
+                raise RefusedError("the closure calls backward itself")
+            try:
+                parts = torch.autograd.grad(loss, self.parameters, allow_unused=True, create_graph=True)
+            except RuntimeError as error:
+                raise refusal(error) from None
+        return float(loss.detach()), list(parts)
+
+    def flat(self, parts: Sequence[Tensor | None]) -> Tensor:
+        """One vector of a tensor for each parameter; None counts as zeros."""
+        vector = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        for piece, part in zip(self._pieces(vector), parts, strict=True):
+            if part is not None:
+                piece.copy_((part.to_dense() if part.is_sparse else part).detach())
+        return vector
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """The parts of a flat vector, each like its parameter."""
+        pieces = self._pieces(vector)
+        return [piece.to(p.device, p.dtype) for piece, p in zip(pieces, self.parameters, strict=True)]
+
+    def weights(self) -> Tensor:
+        """The parameters as one vector."""
+        return self.flat([parameter.detach() for parameter in self.parameters])
+
+    @contextmanager
+    def moved(self, change: Tensor) -> Iterator[None]:
+        """A block in which the weights are others; the tensors that hold them are not written to."""
+        kept = [parameter.data for parameter in self.parameters]
+        try:
+            for parameter, data, part in zip(self.parameters, kept, self._pieces(change), strict=True):
+                # Added in the wider type: half precision would round the sum twice.
+                parameter.data = (data.to(self.dtype) + part.to(data.device)).to(data.dtype)
+            yield
+        finally:
+            for parameter, data in zip(self.parameters, kept, strict=True):
+                parameter.data = data
+
+    def averaged(self, vector: Tensor) -> Tensor:
+        """The mean over the processes of a DistributedDataParallel, as in its own backward pass."""
+        group = self._state.process_group
+        if group is not None:
+            torch.distributed.all_reduce(vector, group=group)
+            vector /= torch.distributed.get_world_size(group)
+        return vector
+
+    def _pieces(self, vector: Tensor) -> list[Tensor]:
+        pieces = torch.split(vector, [parameter.numel() for parameter in self.parameters])
+        return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self.parameters, strict=True)]
+
+    def _loss(self) -> Tensor:
+        self._state.rewind()
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss = self.closure()
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element")
+        if not loss.requires_grad:
+            raise ValueError("closure returned a loss that depends on no parameter that requires a gradient")
+        return loss
+
+    def _gradients_of_backward(self) -> list[Tensor | None] | None:
+        """What a closure left in `.grad`, if it called backward."""
+        gradients = [parameter.grad for parameter in self.parameters]
+        return None if all(gradient is None for gradient in gradients) else gradients
+
+
+def refusal(error: RuntimeError) -> RefusedError:
+    """The refusal that an error of autograd means; other errors are raised."""
+    if isinstance(error, torch.OutOfMemoryError):
+        raise error
+    # The text alone: the traceback would keep the graph alive.
+    return RefusedError(str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+
+def _checked(parameters: Iterable[Tensor]) -> list[Tensor]:
+    if isinstance(parameters, Tensor):
+        raise TypeError("parameters is a tensor; accepted is a list of them, such as list(model.parameters())")
+    chosen = list({id(parameter): parameter for parameter in parameters}.values())
+    for parameter in chosen:
+        if not isinstance(parameter, Tensor) or not parameter.is_leaf:
+            raise TypeError(f"parameters hold {parameter!r}; accepted are tensors that are leaves of the graph")
+    chosen = [parameter for parameter in chosen if parameter.requires_grad]
+    for parameter in chosen:
+        if hasattr(parameter, "device_mesh"):
+            raise TypeError("parameters hold a DTensor; accepted are whole tensors, as under DistributedDataParallel")
+        if not parameter.is_floating_point():
+            raise TypeError(f"parameters hold a tensor of {parameter.dtype}; accepted are real floating-point ones")
+    if not chosen:
+        raise ValueError("parameters hold none that requires a gradient")
+    return chosen

@@ -1,0 +1,178 @@
+"""Products of the Hessian of a closure's loss with vectors, from one graph; by differences where there is none.
+
+A product is the derivative of ⟨∇f, v⟩ (Pearlmutter 1994). Fused attention is computed by its plain twin meanwhile;
+where autograd refuses the second derivative all the same (compiled models, cuDNN's recurrent layers, functions marked
+as once differentiable, closures that call backward), a product is a central difference of gradients, and the record
+says so. On functions with kinks the two are different quantities: autograd's Hessian does not see kinks, differences
+do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from nonsmooth.curvature.probe import Closure, Probe, RefusedError, refusal
+
+DOUBLE_BACKWARD, DIFFERENCES = "double backward", "finite differences"
+METHODS = (DOUBLE_BACKWARD, DIFFERENCES)
+
+
+class HessianOperator:
+    """H = ∇²f at the present weights, inside `hessian_operator`.
+
+    Attributes:
+        loss: f.
+        gradient: ∇f, flat.
+        size: number of coordinates.
+        dtype: of the vectors, float32 or float64.
+        device: of the vectors.
+        method: "double backward" or "finite differences".
+        reason: why differences were taken where autograd was asked; None elsewhere.
+        products: how many were computed.
+    """
+
+    def __init__(self, probe: Probe, method: str | None) -> None:
+        self._probe = probe
+        self.size, self.dtype, self.device = probe.size, probe.dtype, probe.device
+        self.method, self.products = method or DOUBLE_BACKWARD, 0
+        self.reason: str | None = None
+        self._graph: list[Tensor | None] | None = None
+        if self.method == DOUBLE_BACKWARD:
+            try:
+                self.loss, self._graph = probe.graph_of_gradient()
+                self.gradient = probe.averaged(probe.flat(self._graph))
+            except RefusedError as error:
+                self._fall_back(error, method)
+        if self.method == DIFFERENCES:
+            self.loss, self.gradient = probe.gradient()
+
+    @property
+    def step(self) -> float:
+        """ε of a central difference, along a unit vector: ∛(rounding) times ‖w‖, at least times 1."""
+        return float(self._probe.precision ** (1 / 3) * self._probe.weights().norm().clamp(min=1.0))
+
+    def product(self, vector: Tensor) -> Tensor:
+        """Hv for a flat v, as a flat vector; under DistributedDataParallel the mean over processes.
+
+        Raises:
+            ValueError: the vector has another shape.
+            RuntimeError: the block of `hessian_operator` is over.
+        """
+        if vector.shape != (self.size,):
+            raise ValueError(f"vector has shape {tuple(vector.shape)}; accepted is ({self.size},)")
+        self.products += 1
+        if self.method == DOUBLE_BACKWARD:
+            try:
+                return self._probe.averaged(self._differentiated(vector))
+            except RefusedError as error:
+                self._fall_back(error, None)
+        return self._difference(vector)
+
+    def flat(self, parts: Tensor | Sequence[Tensor]) -> Tensor:
+        """One vector of a tensor for each parameter, in the order of the parameters; a flat one as it is.
+
+        Raises:
+            ValueError: their shapes are not those of the parameters that require a gradient.
+        """
+        if isinstance(parts, Tensor):
+            if parts.shape != (self.size,):
+                raise ValueError(f"the vector has shape {tuple(parts.shape)}; accepted is ({self.size},)")
+            return parts.detach().to(self.device, self.dtype)
+        shapes, expected = [part.shape for part in parts], [p.shape for p in self._probe.parameters]
+        if shapes != expected:
+            raise ValueError(f"the tensors have shapes {[*map(tuple, shapes)]}; accepted are {[*map(tuple, expected)]}")
+        return self._probe.flat(parts)
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """The parts of a flat vector, each like its parameter."""
+        return self._probe.split(vector)
+
+    def release(self) -> None:
+        """Let the graph go."""
+        self._graph = None
+
+    def _differentiated(self, vector: Tensor) -> Tensor:
+        if self._graph is None:
+            raise RuntimeError("the block of hessian_operator is over, and its graph is gone")
+        pairs = zip(self._graph, self._probe.split(vector), strict=True)
+        # Where the gradient does not depend on the weights it has no graph, and the product is zero.
+        curved = [(gradient, part) for gradient, part in pairs if gradient is not None and gradient.requires_grad]
+        if not curved:
+            return torch.zeros_like(vector)
+        try:
+            parts = torch.autograd.grad(
+                [gradient for gradient, _ in curved],
+                self._probe.parameters,
+                [part for _, part in curved],
+                retain_graph=True,
+                allow_unused=True,
+            )
+        except RuntimeError as error:
+            raise refusal(error) from None
+        return self._probe.flat(parts)
+
+    def _difference(self, vector: Tensor) -> Tensor:
+        length = vector.norm()
+        if length == 0:
+            return torch.zeros_like(vector)
+        return gradient_difference(self._probe, vector / length, self.step).mul_(length)
+
+    def _fall_back(self, error: RefusedError, method: str | None) -> None:
+        if method == DOUBLE_BACKWARD:
+            raise RuntimeError(f"method is {method!r}, which autograd refuses here: {error}") from None
+        self.method, self.reason, self._graph = DIFFERENCES, str(error), None
+
+
+def gradient_difference(probe: Probe, direction: Tensor, step: float) -> Tensor:
+    """(∇f(w + εu) - ∇f(w - εu))/2ε, without a graph."""
+    with probe.moved(direction * step):
+        ahead = probe.gradient()[1]
+    with probe.moved(direction * -step):
+        behind = probe.gradient()[1]
+    return (ahead - behind) / (2 * step)
+
+
+@contextmanager
+def hessian_operator(
+    closure: Closure,
+    parameters: Iterable[Tensor],
+    *,
+    model: nn.Module | None = None,
+    mode: str | None = None,
+    method: str | None = None,
+) -> Iterator[HessianOperator]:
+    """Hessian-vector products at the present weights, for the length of a block.
+
+    The closure runs once, and all products use its graph. Nothing of the run is changed: random number generators,
+    `.grad`, the modes and buffers of the modules, autocast; after the block no graph is left. Only generators of the
+    closure's own and buffers that are handed to functions without a module are the closure's business.
+
+    Args:
+        closure: computes the loss on the data that is meant and returns it, without calling backward.
+        parameters: with respect to which; those that require no gradient are left out.
+        model: whose modes and buffers are meant; needed only where the model is compiled.
+        mode: "train", "eval" or "current"; needed where modules compute different things in training and evaluation.
+        method: "double backward", "finite differences", or None for the first where autograd can and the second where
+            it cannot.
+
+    Yields:
+        The operator.
+
+    Raises:
+        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
+        ValueError: a mode or a method is unknown or missing, or the loss is no number that depends on a parameter.
+        RuntimeError: double backward was asked for and autograd refuses it.
+    """
+    if method is not None and method not in METHODS:
+        raise ValueError(f"method is {method!r}; accepted are {', '.join(map(repr, METHODS))}, or None")
+    probe = Probe(closure, parameters, model=model, mode=mode)
+    with probe.undisturbed():
+        operator = HessianOperator(probe, method)
+        try:
+            yield operator
+        finally:
+            operator.release()

@@ -1,0 +1,165 @@
+"""Sharpness: the largest eigenvalue of the Hessian of a closure's loss, with the evidence that it is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nonsmooth.curvature.lanczos import largest_eigenpair
+from nonsmooth.curvature.probe import Closure
+from nonsmooth.curvature.products import HessianOperator, hessian_operator
+
+NOISE = 0.1
+"""How much of a warm start is random, relative to it: enough for an eigenvector that has overtaken it to be found."""
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """The largest eigenvalue of H, or of P^(-1/2) H P^(-1/2).
+
+    Attributes:
+        value: λ_max, the most positive one, which may be negative; NaN where the loss, or H, is not finite.
+        eigenvector: a unit vector, shape (coordinates,); hand it to the next measurement as `start`. None with NaN.
+        lowest: the smallest Ritz value, a byproduct: λ_min is at most that.
+        residual: ‖Hv - λv‖: an eigenvalue lies that close.
+        error: a bound of the distance to that eigenvalue, at most the residual.
+        converged: the error is at most the tolerance, or down to rounding.
+        products: Hessian-vector products that were used.
+        method: "double backward" or "finite differences", which on functions with kinks are different quantities.
+        reason: why differences were taken; None with double backward.
+        mode: of the modules, as asked for.
+        loss: at the same weights.
+    """
+
+    value: float
+    eigenvector: Tensor | None = field(repr=False)
+    lowest: float
+    residual: float
+    error: float
+    converged: bool
+    products: int
+    method: str
+    reason: str | None
+    mode: str | None
+    loss: float
+
+
+def sharpness(
+    closure: Closure,
+    parameters: Iterable[Tensor],
+    *,
+    model: nn.Module | None = None,
+    mode: str | None = None,
+    method: str | None = None,
+    tolerance: float = 1e-2,
+    max_products: int = 15,
+    start: Tensor | None = None,
+    preconditioner: Tensor | Sequence[Tensor] | None = None,
+    seed: int = 0,
+) -> Sharpness:
+    """Measure the largest eigenvalue of the Hessian of a loss at the present weights.
+
+    Lanczos with full reorthogonalisation, from a random vector plus the gradient, or from `start` plus a little noise;
+    of the memory of `max_products` vectors. Nothing of the run is changed (see `hessian_operator`).
+
+    Args:
+        closure: computes the loss on the data that is meant and returns it, without calling backward.
+        parameters: with respect to which; those that require no gradient are left out.
+        model: whose modes and buffers are meant; needed only where the model is compiled.
+        mode: "train", "eval" or "current"; needed where modules compute different things in training and evaluation.
+        method: "double backward", "finite differences", or None for the first where autograd can and the second where
+            it cannot.
+        tolerance: of the eigenvalue, relative. 1e-6 wants float64 and some ten times as many products as 1e-2.
+        max_products: after which to stop; what is reached by then is reported.
+        start: the eigenvector of the last measurement, shape (coordinates,).
+        preconditioner: P > 0, a flat vector or one tensor for each parameter that requires a gradient: the eigenvalue
+            is then that of P^(-1/2) H P^(-1/2), and so are the vectors.
+        seed: of the random part of the start.
+
+    Returns:
+        The eigenvalue with its evidence.
+
+    Raises:
+        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
+        ValueError: an argument is out of its range or of another shape, a mode is missing where it matters, or the
+            loss is no number that depends on a parameter.
+        RuntimeError: double backward was asked for and autograd refuses it.
+    """
+    check_search(tolerance, max_products)
+    with hessian_operator(closure, parameters, model=model, mode=mode, method=method) as operator:
+        scale = None if preconditioner is None else _scale(operator, preconditioner)
+        product = operator.product if scale is None else _scaled(operator.product, scale)
+        return measured(
+            operator, product, scale, mode, tolerance=tolerance, max_products=max_products, start=start, seed=seed
+        )
+
+
+def measured(
+    operator: HessianOperator,
+    product: Callable[[Tensor], Tensor],
+    scale: Tensor | None,
+    mode: str | None,
+    *,
+    tolerance: float,
+    max_products: int,
+    start: Tensor | None,
+    seed: int,
+) -> Sharpness:
+    """The largest eigenvalue of a product that is made of an operator's, in coordinates scaled by P^(-1/2)."""
+    first = _start(operator, scale, start, seed)
+    if not bool(torch.isfinite(operator.gradient).all()):
+        pair: dict[str, Any] = dict.fromkeys(("value", "lowest", "residual", "error"), nan)
+        pair |= {"eigenvector": None, "converged": False}
+    else:
+        found = largest_eigenpair(product, first, tolerance=tolerance, max_products=max_products)
+        pair = {name: getattr(found, name) for name in ("value", "lowest", "residual", "error", "converged")}
+        pair["eigenvector"] = found.vector
+    return Sharpness(
+        **pair,
+        products=operator.products,
+        method=operator.method,
+        reason=operator.reason,
+        mode=mode,
+        loss=operator.loss,
+    )
+
+
+def _start(operator: HessianOperator, scale: Tensor | None, start: Tensor | None, seed: int) -> Tensor:
+    """A random vector, and what is known: the last eigenvector, or else the gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(operator.size, generator=generator, dtype=operator.dtype).to(operator.device)
+    noise /= noise.norm()
+    if start is not None:
+        if start.shape != (operator.size,) or not bool(torch.isfinite(start).all()):
+            raise ValueError(f"start has shape {tuple(start.shape)}; accepted are finite vectors of ({operator.size},)")
+        known, share = start.to(noise), NOISE
+    else:
+        # Alone it can lie almost within one other eigenspace; with noise it saves a product or two.
+        known, share = (operator.gradient if scale is None else operator.gradient * scale), 1.0
+    length = known.norm()
+    return known / length + share * noise if bool(length > 0) and bool(torch.isfinite(length)) else noise
+
+
+def _scale(operator: HessianOperator, preconditioner: Tensor | Sequence[Tensor]) -> Tensor:
+    """P^(-1/2) as one vector."""
+    flat = operator.flat(preconditioner)
+    if not bool((flat > 0).all()):
+        raise ValueError(f"preconditioner has the entry {float(flat.min())}; accepted are positive numbers")
+    return flat.rsqrt()
+
+
+def _scaled(product: Callable[[Tensor], Tensor], scale: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda vector: scale * product(scale * vector)
+
+
+def check_search(tolerance: float, max_products: int) -> None:
+    """Raise a ValueError unless there is something to search for."""
+    if not tolerance > 0:
+        raise ValueError(f"tolerance is {tolerance}; accepted are positive numbers")
+    if max_products < 1:
+        raise ValueError(f"max_products is {max_products}; accepted are numbers of at least 1")

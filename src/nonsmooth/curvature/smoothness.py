@@ -1,0 +1,175 @@
+"""Smoothness along a step, from what two points have anyway: losses and gradients, no Hessian.
+
+The quantities include what happens at kinks between the points, which no Hessian sees. A step size times the
+directional smoothness is 2 at the edge of stability, and in *any* two-cycle, such as one across a kink; only together
+with sharpness does it tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from nonsmooth.curvature.probe import Closure, Probe
+
+ROUNDING = 64.0
+"""Times the rounding error of the losses: how far a sum over a data set may be off."""
+
+
+def directional_smoothness(move: Tensor, change: Tensor) -> Tensor:
+    """⟨Δg, Δw⟩/‖Δw‖², the curvature between two points along the line that joins them.
+
+    Args:
+        move: Δw, shape (..., coordinates).
+        change: Δg = ∇f(w + Δw) - ∇f(w), likewise.
+
+    Returns:
+        The quotients, shape (...); NaN where Δw is 0.
+    """
+    quotient: Tensor = (change * move).sum(-1) / (move * move).sum(-1)
+    return quotient
+
+
+def gradient_quotient(move: Tensor, change: Tensor) -> Tensor:
+    """‖Δg‖/‖Δw‖: at most L for every pair of points, if the gradient is L-Lipschitz.
+
+    Args:
+        move: Δw, shape (..., coordinates).
+        change: Δg, likewise.
+
+    Returns:
+        The quotients, shape (...); NaN where Δw is 0.
+    """
+    quotient: Tensor = torch.linalg.vector_norm(change, dim=-1) / torch.linalg.vector_norm(move, dim=-1)
+    return quotient
+
+
+@dataclass(frozen=True)
+class Point:
+    """A loss and its gradient at the weights of one moment.
+
+    Attributes:
+        weights: w, shape (coordinates,).
+        gradient: ∇f(w), likewise.
+        loss: f(w).
+        precision: relative rounding error of the numbers that f was computed in.
+    """
+
+    weights: Tensor = field(repr=False)
+    gradient: Tensor = field(repr=False)
+    loss: float
+    precision: float
+
+
+def evaluate_point(
+    closure: Closure, parameters: Iterable[Tensor], *, model: nn.Module | None = None, mode: str | None = None
+) -> Point:
+    """The loss, the gradient and a copy of the weights; nothing of the run is changed.
+
+    Args:
+        closure: computes the loss on the data that is meant and returns it, having called backward or not.
+        parameters: with respect to which; those that require no gradient are left out.
+        model: whose modes and buffers are meant; needed only where the model is compiled.
+        mode: "train", "eval" or "current"; needed where modules compute different things in training and evaluation.
+
+    Returns:
+        The point.
+
+    Raises:
+        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
+        ValueError: a mode is unknown or missing, or the loss is no number that depends on a parameter.
+    """
+    probe = Probe(closure, parameters, model=model, mode=mode)
+    with probe.undisturbed():
+        loss, gradient = probe.gradient()
+    return Point(probe.weights(), gradient, loss, probe.precision)
+
+
+@dataclass(frozen=True)
+class StepSmoothness:
+    """How smooth a loss is between two points.
+
+    Attributes:
+        directional: ⟨Δg, Δw⟩/‖Δw‖²; times the step size it is 2 at the edge of stability and in every two-cycle.
+        quotient: ‖Δg‖/‖Δw‖.
+        bregman: f(w') - f(w) - ⟨∇f(w), w' - w⟩.
+        backward_bregman: the same from w' to w.
+        distance: ‖w' - w‖.
+        rounding: how far rounding may have moved the two numbers before the last.
+    """
+
+    directional: float
+    quotient: float
+    bregman: float
+    backward_bregman: float
+    distance: float
+    rounding: float
+
+    @property
+    def smallest_constant(self) -> float:
+        """No L below it is a Lipschitz constant of the gradient between the points, rounding aside.
+
+        The largest of ‖Δg‖/‖Δw‖ and of what the descent lemma needs in both directions.
+        """
+        needed = 2 * max(abs(self.bregman), abs(self.backward_bregman)) / self.distance**2
+        return max(self.quotient, needed)
+
+    def descent_residual(self, constant: float) -> float:
+        """f(w') - f(w) - ⟨∇f(w), w'-w⟩ - L/2·‖w'-w‖² in the worse direction.
+
+        The descent lemma says that it is at most 0 for every function whose gradient is L-Lipschitz (Nesterov 2004,
+        Theorem 2.1.5). Above `rounding` it certifies that L fails.
+
+        Args:
+            constant: L.
+
+        Returns:
+            The residual.
+        """
+        return max(self.bregman, self.backward_bregman) - constant / 2 * self.distance**2
+
+    def refutes(self, constant: float) -> bool:
+        """Whether the descent lemma with L fails between the points by more than rounding.
+
+        Args:
+            constant: L.
+
+        Returns:
+            True if no gradient with that constant has such losses; False says nothing.
+        """
+        return self.descent_residual(constant) > self.rounding
+
+
+def step_smoothness(before: Point, after: Point) -> StepSmoothness:
+    """Compare two points of a run, such as those before and after a step.
+
+    Args:
+        before: w, from `evaluate_point`.
+        after: w', on the same data.
+
+    Returns:
+        Directional smoothness, gradient quotient, and what the descent lemma takes.
+
+    Raises:
+        ValueError: the points are of different parameters, or the same point.
+    """
+    if before.weights.shape != after.weights.shape:
+        shapes = f"{tuple(before.weights.shape)} and {tuple(after.weights.shape)}"
+        raise ValueError(f"before and after have {shapes} coordinates; accepted are points of the same parameters")
+    move, change = after.weights - before.weights, after.gradient - before.gradient
+    distance = float(move.norm())
+    if distance == 0:
+        raise ValueError("after is the same point as before; accepted are two points")
+    ahead, back = float(before.gradient @ move), float(after.gradient @ -move)
+    size = max(abs(before.loss), abs(after.loss), abs(ahead), abs(back))
+    return StepSmoothness(
+        directional=float(directional_smoothness(move, change)),
+        quotient=float(gradient_quotient(move, change)),
+        bregman=after.loss - before.loss - ahead,
+        backward_bregman=before.loss - after.loss - back,
+        distance=distance,
+        rounding=ROUNDING * max(before.precision, after.precision) * size,
+    )
