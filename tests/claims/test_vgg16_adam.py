@@ -26,11 +26,11 @@ def pair(growth, settled=True, **changes):
     return [run(1.0, settled, penalty=0.001, **changes), run(growth, settled, penalty=0.1, **changes)]
 
 
-def law(growth):
+def law(growth, settled=True):
     records = []
     for penalty, mean in ((0.001, 1e-3), (0.1, growth * 1e-3)):
         cell = Cell("vgg16-adam", {"part": "law", "rule": "adam", "step_size": 0.01, "penalty": penalty})
-        records.append(Record(cell, {"mean_magnitude": mean}))
+        records.append(Record(cell, {"mean_magnitude": mean, "settled": settled}))
     return records
 
 
@@ -71,6 +71,12 @@ def test_unsettled_runs_decide_nothing():
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert "0 under Adam" in judgement.because
     assert "2 runs had not settled" in judgement.notes[0]
+
+
+def test_a_law_that_has_not_settled_is_noted():
+    assert claim.judge(evidence()).notes == ()
+    moving = claim.judge([r for r in evidence() if r.parameters["part"] != "law"] + law(10.0, settled=False))
+    assert moving.notes == ("2 of the 2 laws on λ|w| had not settled when they were recorded.",)
 
 
 def test_settled_norm_is_the_mean_of_the_last_fifth():

@@ -3,16 +3,22 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from nonsmooth.dynamics.stationary import simulate_law, subgradient_law
+from nonsmooth.dynamics import stationary_law
+from nonsmooth.dynamics.stationary import subgradient_law, subgradient_mean
+from nonsmooth.optim import ProxAdam, ProxSGD, attach
+from nonsmooth.penalties import L1, MCP
 
 
-def sgd(step_size, **options):
-    return lambda parameters: torch.optim.SGD(parameters, lr=step_size, **options)
+def made(kind, step_size=0.01, **options):
+    return lambda parameters: kind(parameters, lr=step_size, **options)
 
 
-def adam(step_size):
-    return lambda parameters: torch.optim.Adam(parameters, lr=step_size)
+SGD, ADAM, RMSPROP, ADAGRAD = (
+    made(kind) for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop, torch.optim.Adagrad)
+)
+MOMENTUM = made(torch.optim.SGD, momentum=0.9)
 
 
 def brute_force(update, strength, starts, burn_in, window):
@@ -40,20 +46,41 @@ def adam_step(weight, gradient, state, step):
     return weight - 0.01 * mean / (math.sqrt(square) + 1e-8)
 
 
-def starts(count, seed=0):
-    weight = torch.empty(count, dtype=torch.float64)
-    return weight.normal_(0.0, 0.01, generator=torch.Generator().manual_seed(seed)).tolist()
+def rmsprop_step(weight, gradient, state, _step):
+    state["v"] = 0.99 * state.get("v", 0.0) + 0.01 * gradient**2
+    return weight - 0.01 * gradient / (math.sqrt(state["v"]) + 1e-8)
 
 
-def test_plain_sgd_follows_the_closed_form():
-    law = subgradient_law(0.01, 0.1)
-    seen = simulate_law(sgd(0.01), 0.1, coordinates=20_000, burn_in=200, window=4)
-    # |w| is uniform on (0, αλ): the mean of n independent coordinates has standard deviation αλ/√(12 n).
-    assert seen.mean_magnitude == pytest.approx(law.mean_magnitude, abs=5 * 1e-3 / math.sqrt(12 * 20_000))
+class Coupled(torch.optim.SGD):
+    """Divides the gradient by its norm over all coordinates."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = parameter.grad / parameter.grad.norm()
+        return super().step(closure)
+
+
+def test_plain_sgd_follows_the_closed_form_within_a_thousandth():
+    law, seen = subgradient_law(0.01, 0.1), stationary_law(SGD, 0.1, coordinates=200_000, window=16)
+    assert seen.settled
+    assert seen.mean_magnitude == pytest.approx(law.mean_magnitude, rel=1e-3)
+    assert seen.closed_form == law.mean_magnitude == subgradient_mean(0.01, 0.1)
+    # |w| is uniform on (0, αλ). A coordinate's two values lie symmetrically, so their mean is αλ/2 without an error;
+    # the fraction below τ of n independent cycles is a binomial share of them.
     for threshold in (1e-5, 1e-4, 5e-4, 9e-4, 2e-3):
-        assert seen.fraction_below(threshold) == pytest.approx(law.fraction_below(threshold), abs=0.02)
+        assert seen.fraction_below(threshold) == pytest.approx(law.fraction_below(threshold), abs=5e-3)
+    assert seen.quantile(0.5) == pytest.approx(5e-4, rel=0.01)
     assert seen.exact_zeros == law.exact_zeros == 0
     assert seen.flips_per_step == law.flips_per_step == 1
+
+
+@pytest.mark.slow
+def test_two_million_coordinates_follow_the_closed_form_in_little_time():
+    seen = stationary_law(SGD, 0.1, coordinates=2_000_000)
+    assert seen.mean_magnitude == pytest.approx(0.01 * 0.1 / 2, rel=1e-3)
+    visited = np.interp(np.linspace(0, 1, 100), seen.cumulative, seen.magnitudes)
+    np.testing.assert_allclose(visited, np.linspace(0, 1e-3, 100), atol=3e-6)
 
 
 def test_closed_form_gives_the_numbers_of_the_paper():
@@ -62,6 +89,21 @@ def test_closed_form_gives_the_numbers_of_the_paper():
     assert subgradient_law(0.01, 0.1).fraction_below(1e-5) == pytest.approx(0.01)
     assert subgradient_law(0.01, 0.001).l1_norm(parameters) == pytest.approx(691.788, abs=1e-3)
     assert subgradient_law(0.01, 0.001).fraction_below(1e-5) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("noise", [0.03, 0.1, 0.3])
+def test_the_mean_under_noise_is_the_closed_form(noise):
+    seen = stationary_law(SGD, 0.1, noise, window=2048)
+    assert seen.settled
+    assert seen.closed_form == pytest.approx(0.01 * (0.01 + noise**2) / 0.2)
+    assert abs(seen.mean_magnitude - seen.closed_form) < 5 * seen.standard_error
+    assert seen.standard_error < 0.01 * seen.closed_form
+
+
+def test_only_plain_sgd_has_a_closed_form():
+    assert stationary_law(MOMENTUM, 0.1, coordinates=100).closed_form is None
+    assert stationary_law(made(torch.optim.SGD, weight_decay=0.1), 0.1, coordinates=100).closed_form is None
+    assert stationary_law(ADAM, 0.1, coordinates=100).closed_form is None
 
 
 def test_fraction_below_and_quantile_are_inverse():
@@ -73,39 +115,161 @@ def test_fraction_below_and_quantile_are_inverse():
 
 
 @pytest.mark.parametrize(
-    ("make_optimizer", "update", "burn_in"),
-    [(sgd(0.01, momentum=0.9), heavy_ball, 150), (adam(0.01), adam_step, 150)],
-    ids=["momentum", "adam"],
+    ("make_optimizer", "update"),
+    [(MOMENTUM, heavy_ball), (ADAM, adam_step), (RMSPROP, rmsprop_step)],
+    ids=["momentum", "adam", "rmsprop"],
 )
-def test_against_a_recursion_in_plain_python(make_optimizer, update, burn_in):
-    count, window = 200, 50
-    magnitudes = brute_force(update, 0.1, starts(count), burn_in, window)
-    law = simulate_law(make_optimizer, 0.1, coordinates=count, burn_in=burn_in, window=window)
+def test_against_a_recursion_in_plain_python(make_optimizer, update):
+    """The same starts, burn-in cut off at the same step: the same magnitudes."""
+    count, window = 60, 100
+    weights = torch.empty(count, dtype=torch.float64)
+    weights.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(0))
+    law = stationary_law(make_optimizer, 0.1, coordinates=count, start=0.1, window=window, max_steps=256)
+    magnitudes = brute_force(update, 0.1, weights.tolist(), law.steps, window)
     assert law.mean_magnitude == pytest.approx(magnitudes.mean(), rel=1e-6)
-    assert law.quantile(0.5) == pytest.approx(np.median(magnitudes), rel=1e-6)
-    for threshold in (1e-4, 1e-3):
+    assert law.quantile(0.3) == pytest.approx(np.quantile(magnitudes, 0.3), rel=5e-3)
+    assert law.exact_zeros == pytest.approx(np.mean(magnitudes == 0), abs=1e-9)
+    for threshold in (1e-4, 1e-3, 3e-3):
         assert law.fraction_below(threshold) == pytest.approx(np.mean(magnitudes < threshold), abs=2e-3)
+
+
+def test_standard_error_is_the_spread_between_seeds():
+    laws = [stationary_law(MOMENTUM, 0.1, coordinates=400, seed=seed) for seed in range(12)]
+    z = [(law.mean_magnitude - 0.0012222) / law.standard_error for law in laws]
+    # A sum of squares of 12 standard normals.
+    assert 0.001 < stats.chi2.cdf(sum(value**2 for value in z), 12) < 0.999
 
 
 def test_floors_scale_as_their_optimiser_says():
     def floor(make_optimizer, strength):
-        return simulate_law(make_optimizer, strength, coordinates=2000, burn_in=500).mean_magnitude
+        return stationary_law(make_optimizer, strength, coordinates=2000).mean_magnitude
 
-    assert floor(sgd(0.01), 0.2) == pytest.approx(2 * floor(sgd(0.01), 0.1), rel=0.05)
-    assert floor(sgd(0.01, momentum=0.9), 0.1) > 2 * floor(sgd(0.01), 0.1)
-    assert floor(adam(0.01), 1.0) == pytest.approx(floor(adam(0.01), 0.001), rel=0.01)
-    assert floor(adam(0.02), 0.1) > 1.7 * floor(adam(0.01), 0.1)
-
-
-def test_rmsprop_slides_into_exact_zeros():
-    law = simulate_law(lambda p: torch.optim.RMSprop(p, lr=0.01), 0.1, coordinates=500, burn_in=3000)
-    assert law.exact_zeros > 0.1
+    assert floor(SGD, 0.2) == pytest.approx(2 * floor(SGD, 0.1), rel=1e-3)
+    assert floor(MOMENTUM, 0.2) == pytest.approx(2 * floor(MOMENTUM, 0.1), rel=1e-3)
+    assert floor(MOMENTUM, 0.1) > 2 * floor(SGD, 0.1)
+    assert floor(ADAM, 1.0) == pytest.approx(floor(ADAM, 0.001), rel=0.01)
+    assert floor(made(torch.optim.Adam, 0.02), 0.1) == pytest.approx(2 * floor(ADAM, 0.1), rel=0.01)
 
 
-def test_starts_depend_on_the_seed():
+def test_rmsprop_slides_into_exact_zeros_and_settles():
+    law = stationary_law(RMSPROP, 0.1, coordinates=500)
+    assert law.settled
+    assert law.exact_zeros > 0.5
+    # What is not zero keeps a two-cycle of its full step.
+    assert law.flips_per_step == pytest.approx(1 - law.exact_zeros)
+
+
+def test_adagrad_does_not_settle():
+    law = stationary_law(ADAGRAD, 0.1, coordinates=200, max_steps=5000)
+    assert not law.settled
+    assert law.drift < -0.1
+    assert law.steps == 4096
+
+
+def test_a_start_too_far_away_does_not_settle():
+    """The mean hardly changes from window to window, and yet no weight has reached the kink."""
+    far = stationary_law(made(torch.optim.SGD, 1e-6), 1e-3, coordinates=200, start=1.0, max_steps=4096)
+    assert abs(far.drift) < 1e-4
+    assert not far.settled
+    assert stationary_law(made(torch.optim.SGD, 1e-6), 1e-3, coordinates=200, max_steps=4096).settled
+
+
+def test_in_bfloat16_weights_stall_where_steps_are_lost():
+    def law(dtype):
+        return stationary_law(
+            made(torch.optim.SGD, 1e-4), 0.1, coordinates=500, start=0.01, max_steps=1 << 14, dtype=dtype
+        )
+
+    exact, rounded = law(torch.float32), law(torch.bfloat16)
+    assert exact.stalled == 0
+    assert exact.mean_magnitude == pytest.approx(5e-6, rel=1e-3)
+    assert rounded.stalled > 0.5
+    # αλ = 1e-5 is lost in weights above 512·αλ, half a unit in the last place.
+    assert rounded.mean_magnitude > 100 * exact.mean_magnitude
+
+
+def test_bfloat16_magnitudes_are_counted_where_they_lie():
+    law = stationary_law(SGD, 0.1, coordinates=1000, dtype=torch.bfloat16)
+    atom = float(torch.tensor(law.quantile(0.5)).bfloat16())
+    assert law.fraction_below(atom * (1 + 2**-8)) > law.fraction_below(atom)
+
+
+def test_a_network_s_weights_as_the_start():
+    weights = torch.cat([torch.zeros(300), 0.3 * torch.randn(700, generator=torch.Generator().manual_seed(0))])
+    law = stationary_law(SGD, 0.1, coordinates=4000, start=weights)
+    # What starts at 0 has no gradient, and stays.
+    assert law.exact_zeros == pytest.approx(0.3, abs=0.04)
+    assert law.mean_magnitude == pytest.approx((1 - law.exact_zeros) * 5e-4, rel=1e-6)
+    assert law.stalled == 0
+
+
+def test_the_start_decides_between_adam_s_cycles():
+    near, far = (stationary_law(ADAM, 0.1, start=start) for start in (0.003, None))
+    assert near.settled
+    assert far.settled
+    assert abs(near.mean_magnitude - far.mean_magnitude) > 4 * math.hypot(near.standard_error, far.standard_error)
+
+
+def test_a_proximal_step_has_no_floor():
+    law = stationary_law(made(ProxSGD, penalty=L1(0.1)), 0.1, coordinates=500)
+    assert law.settled
+    assert law.exact_zeros == 1
+    assert law.mean_magnitude == 0
+    assert law.fraction_below(1e-12) == 1
+    noisy = stationary_law(made(ProxSGD, penalty=L1(0.1)), 0.1, 0.1, coordinates=2000)
+    plain = stationary_law(SGD, 0.1, 0.1, coordinates=2000)
+    assert 0.3 < noisy.exact_zeros < 1
+    assert noisy.mean_magnitude < plain.mean_magnitude / 2
+
+
+def test_the_gradient_of_a_proximal_optimiser_is_the_noise_alone():
+    """Against a recursion in numpy: w ← S(w - ασξ, αλ)."""
+    law = stationary_law(made(ProxSGD, penalty=L1(0.1)), 0.1, 0.2)
+    rng, weight, means, zeros = np.random.default_rng(0), np.zeros(8192), [], []
+    for step in range(1500):
+        moved = weight - 0.01 * 0.2 * rng.standard_normal(len(weight))
+        weight = np.sign(moved) * np.maximum(np.abs(moved) - 0.01 * 0.1, 0)
+        if step >= 1000:
+            means.append(np.abs(weight).mean())
+            zeros.append(np.mean(weight == 0))
+    assert law.mean_magnitude == pytest.approx(np.mean(means), rel=0.02)
+    assert law.exact_zeros == pytest.approx(np.mean(zeros), abs=0.01)
+
+
+def test_an_attached_penalty_is_recognised():
+    law = stationary_law(lambda p: attach(torch.optim.Adam(p, lr=0.01), L1(0.1)), 0.1, coordinates=200)
+    assert law.exact_zeros == 1
+
+
+def test_a_third_party_s_optimiser():
+    class SignDescent(torch.optim.Optimizer):
+        def __init__(self, params, lr):
+            super().__init__(params, {"lr": lr})
+
+        def step(self, closure=None):
+            with torch.no_grad():
+                for group in self.param_groups:
+                    for parameter in group["params"]:
+                        parameter.sub_(torch.sign(parameter.grad), alpha=group["lr"])
+
+    law = stationary_law(made(SignDescent), 7.0, coordinates=1000)
+    assert law.mean_magnitude == pytest.approx(0.005, rel=1e-3)
+
+
+def test_random_numbers_depend_on_the_seed_and_leave_the_global_ones_alone():
+    class Dithered(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = parameter.grad + 0.01 * torch.randn_like(parameter)
+            return super().step(closure)
+
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
     first, again, other = (
-        simulate_law(adam(0.01), 0.1, coordinates=50, burn_in=50, window=5, seed=s) for s in (0, 0, 1)
+        stationary_law(made(Dithered), 0.1, 0.05, coordinates=50, window=5, seed=seed) for seed in (0, 0, 1)
     )
+    assert torch.equal(torch.random.get_rng_state(), before)
     assert first == again
     assert first != other
 
@@ -115,17 +279,49 @@ def test_starts_depend_on_the_seed():
     [
         ({"coordinates": 0}, "coordinates is 0"),
         ({"window": 0}, "window is 0"),
-        ({"burn_in": -1}, "burn_in is -1"),
-        ({"start_deviation": 0.0}, "start_deviation is 0.0"),
+        ({"max_steps": 0}, "max_steps is 0"),
+        ({"start": 0.0}, "start is 0.0"),
+        ({"start": torch.empty(0)}, "start has 0 weights"),
+        ({"start": torch.tensor([math.nan])}, "start has 1 weights"),
+        ({"noise": -0.1}, "noise is -0.1"),
+        ({"lam": math.inf}, "lam is inf"),
+        ({"dtype": torch.float16}, "dtype is torch.float16"),
     ],
 )
 def test_bad_arguments_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
-        simulate_law(sgd(0.01), 0.1, **arguments)
+        stationary_law(SGD, **{"lam": 0.1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("make_optimizer", "named"),
+    [
+        (made(ProxAdam, penalty=L1(0.2)), "penalty has λ = 0.2, and lam is 0.1"),
+        (made(ProxSGD, penalty=MCP(0.1, 3.0)), "MCP"),
+        (made(torch.optim.LBFGS), "LBFGS, whose step needs a closure"),
+        (made(torch.optim.SGD, 0.0), "does not move a weight of 0"),
+        (made(Coupled), "Coupled, which moves a coordinate by what the others are"),
+        (lambda p: torch.optim.SGD([*p, torch.ones(1)], lr=0.1), "an optimiser of 2 parameters"),
+    ],
+    ids=["another-lambda", "another-penalty", "closure", "no-step", "coupled", "other-parameters"],
+)
+def test_optimisers_without_a_law_are_named(make_optimizer, named):
+    with pytest.raises(ValueError, match=named):
+        stationary_law(make_optimizer, 0.1, coordinates=10)
+
+
+def test_something_else_than_an_optimiser_is_named():
+    with pytest.raises(TypeError, match=r"accepted is a torch\.optim\.Optimizer"):
+        stationary_law(lambda p: p, 0.1)
+
+
+def test_divergence_is_named():
+    with pytest.raises(FloatingPointError, match="SGD diverges"):
+        stationary_law(made(torch.optim.SGD, 10.0, weight_decay=1.0), 0.1, coordinates=10)
 
 
 def test_bad_laws_are_named():
-    with pytest.raises(ValueError, match="penalty_strength is -1"):
+    with pytest.raises(ValueError, match="lam is -1"):
         subgradient_law(0.1, -1)
     with pytest.raises(ValueError, match="probability is 2"):
         subgradient_law(0.1, 1).quantile(2)

@@ -18,7 +18,7 @@ from nonsmooth.claims import penalised_vgg16 as runs
 from nonsmooth.claims import penalised_vgg16_figures as figures
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.figure import Figure
-from nonsmooth.dynamics.stationary import simulate_law
+from nonsmooth.dynamics.stationary import stationary_law
 from nonsmooth.lab import Cell, Context, Record
 
 CLAIM = Claim(
@@ -55,6 +55,10 @@ OPTIMISERS: dict[str, Callable[[float], Callable[[list[Tensor]], torch.optim.Opt
     "sgd": lambda step_size: lambda parameters: torch.optim.SGD(parameters, lr=step_size),
     "adam": lambda step_size: lambda parameters: torch.optim.Adam(parameters, lr=step_size),
 }
+START = 0.01
+"""Standard deviation of VGG16's fully connected weights before training: the law of Adam remembers it somewhat."""
+
+LAW_VERSION = 2
 LAW_PARAMETERS = ("rule", "step_size", "penalty")
 SECONDS_TO_START = {"full": 5.0, "narrow": 0.5}
 SECONDS_PER_STEP = {"full": 0.65, "narrow": 0.025}
@@ -103,7 +107,7 @@ def plan(settings: Settings) -> list[Cell]:
     laws = {tuple(c.parameters[name] for name in LAW_PARAMETERS): None for c in cells}
     for law in laws:
         setting = {"part": "law", "coordinates": 4096, **dict(zip(LAW_PARAMETERS, law, strict=True))}
-        cells.append(Cell("vgg16-adam", setting, settings.first_seed, cost=0.5))
+        cells.append(Cell("vgg16-adam", setting, settings.first_seed, version=LAW_VERSION, cost=0.5))
     return cells
 
 
@@ -112,11 +116,11 @@ def measure(cell: Cell, context: Context) -> dict[str, Any]:
     p: Mapping[str, Any] = cell.parameters
     if p["part"] != "law":
         return runs.run(cell, context)
-    law = simulate_law(
+    law = stationary_law(
         OPTIMISERS[p["rule"]](p["step_size"]),
         p["penalty"],
         coordinates=p["coordinates"],
-        burn_in=1000,
+        start=START,
         seed=cell.seed,
         dtype=torch.float32,
     )
@@ -125,6 +129,7 @@ def measure(cell: Cell, context: Context) -> dict[str, Any]:
         "exact_zeros": law.exact_zeros,
         "flips_per_step": law.flips_per_step,
         "below_small": law.fraction_below(runs.SMALL),
+        "settled": law.settled,
     }
 
 
@@ -271,9 +276,12 @@ def _judgement(records: Sequence[Record], verdict: Verdict, because: str, **extr
         control=f"random labels, other start: × {_middle(controls)}" if controls else "–",
     )
     unsettled = [r for r in runs.select(records) if not runs.has_settled(r)]
-    notes = (f"{len(unsettled)} runs had not settled and are left out of the pairs.",) if unsettled else ()
+    notes = [f"{len(unsettled)} runs had not settled and are left out of the pairs."] if unsettled else []
+    moving = sum(not law["settled"] for law in laws.values())
+    if moving:
+        notes.append(f"{moving} of the {len(laws)} laws on λ|w| had not settled when they were recorded.")
     return Judgement(
-        verdict, because, headline, tuple(measured), tuple(control), tuple(predicted), notes=notes, **extra
+        verdict, because, headline, tuple(measured), tuple(control), tuple(predicted), notes=tuple(notes), **extra
     )
 
 

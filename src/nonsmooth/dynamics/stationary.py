@@ -7,18 +7,27 @@ follows, times the number of weights, is the L1 norm at which a penalised networ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-QUANTILES = 1001
-"""Points at which a law's quantile function is kept."""
+from nonsmooth.dynamics.burn_in import burn_in
+from nonsmooth.dynamics.kink_ensemble import (
+    CHUNK,
+    KinkEnsemble,
+    KinkProblem,
+    MakeOptimizer,
+    check_separate,
+    steady_step,
+)
+from nonsmooth.dynamics.magnitude_histogram import MagnitudeHistogram
 
-MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
+START_STEPS = 30.0
+"""Without a start of their own, coordinates start that many steady steps away from the kink, in standard deviations:
+far enough that the law does not remember the start, near enough to arrive within some hundred steps."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +36,38 @@ class StationaryLaw:
 
     Attributes:
         mean_magnitude: E|w|.
+        standard_error: of `mean_magnitude`, from the spread between coordinates; 0 for a closed form.
         exact_zeros: probability that w is exactly 0.
         flips_per_step: probability that a step changes the sign of w.
-        quantiles: of |w| at equally spaced probabilities from 0 to 1, the ends included; linear in between.
+        stalled: probability that w is not 0 and did not move at all while the law was recorded, as where a step is
+            lost in the rounding of the weight.
+        magnitudes: |w| at which the distribution is kept, increasing.
+        cumulative: P(|w| < magnitude) there, for the first one P(w = 0); linear in between.
+        settled: whether burn-in was over when the law was recorded. If not, it is what held at that step, and goes on
+            changing.
+        steps: before the law was recorded.
+        drift: relative change of the mean of |w| between the last two windows before that, the second twice as long
+            as the first.
+        closed_form: E|w| in exact arithmetic where there is a formula (plain SGD), else None.
     """
 
     mean_magnitude: float
+    standard_error: float
     exact_zeros: float
     flips_per_step: float
-    quantiles: tuple[float, ...]
+    stalled: float
+    magnitudes: tuple[float, ...]
+    cumulative: tuple[float, ...]
+    settled: bool
+    steps: int
+    drift: float
+    closed_form: float | None
 
     def fraction_below(self, threshold: float) -> float:
-        """P(|w| < `threshold`)."""
+        """P(|w| < `threshold`), exact zeros included."""
         if threshold <= 0:
             return 0.0
-        probabilities = np.linspace(0.0, 1.0, len(self.quantiles))
-        return float(np.interp(threshold, self.quantiles, probabilities))
+        return float(np.interp(threshold, self.magnitudes, self.cumulative))
 
     def quantile(self, probability: float) -> float:
         """The magnitude below which a weight lies with this probability.
@@ -52,90 +77,172 @@ class StationaryLaw:
         """
         if not 0 <= probability <= 1:
             raise ValueError(f"probability is {probability}; accepted are numbers from 0 to 1")
-        return float(np.interp(probability, np.linspace(0.0, 1.0, len(self.quantiles)), self.quantiles))
+        return float(np.interp(probability, self.cumulative, self.magnitudes))
 
     def l1_norm(self, parameters: int) -> float:
         """The expected L1 norm of that many independent weights: P·E|w|."""
         return parameters * self.mean_magnitude
 
 
-def subgradient_law(step_size: float, penalty_strength: float) -> StationaryLaw:
-    """The law of plain SGD on λ|w|, in closed form.
+def subgradient_law(step_size: float, lam: float) -> StationaryLaw:
+    """The law of plain SGD on λ|w| without noise, in closed form.
 
     Proposition 3.2: w alternates between γ and γ - αλ. From a start whose density hardly changes over a length of αλ,
     γ is uniform on (0, αλ), so |w| is too: E|w| = αλ/2 and P(|w| < τ) = min(1, τ/(αλ)).
 
     Args:
         step_size: α.
-        penalty_strength: λ.
+        lam: λ.
 
     Raises:
         ValueError: either is not a positive number.
     """
-    for name, value in (("step_size", step_size), ("penalty_strength", penalty_strength)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; accepted is a positive number")
-    width = step_size * penalty_strength
-    return StationaryLaw(width / 2, 0.0, 1.0, (0.0, width))
+    _check_positive("step_size", step_size)
+    _check_positive("lam", lam)
+    width = step_size * lam
+    return StationaryLaw(
+        mean_magnitude=width / 2,
+        standard_error=0.0,
+        exact_zeros=0.0,
+        flips_per_step=1.0,
+        stalled=0.0,
+        magnitudes=(0.0, width),
+        cumulative=(0.0, 1.0),
+        settled=True,
+        steps=0,
+        drift=0.0,
+        closed_form=width / 2,
+    )
 
 
-def simulate_law(
+def subgradient_mean(step_size: float, lam: float, noise: float = 0.0) -> float:
+    """E|w| of plain SGD on λ|w| whose gradient has noise of standard deviation σ: α(λ² + σ²)/(2λ).
+
+    In the stationary state E w² is the same after a step w - α(λ sign(w) + ξ) as before it, which is this equation; it
+    does not depend on the law of ξ.
+
+    Args:
+        step_size: α.
+        lam: λ.
+        noise: σ.
+
+    Raises:
+        ValueError: α or λ is not a positive number, or σ is negative or not a number.
+    """
+    _check_positive("step_size", step_size)
+    _check_positive("lam", lam)
+    _check_not_negative("noise", noise)
+    return step_size * (lam**2 + noise**2) / (2 * lam)
+
+
+def stationary_law(
     make_optimizer: MakeOptimizer,
-    penalty_strength: float,
+    lam: float,
+    noise: float = 0.0,
     *,
-    coordinates: int = 4096,
-    burn_in: int = 2000,
-    window: int = 200,
-    start_deviation: float = 0.01,
+    coordinates: int = 8192,
+    start: float | Tensor | None = None,
+    window: int = 256,
+    max_steps: int = 1 << 15,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> StationaryLaw:
     """The law of any torch optimiser on λ|w|, by running that optimiser on independent copies of the problem.
 
+    A coordinate's gradient is λ·sign(w), with sign(0) = 0, plus noise. An optimiser whose groups have a `penalty`, as
+    those of `nonsmooth.optim`, takes the prox of λ|w| itself, and its gradient is the noise alone.
+
+    Burn-in is over when the mean of |w|, the flips and the exact zeros of three successive windows, each twice as long
+    as the one before, agree up to 0.2 % or their sampling error, and all but one coordinate in a thousand have reached
+    the kink, or stand still. Windows that grow by a factor see a drift that slows down for ever, such as Adagrad's.
+
     Args:
         make_optimizer: makes the optimiser of a list with one parameter, such as
             ``lambda parameters: torch.optim.Adam(parameters, lr=0.01)``; it must act on each coordinate on its own.
-        penalty_strength: λ.
+        lam: λ.
+        noise: σ, the standard deviation of normal noise in each coordinate's gradient, independent between steps.
         coordinates: independent copies.
-        burn_in: steps before the law is recorded; enough to arrive at the kink.
-        window: steps over which it is recorded.
-        start_deviation: coordinates start from N(0, start_deviation²), as VGG16's fully connected weights do. The law
-            of an optimiser with memory depends on it somewhat: it has several cycles, and the start chooses.
-        seed: of the starts.
-        dtype: of the coordinates; a network's own shows what its precision does to the law.
+        start: where coordinates start: a number is the standard deviation of a normal law; a tensor holds weights to
+            draw from, such as a network's before training; None takes a normal law 30 steps wide. An optimiser with
+            memory has several cycles, and a start within a few steps of the kink has a say in which.
+        window: steps over which the law is recorded, after burn-in.
+        max_steps: the most steps of burn-in.
+        seed: of the starts and of the noise, and of random numbers that the optimiser draws.
+        dtype: of the coordinates, float64, float32 or bfloat16; a network's own shows what rounding does to the law.
+
+    Returns:
+        The law, with whether it has settled. Where it has not, more `max_steps` may help, or there is no such law.
 
     Raises:
-        ValueError: a count is not positive, or `penalty_strength` or `start_deviation` is not a positive number.
+        TypeError: `make_optimizer` does not give a torch optimiser.
+        ValueError: a number is out of its range; the optimiser's penalty is not the L1 penalty of this λ; or it treats
+            a coordinate by what others are, as LAMB or a clipped norm does, or it needs a closure.
+        FloatingPointError: the coordinates do not stay finite.
     """
-    for name, count in (("coordinates", coordinates), ("window", window)):
+    for name, count in (("coordinates", coordinates), ("window", window), ("max_steps", max_steps)):
         if count < 1:
             raise ValueError(f"{name} is {count}; accepted is a number of at least 1")
-    if burn_in < 0:
-        raise ValueError(f"burn_in is {burn_in}; accepted is a number of at least 0")
-    for name, value in (("penalty_strength", penalty_strength), ("start_deviation", start_deviation)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; accepted is a positive number")
-    weight = torch.empty(coordinates, dtype=dtype)
-    weight.normal_(0.0, start_deviation, generator=torch.Generator().manual_seed(seed)).requires_grad_()
-    optimizer = make_optimizer([weight])
-
-    def step() -> None:
-        weight.grad = penalty_strength * torch.sign(weight.detach())
-        optimizer.step()
-
-    for _ in range(burn_in):
-        step()
-    visited = torch.empty(window, coordinates, dtype=dtype)
-    flips = 0
-    for index in range(window):
-        before = torch.sign(weight.detach())
-        step()
-        visited[index] = weight.detach()
-        flips += int((before * torch.sign(visited[index]) < 0).sum())
-    magnitudes: npt.NDArray[np.float64] = visited.abs().double().numpy().ravel()
+    _check_positive("lam", lam)
+    _check_not_negative("noise", noise)
+    problem = KinkProblem(make_optimizer, lam, noise, dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        step = steady_step(problem)
+        check_separate(problem, step)
+        generator = torch.Generator().manual_seed(seed)
+        starts = _starts(coordinates, START_STEPS * step if start is None else start, generator)
+        chunks = torch.split(starts, CHUNK)
+        ensemble = KinkEnsemble(problem, chunks[0], generator)
+        closed_form = _closed_form(ensemble.optimizer, lam, noise)
+        end = burn_in(ensemble, max_steps)
+        histogram = MagnitudeHistogram()
+        histogram.record(ensemble, window)
+        for chunk in chunks[1:]:
+            ensemble = KinkEnsemble(problem, chunk, generator)
+            for _ in range(end.steps):
+                ensemble.step()
+            histogram.record(ensemble, window)
+    magnitudes, cumulative = histogram.distribution()
     return StationaryLaw(
-        mean_magnitude=float(magnitudes.mean()),
-        exact_zeros=float(np.mean(magnitudes == 0)),
-        flips_per_step=flips / (window * coordinates),
-        quantiles=tuple(float(q) for q in np.quantile(magnitudes, np.linspace(0.0, 1.0, QUANTILES))),
+        mean_magnitude=histogram.mean,
+        standard_error=histogram.standard_error,
+        exact_zeros=histogram.exact_zeros,
+        flips_per_step=histogram.flips_per_step,
+        stalled=histogram.stalled,
+        magnitudes=magnitudes,
+        cumulative=cumulative,
+        settled=end.settled,
+        steps=end.steps,
+        drift=end.drift,
+        closed_form=closed_form,
     )
+
+
+def _starts(coordinates: int, start: float | Tensor, generator: torch.Generator) -> Tensor:
+    """Where the coordinates start, float64, shape (coordinates,)."""
+    if isinstance(start, Tensor):
+        weights = start.detach().double().cpu().reshape(-1)
+        if not len(weights) or not torch.isfinite(weights).all():
+            raise ValueError(f"start has {len(weights)} weights; accepted are finite weights, at least one")
+        return weights[torch.randint(len(weights), (coordinates,), generator=generator)]
+    _check_positive("start", start)
+    return torch.empty(coordinates, dtype=torch.float64).normal_(0.0, start, generator=generator)
+
+
+def _closed_form(optimizer: Optimizer, lam: float, noise: float) -> float | None:
+    """E|w| where there is a formula: plain SGD."""
+    group = optimizer.param_groups[0]
+    plain = type(optimizer) is torch.optim.SGD and not any(
+        group[option] for option in ("momentum", "weight_decay", "maximize")
+    )
+    return subgradient_mean(float(group["lr"]), lam, noise) if plain and group.get("penalty") is None else None
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}; accepted is a positive number")
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}; accepted is a number of at least 0")

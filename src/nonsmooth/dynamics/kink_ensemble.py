@@ -1,0 +1,194 @@
+"""Independent copies of the problem λ|w| of one coordinate, moved by an optimiser of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+MakeOptimizer = Callable[[list[Tensor]], Optimizer]
+"""Makes an optimiser of a list of parameters."""
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+
+CHUNK = 1 << 16
+"""Coordinates that one optimiser holds: with its state they stay in the cache, and memory does not grow with more."""
+
+PILOT_STEPS = 100
+PILOT_COORDINATES = 32
+FAR = 1000.0
+"""How much larger the others are made when it is tested whether a coordinate notices."""
+
+
+@dataclass(frozen=True)
+class KinkProblem:
+    """What all copies have in common.
+
+    Attributes:
+        make_optimizer: makes the optimiser.
+        lam: λ.
+        noise: standard deviation of the gradient's noise, σ.
+        dtype: of the coordinates.
+
+    Raises:
+        ValueError: a `dtype` that is none of float64, float32 and bfloat16.
+    """
+
+    make_optimizer: MakeOptimizer
+    lam: float
+    noise: float
+    dtype: torch.dtype
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype is {self.dtype}; accepted are {', '.join(map(str, DTYPES))}")
+
+    def optimizer_of(self, weight: Tensor) -> Optimizer:
+        """An optimiser of these coordinates, looked at before it steps.
+
+        Raises:
+            TypeError: it is none.
+            ValueError: it holds something else than `weight`, or a penalty other than λ|w|.
+        """
+        optimizer = self.make_optimizer([weight])
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"make_optimizer gives {optimizer!r}; accepted is a torch.optim.Optimizer")
+        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if len(held) != 1 or held[0] is not weight:
+            raise ValueError(
+                f"make_optimizer gives an optimiser of {len(held)} parameters; accepted is one of the parameter that "
+                "it is called with"
+            )
+        self._check_penalty(optimizer.param_groups[0].get("penalty"))
+        return optimizer
+
+    def _check_penalty(self, penalty: Any) -> None:
+        """Raise unless an optimiser's own penalty is none, or the one of this problem."""
+        if penalty is None:
+            return
+        written: Mapping[str, Any] = penalty if isinstance(penalty, Mapping) else {"name": repr(penalty)}
+        own = written.get("strength")
+        if written.get("name") != "L1" or written.get("weights") is not None or isinstance(own, Tensor):
+            raise ValueError(
+                f"the optimiser's penalty is {dict(written)}; accepted is L1 with lam = {self.lam:g} as its strength"
+            )
+        if own is None or not math.isclose(own, self.lam, rel_tol=1e-9):
+            raise ValueError(f"the optimiser's penalty has λ = {own}, and lam is {self.lam:g}; accepted is one λ")
+
+
+class KinkEnsemble:
+    """Copies on their way.
+
+    Args:
+        problem: what they are copies of.
+        start: where they start, shape (coordinates,).
+        generator: of the noise.
+    """
+
+    def __init__(self, problem: KinkProblem, start: Tensor, generator: torch.Generator) -> None:
+        self.weight = start.to(problem.dtype, copy=True).requires_grad_()
+        self.optimizer = problem.optimizer_of(self.weight)
+        self.steps = 0
+        self._noise = problem.noise
+        self._pull = 0.0 if self.optimizer.param_groups[0].get("penalty") is not None else problem.lam
+        self._generator = generator
+        self._gradient = torch.empty_like(self.weight, requires_grad=False)
+        self._draw = torch.empty(len(start), dtype=torch.float32 if problem.dtype == torch.bfloat16 else problem.dtype)
+
+    def step(self) -> None:
+        """One step of the optimiser."""
+        torch.sign(self.weight.detach(), out=self._gradient)
+        self._gradient.mul_(self._pull)
+        if self._noise:
+            self._gradient += self._draw.normal_(0.0, self._noise, generator=self._generator)
+        self.push(self._gradient)
+
+    def push(self, gradient: Tensor) -> None:
+        """One step with this gradient.
+
+        Raises:
+            ValueError: the optimiser's step needs a closure.
+        """
+        self.weight.grad = gradient
+        try:
+            self.optimizer.step()
+        except TypeError as error:
+            if "closure" not in str(error):
+                raise
+            raise ValueError(
+                f"make_optimizer gives {type(self.optimizer).__name__}, whose step needs a closure; accepted are "
+                "optimisers that step on a gradient"
+            ) from error
+        self.steps += 1
+
+    def check_finite(self) -> None:
+        """Raise once coordinates are infinite or not a number.
+
+        Raises:
+            FloatingPointError: they are.
+        """
+        if not bool(torch.isfinite(self.weight.detach()).all()):
+            raise FloatingPointError(
+                f"{type(self.optimizer).__name__} diverges on λ|w|: after {self.steps} steps some coordinates are not "
+                "finite"
+            )
+
+
+def steady_step(problem: KinkProblem) -> float:
+    """How far the optimiser goes in a step, on average, under the pull of λ alone: the mean of its first hundred steps.
+
+    Measured in float64 from 0 on, where nothing is lost in rounding, nor pulled back by weight decay.
+    """
+    exact = KinkProblem(problem.make_optimizer, problem.lam, 0.0, torch.float64)
+    ensemble = KinkEnsemble(exact, torch.zeros(1, dtype=torch.float64), torch.Generator())
+    # A prox moves a coordinate towards zero by λ per unit of step, and what pushes it away has to be larger.
+    penalised = ensemble.optimizer.param_groups[0].get("penalty") is not None
+    gradient = torch.full((1,), 2 * problem.lam if penalised else problem.lam, dtype=torch.float64)
+    for _ in range(PILOT_STEPS):
+        ensemble.push(gradient.clone())
+    ensemble.check_finite()
+    distance = abs(float(ensemble.weight.detach()))
+    if distance == 0:
+        raise ValueError(
+            f"make_optimizer gives {type(ensemble.optimizer).__name__} that does not move a weight of 0 under a "
+            f"gradient of {problem.lam:g}; accepted is one with a positive step size"
+        )
+    return distance / PILOT_STEPS
+
+
+def check_separate(problem: KinkProblem, step: float) -> None:
+    """Raise if what the optimiser does to a coordinate depends on the other coordinates.
+
+    Half of the coordinates take the same steps twice, beside others that lie and pull a thousand times as far the
+    second time. An optimiser that acts on each coordinate alone gives them the same bits.
+
+    Args:
+        problem: with the optimiser.
+        step: how far the optimiser goes in a step.
+
+    Raises:
+        ValueError: it does.
+    """
+    half = PILOT_COORDINATES // 2
+    ends = []
+    for factor in (1.0, FAR):
+        start = step * torch.linspace(1.0, 8.0, PILOT_COORDINATES, dtype=torch.float64)
+        gradient = torch.full_like(start, problem.lam).to(problem.dtype)
+        start[half:] *= factor
+        gradient[half:] *= factor
+        with torch.random.fork_rng(devices=[]):
+            ensemble = KinkEnsemble(problem, start, torch.Generator())
+            for index in range(10):
+                ensemble.push(gradient * (-1) ** (index // 3))
+        ends.append(ensemble.weight.detach()[:half].clone())
+    if not torch.equal(*ends):
+        raise ValueError(
+            f"make_optimizer gives {type(ensemble.optimizer).__name__}, which moves a coordinate by what the others "
+            "are; accepted are optimisers that treat each coordinate on its own, for only these have a law per "
+            "coordinate"
+        )
