@@ -1,4 +1,4 @@
-"""The command line: `nonsmooth reproduce`, `nonsmooth claims`, `nonsmooth report`.
+"""The command line: `nonsmooth reproduce`, `nonsmooth claims`, `nonsmooth report`, `nonsmooth floor`.
 
 What is slow to load (torch, pyarrow, plotly) is imported inside the commands, so that `--help` answers at once.
 """
@@ -130,6 +130,48 @@ def report(
     from nonsmooth.cli.reproduction import report_again  # noqa: PLC0415  slow to load
 
     raise typer.Exit(report_again(folder))
+
+
+class Precision(str, Enum):
+    """What weights are stored in."""
+
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+@app.command()
+def floor(
+    optimizer: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="sgd, momentum, nesterov, adam, adamw, rmsprop, … or any of torch.optim."),
+    ],
+    lr: Annotated[float, typer.Option(help="The step size α.")],
+    lam: Annotated[float, typer.Option(help="λ, the strength of the L1 penalty in the loss.")],
+    params: Annotated[int, typer.Option(min=1, help="Number of weights, P.")] = 1,
+    momentum: Annotated[
+        float | None, typer.Option(help="Default: 0.9 for momentum and nesterov, else torch's.")
+    ] = None,
+    noise: Annotated[float, typer.Option(help="Standard deviation of the noise in each weight's gradient.")] = 0.0,
+    dtype: Annotated[Precision, typer.Option(help="What the weights are stored in.")] = Precision.FLOAT32,
+    threshold: Annotated[float, typer.Option(help="Weights below it are counted.")] = 1e-5,
+    start: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of the weights before training. Default: far, 30 steps from zero."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Predict the L1 norm at which a network under an L1 penalty gets stuck, before it is trained.
+
+    Runs the optimiser on independent problems λ|w| of one weight each and prints the law of |w| that it ends with.
+    """
+    from nonsmooth.cli.floor import FloorError, Request, print_floor  # noqa: PLC0415  slow to load
+
+    request = Request(optimizer, lr, lam, params, momentum, noise, dtype.value, threshold, start)
+    try:
+        print_floor(request, as_json)
+    except FloorError as error:
+        raise typer.BadParameter(str(error), param_hint=error.option) from error
 
 
 def main() -> None:

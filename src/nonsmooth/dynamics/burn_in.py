@@ -111,10 +111,10 @@ def _compare(previous: Window, window: Window) -> tuple[bool, float]:
     agree = True
     changes = []
     for before, after, scale in zip(previous.means(), window.means(), (None, 1.0, 1.0), strict=True):
-        size = float(after.mean()) if scale is None else scale
+        size = float(before.mean()) if scale is None else scale
         difference = after - before
         change = float(difference.mean())
         error = float(difference.std()) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
         agree &= abs(change) <= max(TOLERANCE * size, ERRORS * error)
-        changes.append(change / size if size else 0.0 if change == 0 else -math.inf)
+        changes.append(change / size if size else math.copysign(math.inf, change) if change else 0.0)
     return agree, changes[0]

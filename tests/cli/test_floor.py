@@ -1,0 +1,110 @@
+"""`nonsmooth floor`: the prediction, for a reader and as JSON, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from nonsmooth.cli import app
+
+
+def invoke(*arguments, columns=60):
+    runner = CliRunner(env={"COLUMNS": str(columns), "NO_COLOR": "1", "TERMINAL_WIDTH": str(columns)})
+    return runner.invoke(app, ["floor", *arguments])
+
+
+def predicted(optimizer, *arguments):
+    result = invoke("--optimizer", optimizer, "--lr", "0.01", "--lam", "0.1", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def words(result):
+    """The output without the box that typer draws around errors."""
+    return " ".join(result.output.replace("│", " ").split())
+
+
+def test_plain_sgd_s_floor_is_the_paper_s_number():
+    floor = predicted("SGD", "--params", "138357544")
+    assert floor["l1_norm"] == pytest.approx(69178.772, rel=1e-4)
+    assert floor["closed_form"] == pytest.approx(5e-4)
+    assert floor["fraction_below"] == pytest.approx(0.01, abs=4e-3)
+    assert floor["exact_zeros"] == 0
+    assert floor["settled"] is True
+    assert floor["proximal"]["l1_norm"] == 0
+    assert floor["proximal"]["exact_zeros"] == 1
+
+
+def test_options_reach_the_law():
+    assert predicted("sgd", "--noise", "0.1")["closed_form"] == pytest.approx(1e-3)
+    assert predicted("sgd", "--threshold", "5e-4")["fraction_below"] == pytest.approx(0.5, abs=0.03)
+    momentum = predicted("momentum")
+    assert predicted("sgd", "--momentum", "0.9")["l1_norm"] == momentum["l1_norm"]
+    assert momentum["optimizer"] == "SGD, momentum 0.9"
+    assert predicted("nesterov", "--momentum", "0.5")["optimizer"] == "SGD, Nesterov 0.5"
+    assert predicted("sgd", "--start", "1", "--lr", "1e-4", "--dtype", "bfloat16")["stalled"] > 0.5
+
+
+def test_an_optimiser_without_a_prox_has_a_floor_without_one():
+    floor = predicted("rprop")
+    assert floor["l1_norm"] > 0
+    assert floor["proximal"] is None
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_the_page_fits_into_the_terminal_without_colour(columns):
+    result = invoke("--optimizer", "adam", "--lr", "0.01", "--lam", "0.1", "--params", "138357544", columns=columns)
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= columns
+    assert "\x1b" not in result.output
+    said = words(result)
+    assert "L1 norm of 138,357,544 weights" in said
+    assert "below 1e-05" in said
+    assert "with a proximal step L1 norm 0 100.00% exactly zero" in said
+    assert "Settled: the law was recorded after" in said
+    bars = [line for line in lines if "█" in line]
+    assert len(bars) >= 3
+    # The density of Adam's law falls.
+    assert [line.count("█") for line in bars] == sorted((line.count("█") for line in bars), reverse=True)
+
+
+def test_a_law_that_does_not_settle_says_so():
+    result = invoke("--optimizer", "adagrad", "--lr", "0.01", "--lam", "0.1")
+    assert "Not settled after 32,768 steps" in words(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--optimizer", "adum"], ["--optimizer", "'adum'", "adam", "nesterov"]),
+        (["--optimizer", "lbfgs"], ["--optimizer", "closure"]),
+        (["--optimizer", "adafactor"], ["--optimizer", "what the others are"]),
+        (["--optimizer", "adam", "--momentum", "0.9"], ["--momentum", "Adam has no momentum"]),
+        (["--optimizer", "sgd", "--momentum", "1"], ["--momentum", "below 1"]),
+        (["--optimizer", "sgd", "--lr", "0"], ["--lr", "positive"]),
+        (["--optimizer", "sgd", "--lam", "nan"], ["--lam", "positive"]),
+        (["--optimizer", "sgd", "--noise", "-1"], ["--noise", "at least 0"]),
+        (["--optimizer", "sgd", "--threshold", "-1"], ["--threshold", "positive"]),
+        (["--optimizer", "sgd", "--start", "0"], ["--start", "positive"]),
+        (["--optimizer", "sgd", "--params", "0"], ["--params"]),
+        (["--optimizer", "sgd", "--dtype", "float8"], ["--dtype", "bfloat16"]),
+    ],
+)
+def test_what_is_refused(arguments, said):
+    result = invoke("--lr", "0.01", "--lam", "0.1", *arguments, columns=200)
+    assert result.exit_code == 2
+    assert all(word in words(result) for word in said), result.output
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, nonsmooth.cli\n"
+        "try: nonsmooth.cli.app(['floor', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'numpy', 'scipy', 'pyarrow', 'plotly', 'jinja2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
