@@ -1,0 +1,110 @@
+"""Read the operations off an autograd graph that exists already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from nonsmooth.kinks.findings import Operation, Scan
+from nonsmooth.kinks.leaves import Leaves
+from nonsmooth.kinks.operations import SOFTSIGN, operator_of, verdict_for
+from nonsmooth.kinks.place import TORCH
+from nonsmooth.kinks.rules import base, unknown
+from nonsmooth.kinks.smoothness import Smoothness, Verdict
+
+BOOKKEEPING = {"torch::autograd::AccumulateGrad", "torch::autograd::CopyBackwards", "GraphRoot", "UndefinedGrad"}
+NOTES = (
+    "The graph holds operations with a derivative only: comparisons, argmax, .data and .detach() leave no trace in it, "
+    "and it keeps source lines only under torch.autograd.set_detect_anomaly(True). Scan a closure to see them.",
+)
+
+
+class NodeCall:
+    """A node of the graph, for the rules of the table: it saves the arguments that its derivative needs."""
+
+    recorded = False
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def argument(self, name: str) -> Any:
+        """A saved argument that is no tensor."""
+        return getattr(self._node, f"_saved_{name}", None)
+
+    def node(self, position: int) -> Any:
+        """The node that made a tensor argument."""
+        sources = self._node.next_functions
+        return sources[position][0] if position < len(sources) else None
+
+
+def nodes_below(root: Any) -> Iterator[Any]:
+    """Every node of the graph, once."""
+    seen, stack = {root}, [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        for source, _ in reversed(node.next_functions):
+            if source is not None and source not in seen:
+                seen.add(source)
+                stack.append(source)
+
+
+def scan_graph(loss: Tensor, leaves: Leaves, known: Mapping[str, Smoothness]) -> Scan:
+    """Scan the graph of a tensor."""
+    found: dict[Any, Operation] = {}
+    smooth: dict[str, int] = {}
+    nodes = sorted(nodes_below(loss.grad_fn), key=lambda node: node._sequence_nr())  # as they were made
+    softsigns = {node for node in map(_softsign, nodes) if node is not None}
+    for node in nodes:
+        if node.name() in BOOKKEEPING:
+            continue
+        name, verdict = ("softsign", SOFTSIGN) if node in softsigns else _judge(node, known)
+        if verdict.smoothness is Smoothness.SMOOTH:
+            smooth[name] = smooth.get(name, 0) + 1
+            continue
+        source = line_of(node)
+        names = leaves.names_of(leaves.of_node(node))
+        key = (name, verdict, source, None if source else names)
+        before = found.get(key)
+        together = [*(before.parameters or ()), *names] if before else names
+        found[key] = Operation(
+            name,
+            verdict.smoothness,
+            verdict.reason,
+            source=source,
+            calls=1 + (before.calls if before else 0),
+            parameters=tuple(dict.fromkeys(together)),
+        )
+    return Scan(tuple(found.values()), tuple(smooth.items()), leaves.names_of(-1), "autograd graph", NOTES)
+
+
+def _judge(node: Any, known: Mapping[str, Smoothness]) -> tuple[str, Verdict]:
+    operator = operator_of(node)
+    name = operator or node.name().removesuffix("Backward")
+    if name in known:
+        return name, Verdict(known[name], "as stated by the caller")
+    if operator is not None:
+        return operator, verdict_for(operator, NodeCall(node))
+    if "CopySlices" in node.name():
+        return "CopySlices", unknown("an operation in place on a view: the graph does not say which")
+    return name, unknown("not in the table of operations")
+
+
+def _softsign(node: Any) -> Any:
+    """The node of |x| where this one is the division in x/(1 + |x|)."""
+    if base(node) != "Div" or len(node.next_functions) != 2:
+        return None
+    (numerator, _), (denominator, _) = node.next_functions
+    absolute = next((s for s, _ in getattr(denominator, "next_functions", ()) if base(s) == "Abs"), None)
+    is_it = absolute is not None and base(denominator) == "Add" and absolute.next_functions[0][0] is numerator
+    return absolute if is_it else None
+
+
+def line_of(node: Any) -> str | None:
+    """The source line of a node, which PyTorch keeps under `torch.autograd.set_detect_anomaly`."""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', "".join(node.metadata.get("traceback_") or ()))
+    users = [f"{path}:{line}" for path, line in frames if not path.startswith(TORCH)]
+    return users[-1] if users else None

@@ -1,0 +1,149 @@
+"""Parameters as bits: which of them a node of the autograd graph, or a piece of memory, goes back to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+INPUTS = 1
+"""The bit of all inputs together; bit k + 1 is that of parameter k."""
+
+NamedParameters = nn.Module | Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
+
+
+def named(parameters: NamedParameters | None) -> list[tuple[str, Tensor]]:
+    """Names and tensors of a module, a mapping or an iterable of pairs.
+
+    Raises:
+        TypeError: it is none of them.
+    """
+    if parameters is None:
+        return []
+    if isinstance(parameters, nn.Module):
+        return list(parameters.named_parameters())
+    pairs = list(parameters.items() if isinstance(parameters, Mapping) else parameters)
+    for pair in pairs:
+        if not _is_pair(pair):
+            raise TypeError(
+                f"named_parameters holds {pair!r}; accepted are a module, a mapping of names to tensors, or pairs of a "
+                "name and a tensor, as from model.named_parameters()"
+            )
+    return pairs
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], Tensor)
+
+
+class Leaves:
+    """The parameters that a scan knows.
+
+    Args:
+        pairs: names and tensors.
+        complete: no other leaf is a parameter; otherwise leaves that turn up get a name by their order and shape.
+    """
+
+    def __init__(self, pairs: list[tuple[str, Tensor]], *, complete: bool) -> None:
+        self.names: list[str] = []
+        self.tensors: list[Tensor] = []
+        self.complete = complete
+        self._bits: dict[int, int] = {}
+        self._memory: dict[int, list[tuple[int, int, int]]] = {}
+        self._nodes: dict[Any, int] = {}
+        for name, tensor in pairs:
+            self._add(name, tensor)
+
+    def _add(self, name: str, tensor: Tensor) -> int:
+        if id(tensor) in self._bits:  # tied weights keep their first name
+            return self._bits[id(tensor)]
+        self.names.append(name)
+        self.tensors.append(tensor)
+        bit = self._bits[id(tensor)] = 2 << (len(self.names) - 1)
+        storage = storage_of(tensor)
+        if storage is not None:
+            self._memory.setdefault(storage, []).append((bit, *_extent(tensor)))
+        return bit
+
+    def add_input(self, tensor: Tensor) -> None:
+        """Let a tensor count as an input."""
+        self._bits.setdefault(id(tensor), INPUTS)
+        self.tensors.append(tensor)  # alive, so that no other tensor gets its id
+        self.names.append("")
+
+    def bit_of(self, leaf: Tensor) -> int:
+        """The bit of a leaf that requires a gradient; 0 if it is no parameter."""
+        known = self._bits.get(id(leaf))
+        if known is None and not self.complete:
+            return self._add(f"unnamed {len(self.names)} of shape {tuple(leaf.shape)}", leaf)
+        return known or 0
+
+    def in_memory(self, tensor: Tensor) -> int:
+        """The bits of the parameters whose memory a tensor lies in, with or without a gradient."""
+        storage = storage_of(tensor)
+        parts = self._memory.get(storage, []) if storage is not None else []
+        if len(parts) <= 1:
+            return parts[0][0] if parts else 0
+        first, last = _extent(tensor)  # one buffer for several parameters, as of flattened RNN weights
+        return _union(bit for bit, start, end in parts if start < last and first < end)
+
+    def with_gradient(self, tensor: Tensor) -> int:
+        """The bits of the leaves that a tensor has a gradient to."""
+        if tensor.grad_fn is not None:
+            return self.of_node(tensor.grad_fn)
+        return self.bit_of(tensor) if tensor.requires_grad else 0
+
+    def of_node(self, root: Any) -> int:
+        """The bits of the leaves below an autograd node."""
+        known, stack = self._nodes, [root]
+        while stack:
+            node = stack[-1]
+            if node in known:
+                stack.pop()
+                continue
+            sources = [source for source, _ in node.next_functions if source is not None]
+            missing = [source for source in sources if source not in known]
+            if missing:
+                stack.extend(missing)
+                continue
+            variable = getattr(node, "variable", None)
+            known[node] = self.bit_of(variable) if isinstance(variable, Tensor) else _union(known[s] for s in sources)
+            stack.pop()
+        return known[root]
+
+    def names_of(self, mask: int) -> tuple[str, ...]:
+        """The names that a mask stands for, in order."""
+        return tuple(name for k, name in enumerate(self.names) if name and mask >> (k + 1) & 1)
+
+    def mask_of(self, *, trainable: bool) -> int:
+        """The bits of all parameters that require a gradient, or of all that do not."""
+        return _union(
+            2 << k
+            for k, (name, tensor) in enumerate(zip(self.names, self.tensors, strict=True))
+            if name and tensor.requires_grad is trainable
+        )
+
+
+def storage_of(tensor: Tensor) -> int | None:
+    """The address of a tensor's storage as an object; None where it has none, as sparse tensors."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    """First byte of a tensor in its storage, and the byte behind its last."""
+    start = int(tensor.storage_offset()) * tensor.element_size()
+    if tensor.numel() == 0:
+        return start, start
+    last = int(sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)))
+    return start, start + (last + 1) * tensor.element_size()
+
+
+def _union(masks: Iterable[int]) -> int:
+    total = 0
+    for mask in masks:
+        total |= mask
+    return total

@@ -1,0 +1,292 @@
+"""Record a forward pass below autograd: each operation with its place, and what its result depends on.
+
+A dispatch mode sees what module hooks do not: functional calls, in-place operations before they overwrite their input,
+and operations without a gradient. Dependence is kept per piece of memory, as two sets of bits: the parameters, and the
+operations found so far. So an operation whose result is thrown away, or only logged, can be told from one that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nonsmooth.kinks.leaves import INPUTS, Leaves, storage_of
+from nonsmooth.kinks.operations import COMPARISON, COMPOSITES, INDEX_OUTPUTS, verdict_for
+from nonsmooth.kinks.place import Modules, Place, here
+from nonsmooth.kinks.rules import jump, unknown
+from nonsmooth.kinks.smooth_operations import SHAPE_ONLY
+from nonsmooth.kinks.smoothness import Smoothness, Verdict
+
+HIDDEN_WRITES = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4), "miopen_batch_norm": (3, 4)}
+"""Arguments that are written although the operator's schema does not say so: running statistics."""
+
+CAST = jump("a cast to integers rounds")
+LEAVES_TENSORS = unknown("a number that depends on it leaves for Python: what is computed from it is not seen")
+OWN_DERIVATIVE = "an autograd.Function of its own"
+
+
+@dataclass
+class Record:
+    """An operation at a place, over all of its calls."""
+
+    name: str
+    verdict: Verdict
+    place: Place
+    bit: int
+    calls: int = 0
+    reach: int = 0
+    gradient: int = 0
+    inside: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Dependence:
+    """What a piece of memory depends on. The weak reference keeps its address from being used again."""
+
+    alive: StorageWeakRef
+    reach: int
+    records: int
+
+
+class RecordedCall:
+    """A call, for the rules of the table."""
+
+    recorded = True
+
+    def __init__(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._func, self._args, self._kwargs = func, args, kwargs
+
+    def argument(self, name: str) -> Any:
+        """The value of an argument, or its default."""
+        if name in self._kwargs:
+            return self._kwargs[name]
+        for position, argument in enumerate(self._func._schema.arguments):
+            if argument.name == name:
+                if position < len(self._args):
+                    return self._args[position]
+                return argument.default_value if argument.has_default_value() else None
+        return None
+
+    def node(self, position: int) -> Any:
+        """The node that made a tensor argument."""
+        arguments = [argument for argument in self._args if isinstance(argument, Tensor)]
+        return arguments[position].grad_fn if position < len(arguments) else None
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records while it is active; `restore` puts back what was written to tensors that existed before.
+
+    Args:
+        leaves: the parameters, and the inputs.
+        modules: for the paths of modules.
+        known: classes of operations and custom functions that the user states, by name.
+    """
+
+    def __init__(self, leaves: Leaves, modules: Modules, known: Mapping[str, Smoothness] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.leaves, self.modules, self.known = leaves, modules, dict(known or {})
+        self.records: dict[Any, Record] = {}
+        self.smooth: dict[str, int] = {}
+        self.escaped = 0
+        self._memory: dict[int, _Dependence] = {}
+        self._new: dict[int, StorageWeakRef] = {}
+        self._overwritten: dict[int, tuple[Any, Any]] = {}
+        self._writes: dict[Any, tuple[tuple[int, str], ...]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        arguments = list(_tensors((*args, *kwargs.values())))
+        written = self._written(func, args, kwargs)
+        for tensor in written:
+            self._keep(tensor)
+        backward = torch._C._current_graph_task_id() != -1 and not torch.is_grad_enabled()
+        name = func.overloadpacket.__name__
+        name = name if name.startswith("__") else name.rstrip("_")
+        if backward or name in SHAPE_ONLY:
+            result = func(*args, **kwargs)
+            self._remember(_tensors((result,)), arguments)
+            return result
+        reach, records = self._depends(arguments)
+        marks: tuple[int, int] = (0, 0)
+        if reach and any(t.is_floating_point() or t.is_complex() for t in arguments if self._depends([t])[0]):
+            marks = self._judge(func, name, args, kwargs, arguments, reach)
+        if name in {"_local_scalar_dense", "item", "equal", "is_nonzero"}:
+            self.escaped |= records | marks[0]
+        result = self.run(func, args, kwargs, arguments)
+        outputs = list(_tensors((result,)))
+        self._remember(outputs, arguments)
+        if reach:
+            positions = INDEX_OUTPUTS.get(name, ())
+            for index, output in enumerate(outputs):
+                self._mark(output, reach, records | marks[1 if index in positions else 0])
+            for tensor in written:
+                self._mark(tensor, reach, records | marks[0])
+        return result
+
+    def run(self, func: Any, args: Any, kwargs: Any, arguments: list[Tensor]) -> Any:
+        """Execute an operation."""
+        return func(*args, **kwargs)
+
+    def add_input(self, tensor: Tensor) -> None:
+        """Let everything that is computed from a tensor depend on the inputs."""
+        self.leaves.add_input(tensor)
+        self._mark(tensor, INPUTS, 0)
+
+    def depends(self, tensors: Iterable[Tensor]) -> int:
+        """The bits of the records that tensors depend on."""
+        return self._depends(tensors)[1]
+
+    def restore(self) -> None:
+        """Put back tensors that existed before and were written."""
+        for storage, kept in self._overwritten.values():
+            storage.copy_(kept)
+        self._overwritten.clear()
+
+    def _judge(
+        self, func: Any, name: str, args: Any, kwargs: Any, arguments: list[Tensor], reach: int
+    ) -> tuple[int, int]:
+        """Record what is not smooth; returns the bit for the values of the result, and that for its indices."""
+        place = here(self.modules)
+        verdict = SMOOTH_VIEW if func.is_view else self._verdict(func, name, args, kwargs, arguments)
+        if place.custom is not None:
+            inner = "" if verdict.smoothness is Smoothness.SMOOTH else f"{name}, {verdict.smoothness}"
+            return (self._custom(place, inner, arguments, reach),) * 2
+        count = 1
+        if place.functional in COMPOSITES and verdict.smoothness is not Smoothness.SMOOTH:
+            verdict, counted = COMPOSITES[place.functional]
+            count, name = int(name == counted), place.functional
+        if verdict.smoothness is Smoothness.SMOOTH:
+            if not func.is_view:
+                self.smooth[name] = self.smooth.get(name, 0) + 1
+            return 0, 0
+        bit = self._record(name, verdict, place, arguments, reach, count=count)
+        if name not in INDEX_OUTPUTS:
+            return bit, bit
+        indices = jump(f"the positions that {name} returns: piecewise constant, without gradient")
+        return bit, self._record(f"{name} (indices)", indices, place, arguments, reach)
+
+    def _verdict(self, func: Any, name: str, args: Any, kwargs: Any, arguments: list[Tensor]) -> Verdict:
+        if func.namespace != "aten":
+            name = f"{func.namespace}::{name}"
+        if name in self.known:
+            return Verdict(self.known[name], "as stated by the caller")
+        if name == "_local_scalar_dense":
+            return LEAVES_TENSORS
+        if name == "_to_copy" and (dtype := kwargs.get("dtype")) is not None:
+            if dtype is torch.bool:
+                return COMPARISON
+            if not (dtype.is_floating_point or dtype.is_complex):
+                return CAST
+        if name == "copy" and not (arguments[0].is_floating_point() or arguments[0].is_complex()):
+            return CAST
+        return verdict_for(name, RecordedCall(func, args, kwargs))
+
+    def _custom(self, place: Place, inner: str, arguments: list[Tensor], reach: int) -> int:
+        function: Any = place.custom
+        name = function.__name__
+        verdict = (
+            Verdict(self.known[name], "as stated by the caller") if name in self.known else unknown(OWN_DERIVATIVE)
+        )
+        if verdict.smoothness is Smoothness.SMOOTH:
+            return 0
+        bit = self._record(name, verdict, place, arguments, reach, custom=True)
+        record = next(record for record in self.records.values() if record.bit == bit)
+        if inner and inner not in record.inside:
+            record.inside.append(inner)
+        return bit
+
+    def _record(
+        self,
+        name: str,
+        verdict: Verdict,
+        place: Place,
+        arguments: list[Tensor],
+        reach: int,
+        *,
+        count: int = 1,
+        custom: bool = False,
+    ) -> int:
+        key = (name, verdict, place.module, place.source)
+        record = self.records.get(key)
+        if record is None:
+            record = self.records[key] = Record(name, verdict, place, 1 << len(self.records))
+        record.calls += count
+        record.reach |= reach
+        if custom:  # inside, gradients are not recorded
+            record.gradient |= reach
+        elif torch.is_grad_enabled():
+            for tensor in arguments:
+                record.gradient |= self.leaves.with_gradient(tensor)
+        return record.bit
+
+    def _written(self, func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+        writes = self._writes.get(func)
+        if writes is None:
+            packet = func.overloadpacket.__name__
+            writes = self._writes[func] = tuple(
+                (position, argument.name)
+                for position, argument in enumerate(func._schema.arguments)
+                if (argument.alias_info is not None and argument.alias_info.is_write)
+                or position in HIDDEN_WRITES.get(packet, ())
+            )
+        values = (args[position] if position < len(args) else kwargs.get(name) for position, name in writes)
+        return list(_tensors(values))
+
+    def _keep(self, tensor: Tensor) -> None:
+        storage = storage_of(tensor)
+        if storage is None or storage in self._new or storage in self._overwritten or tensor.device.type == "meta":
+            return
+        memory = tensor.untyped_storage()
+        self._overwritten[storage] = (memory, memory.clone())  # type: ignore[no-untyped-call]
+
+    def _remember(self, outputs: Iterable[Tensor], arguments: list[Tensor]) -> None:
+        """Memory that a call returns, and that none of its arguments lies in, is new."""
+        old = {storage_of(argument) for argument in arguments}
+        for output in outputs:
+            storage = storage_of(output)
+            if storage is not None and storage not in old and storage not in self._new:
+                self._new[storage] = _weak(output)
+
+    def _depends(self, tensors: Iterable[Tensor]) -> tuple[int, int]:
+        reach = records = 0
+        for tensor in tensors:
+            if tensor.requires_grad and tensor.grad_fn is None:
+                reach |= self.leaves.bit_of(tensor)
+            reach |= self.leaves.in_memory(tensor)
+            known = self._memory.get(storage_of(tensor) or 0)
+            if known is not None:
+                reach |= known.reach
+                records |= known.records
+        return reach, records
+
+    def _mark(self, tensor: Tensor, reach: int, records: int) -> None:
+        storage = storage_of(tensor)
+        if storage is None:
+            return
+        known = self._memory.get(storage)
+        if known is None:
+            self._memory[storage] = _Dependence(_weak(tensor), reach, records)
+        else:
+            known.reach |= reach
+            known.records |= records
+
+
+SMOOTH_VIEW = Verdict(Smoothness.SMOOTH)
+
+
+def _weak(tensor: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)

@@ -1,0 +1,194 @@
+"""How the arguments of a call decide its class, and the words for it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, Protocol
+
+from nonsmooth.kinks.smoothness import SMOOTH, Smoothness, Verdict
+
+
+class Call(Protocol):
+    """A call of an operation, recorded or read from the graph."""
+
+    recorded: bool
+    """Whether the data flow was recorded, so that the sources of masks and indices are known by themselves."""
+
+    def argument(self, name: str) -> Any:
+        """The argument of that name in the operator's schema; None where it is not known."""
+
+    def node(self, position: int) -> Any:
+        """The autograd node that made the tensor argument at that position; None for a constant."""
+
+
+NODE_SUFFIX = re.compile(r"Backward(AutogradNestedTensor|AutogradCUDA)?\d*(List|Scalar|ScalarList|Tensor)?(_copy)?$")
+
+Rule = Verdict | Callable[[Call], Verdict]
+
+
+def jump(reason: str) -> Verdict:
+    """A discontinuity."""
+    return Verdict(Smoothness.DISCONTINUOUS, reason)
+
+
+def kink(reason: str) -> Verdict:
+    """Continuous, not differentiable."""
+    return Verdict(Smoothness.C0, reason)
+
+
+def once(reason: str) -> Verdict:
+    """Differentiable with a Lipschitz gradient, and not twice differentiable."""
+    return Verdict(Smoothness.C1, reason)
+
+
+def unknown(reason: str) -> Verdict:
+    """Not decided."""
+    return Verdict(Smoothness.UNKNOWN, reason)
+
+
+def base(node: Any) -> str:
+    """The name of an autograd node without its suffix: `Relu` for ReluBackward0."""
+    return "" if node is None else NODE_SUFFIX.sub("", node.name())
+
+
+def _number(call: Call, name: str, default: float) -> float:
+    """A number among the arguments."""
+    value = call.argument(name)
+    return float(value) if isinstance(value, Real) else default
+
+
+def elu_rule(call: Call) -> Verdict:
+    """C¹ exactly where the slopes at 0 agree: α times the scale of the inputs is 1."""
+    slope = _number(call, "alpha", 1.0) * _number(call, "input_scale", 1.0)
+    if math.isclose(slope, 1.0, rel_tol=1e-6):
+        return once("slopes agree at 0, second derivatives do not")
+    return kink(f"at 0 the slope goes from {slope:.4g} to 1, times the scale")
+
+
+def elu_slope_rule(call: Call) -> Verdict:
+    """The slope of an ELU."""
+    smooth_slope = elu_rule(call).smoothness is Smoothness.C1
+    return kink("the slope of a function that is C¹") if smooth_slope else jump("the slope of a function with a kink")
+
+
+def leaky_relu_rule(call: Call) -> Verdict:
+    """The identity where the slope is 1."""
+    slope = _number(call, "negative_slope", 0.01)
+    return SMOOTH if slope == 1 else kink(f"at 0 the slope goes from {slope:g} to 1")
+
+
+def threshold_rule(call: Call) -> Verdict:
+    """Continuous only where the value below the threshold is the threshold."""
+    edge, value = call.argument("threshold"), call.argument("value")
+    if value is None:  # the graph does not save it; relu was a threshold in older versions, with both 0
+        return unknown(f"a jump at {edge} unless the replacement value is the threshold")
+    return kink(f"at {edge:g}") if edge == value else jump(f"at {edge:g} from {value:g} to {edge:g}")
+
+
+def rounding_mode_rule(call: Call) -> Verdict:
+    """A plain division, or one that rounds."""
+    mode = call.argument("rounding_mode")
+    return SMOOTH if mode is None else jump(f"rounds ({mode})")
+
+
+def smooth_l1_rule(call: Call) -> Verdict:
+    """β = 0 is the absolute value."""
+    beta = _number(call, "beta", 1.0)
+    return once("where |difference| = β") if beta > 0 else kink("β = 0 makes it the absolute value")
+
+
+def multi_margin_rule(call: Call) -> Verdict:
+    """Hinges or squared hinges."""
+    return once("squared hinges") if call.argument("p") == 2 else kink("hinges")
+
+
+def norm_rule(call: Call) -> Verdict:
+    """A p-norm, by its order."""
+    order = call.argument("ord")
+    if order is None:
+        order = call.argument("p")
+    if order is None:
+        order = 2.0
+    if order == 0:
+        return jump("counts the entries that are not 0")
+    if order == 2:
+        return kink("where the vector is 0")
+    if math.isinf(order):
+        return kink("where the largest (or smallest) entries tie")
+    return kink("where an entry is 0" if order <= 1 else "where the vector is 0")
+
+
+def pairwise_rule(call: Call) -> Verdict:
+    """Distances between points, by the order of the norm."""
+    order = call.argument("p")
+    return jump("counts differing entries") if order == 0 else kink("where two points coincide")
+
+
+AWAY_FROM_ZERO = {"Exp", "Exp2", "Softplus", "Sigmoid", "Softmax", "Cosh"}
+
+
+def _bounded_away(node: Any) -> bool:
+    """Whether what a node returns is visibly positive: a constant was added, or it is an exponential or the like."""
+    while base(node) in {"Mean", "Clone", "View", "Unsqueeze", "Expand", "ToCopy"}:
+        node = node.next_functions[0][0]
+    if base(node) in {"Add", "Sub", "Rsub"}:  # ε, a plain number or a tensor without gradient
+        return any(source is None for source, _ in node.next_functions) or len(node.next_functions) == 1
+    if base(node) in {"ClampMin", "Clamp"}:
+        least = getattr(node, "_saved_min", None)
+        return isinstance(least, Real) and float(least) > 0
+    return base(node) in AWAY_FROM_ZERO
+
+
+def root_rule(call: Call, power: float) -> Verdict:
+    """A power that is no whole number: a root at 0 unless its argument stays away from 0."""
+    if _bounded_away(call.node(0)):
+        return SMOOTH
+    if power > 2:
+        return once("at 0")
+    return kink("at 0, where its slope is infinite" if power < 1 else "at 0, where its gradient is not Lipschitz")
+
+
+def power_rule(call: Call) -> Verdict:
+    """Whole powers are smooth; a tensor of exponents is taken to be used on positive bases."""
+    exponent = call.argument("exponent")
+    if not isinstance(exponent, Real):  # a tensor: the base is positive, or the exponents are whole numbers
+        return SMOOTH
+    power = float(exponent)
+    return SMOOTH if power.is_integer() or power < 0 else root_rule(call, power)
+
+
+def grid_sample_rule(call: Call) -> Verdict:
+    """Linear in the picture; the grid matters only if something that is trained makes it."""
+    if call.node(1) is None:  # a fixed grid: linear in the picture
+        return SMOOTH
+    mode = call.argument("interpolation_mode")
+    return jump("in the grid: nearest pixel") if mode == 1 else kink("in the grid: between pixels, or at the border")
+
+
+def embedding_bag_rule(call: Call) -> Verdict:
+    """Sums and means are linear."""
+    return kink("where the largest entries tie") if call.argument("mode") == 2 else SMOOTH
+
+
+def reduction_rule(call: Call) -> Verdict:
+    """Sums, means and products are smooth."""
+    kind = call.argument("reduce")
+    return kink("where the extreme entries tie") if kind in {"amax", "amin", "max", "min"} else SMOOTH
+
+
+def recurrent_rule(call: Call) -> Verdict:
+    """CuDNN numbers its cells: 0 is ReLU, then tanh, LSTM and GRU."""
+    return kink("ReLU cells, at 0") if call.argument("mode") == 0 else SMOOTH
+
+
+def fused_activation_rule(call: Call) -> Verdict:
+    """ReLU or GELU."""
+    return SMOOTH if call.argument("use_gelu") else kink("ReLU, at 0")
+
+
+def chosen_rule(call: Call) -> Verdict:
+    """A choice by a condition. Where the data flow is recorded, a condition that depends on parameters is known."""
+    return SMOOTH if call.recorded else unknown("a jump, a kink or nothing, according to where its condition is from")

@@ -1,0 +1,134 @@
+"""Find every operation that is not differentiable everywhere: in a module, a closure, or the graph of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from nonsmooth.kinks.findings import Operation, Scan
+from nonsmooth.kinks.graph import scan_graph
+from nonsmooth.kinks.leaves import INPUTS, Leaves, NamedParameters, named
+from nonsmooth.kinks.module_tree import scan_tree
+from nonsmooth.kinks.place import Modules
+from nonsmooth.kinks.recording import Record, Recorder
+from nonsmooth.kinks.smoothness import Smoothness
+from nonsmooth.kinks.undisturbed import undisturbed
+
+
+def scan(
+    target: nn.Module | Tensor | Callable[[], Any],
+    *inputs: Any,
+    named_parameters: NamedParameters | None = None,
+    known: Mapping[str, Smoothness] | None = None,
+    **keyword_inputs: Any,
+) -> Scan:
+    """Find the operations that are not differentiable everywhere.
+
+    What is scanned, and how much can be seen:
+
+    - a module with example inputs: its forward pass is recorded, with functional calls, operations in place and those
+      without a gradient; module path and source line of each.
+    - a callable without arguments, such as `lambda: loss_fn(model(x), y)`: likewise.
+    - a loss, that is a tensor with a graph: the graph is read, and stays as it is. Module paths are not in it.
+    - a module alone: only its tree of submodules; functional calls are not seen, and the result says so.
+
+    A recorded operation counts if floating-point inputs or parameters reach it, and the result depends on it.
+
+    The model is as before, also after an exception: parameters, buffers, `.grad`, modes and the random number
+    generators. It runs in the mode that it is in.
+
+    Args:
+        target: see above.
+        *inputs: example inputs of a module.
+        named_parameters: a module, a mapping or pairs of name and tensor; for a loss or a callable, whose parameters
+            otherwise are called after their order and shape. Without them, `.data` of a parameter that was not used
+            before cannot be recognised.
+        known: classes of operations that are not in the table ("my_library::my_op") and of `autograd.Function`s
+            ("MyFunction"), as you state them.
+        **keyword_inputs: likewise.
+
+    Returns:
+        The scan.
+
+    Raises:
+        TypeError: the target is none of these, or inputs are given for a target that takes none.
+        ValueError: a tensor has no graph.
+    """
+    stated = dict(known or {})
+    if isinstance(target, nn.Module):
+        if named_parameters is not None:
+            raise TypeError("named_parameters is for a loss or a callable; a module brings its own")
+        if not inputs and not keyword_inputs:
+            return scan_tree(target, stated)
+        module = target
+        leaves = Leaves(named(module), complete=True)
+        return _record(lambda: module(*inputs, **keyword_inputs), leaves, module, (inputs, keyword_inputs), stated)
+    if inputs or keyword_inputs:
+        raise TypeError(f"inputs are given for a {type(target).__name__}; accepted are inputs of a module")
+    leaves = Leaves(named(named_parameters), complete=named_parameters is not None)
+    if isinstance(target, Tensor):
+        if target.grad_fn is None:
+            raise ValueError(
+                "target is a tensor without a graph: nothing in it requires a gradient, or it was computed under "
+                "no_grad; accepted is a loss before detach()"
+            )
+        return scan_graph(target, leaves, stated)
+    if not callable(target):
+        raise TypeError(f"target is {target!r}; accepted are a module, a loss with its graph, or a callable")
+    root = named_parameters if isinstance(named_parameters, nn.Module) else None
+    return _record(target, leaves, root, (), stated)
+
+
+def _record(
+    call: Callable[[], Any], leaves: Leaves, root: nn.Module | None, inputs: Any, known: Mapping[str, Smoothness]
+) -> Scan:
+    recorder = Recorder(leaves, Modules(root), known)
+    for tensor in tensors_in(inputs):
+        if tensor.is_floating_point() or tensor.is_complex():
+            recorder.add_input(tensor)
+    with undisturbed(list(leaves.tensors), root.modules() if root is not None else ()):
+        try:
+            with recorder:
+                result = call()
+            outputs = list(tensors_in(result))
+            counted = recorder.depends(outputs) | recorder.escaped if outputs else -1
+        finally:
+            recorder.restore()
+    operations = tuple(operation_of(record, leaves) for record in recorder.records.values() if record.bit & counted)
+    return Scan(operations, tuple(recorder.smooth.items()), leaves.names_of(-1), "forward pass")
+
+
+def operation_of(record: Record, leaves: Leaves) -> Operation:
+    """What is said of a record: names in place of bits."""
+    frozen = leaves.mask_of(trainable=False)
+    reach = record.reach & ~INPUTS
+    reason = record.verdict.reason
+    if record.inside:
+        reason += f"; inside: {'; '.join(record.inside)}"
+    return Operation(
+        name=record.name,
+        smoothness=record.verdict.smoothness,
+        reason=reason,
+        module=record.place.module,
+        source=record.place.source,
+        calls=record.calls,
+        parameters=leaves.names_of((record.gradient | reach & frozen) & ~INPUTS),
+        without_gradient=leaves.names_of(reach & ~frozen & ~record.gradient),
+    )
+
+
+def tensors_in(value: Any, depth: int = 6) -> Iterator[Tensor]:
+    """The tensors in what a forward pass returns: in containers, dataclasses and plain objects."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item, depth - 1)
+    elif depth and isinstance(value, (list, tuple, set)):
+        for item in value:
+            yield from tensors_in(item, depth - 1)
+    elif depth and (is_dataclass(value) or hasattr(value, "__dict__")) and not isinstance(value, (type, nn.Module)):
+        yield from tensors_in(vars(value), depth - 1)

@@ -1,0 +1,66 @@
+"""How smooth an operation is, from worst to best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Smoothness(Enum):
+    """The class of a function, with respect to its tensor arguments, wherever it is defined.
+
+    Classes compare from worst to best, DISCONTINUOUS < C0 < C1 < SMOOTH. UNKNOWN has no place in that order, and
+    comparing it is a TypeError.
+
+    Attributes:
+        DISCONTINUOUS: its value jumps.
+        C0: continuous, and somewhere not differentiable, or without a Lipschitz gradient near some point.
+        C1: differentiable with a Lipschitz gradient on bounded sets, and somewhere not twice differentiable.
+        SMOOTH: infinitely differentiable wherever it is defined.
+        UNKNOWN: not in the table, or decided by something that cannot be seen.
+    """
+
+    DISCONTINUOUS = 0
+    C0 = 1
+    C1 = 2
+    SMOOTH = 3
+    UNKNOWN = None
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Smoothness) or self.value is None or other.value is None:
+            return NotImplemented
+        return bool(self.value < other.value)
+
+    def __le__(self, other: object) -> bool:
+        return self == other or self < other
+
+    def __gt__(self, other: object) -> bool:
+        return not self <= other
+
+    def __ge__(self, other: object) -> bool:
+        return not self < other
+
+    def __str__(self) -> str:
+        return {"C0": "C⁰", "C1": "C¹"}.get(self.name, self.name.lower())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the table says of one call of an operation.
+
+    Attributes:
+        smoothness: its class.
+        reason: where it is not smooth, or why that is not known.
+    """
+
+    smoothness: Smoothness
+    reason: str = ""
+
+
+SMOOTH = Verdict(Smoothness.SMOOTH)
+
+
+def worst(classes: Iterable[Smoothness]) -> Smoothness:
+    """The worst class that is known; SMOOTH of none."""
+    return min((c for c in classes if c is not Smoothness.UNKNOWN), default=Smoothness.SMOOTH)
