@@ -1,7 +1,19 @@
 """Where a function is not differentiable: scan a module, a loss or its graph; count crossings on a probe batch."""
 
-from nonsmooth.kinks.findings import Operation, Scan
+from nonsmooth.kinks.crossings import Crossings, LayerCrossings, crossings
+from nonsmooth.kinks.findings import Operation, PenaltyTerm, Scan
+from nonsmooth.kinks.penalty_terms import penalty_terms
 from nonsmooth.kinks.scanning import scan
 from nonsmooth.kinks.smoothness import Smoothness
 
-__all__ = ["Operation", "Scan", "Smoothness", "scan"]
+__all__ = [
+    "Crossings",
+    "LayerCrossings",
+    "Operation",
+    "PenaltyTerm",
+    "Scan",
+    "Smoothness",
+    "crossings",
+    "penalty_terms",
+    "scan",
+]

@@ -102,6 +102,41 @@ class Scan:
         return "\n".join([*lines, *self.notes])
 
 
+@dataclass(frozen=True)
+class PenaltyTerm:
+    """An L1-type term λR(w) of a loss.
+
+    Attributes:
+        kind: "l1" (Σ|w|), "group" (Σ‖w_g‖₂) or "max" (Σ‖w_g‖∞).
+        parameters: names of the parameters in it.
+        strength: λ, of Σ|w| and not of its mean; the largest where it differs from entry to entry; None where it
+            could not be measured, because the loss is not linear in the term.
+        uniform: whether it is the same for all entries or groups.
+        value: R(w), without λ.
+        centred: whether it is about w itself; otherwise about w minus something.
+        has_gradient: whether the loss has a gradient through it. If not, training does not see the term.
+        source: "file:line", where it is known.
+    """
+
+    kind: str
+    parameters: tuple[str, ...]
+    strength: float | None
+    uniform: bool
+    value: float
+    centred: bool
+    has_gradient: bool
+    source: str | None = None
+
+    def __str__(self) -> str:
+        strength = "?" if self.strength is None else f"{self.strength:.6g}"
+        norm = {"l1": "‖·‖₁", "group": "Σ‖·‖₂", "max": "Σ‖·‖∞"}[self.kind]
+        names = ", ".join(self.parameters[:3]) + (
+            f" and {len(self.parameters) - 3} more" if len(self.parameters) > 3 else ""
+        )
+        doubt = "" if self.has_gradient else ": carries no gradient, so training does not see it"
+        return f"{strength}·{norm} of {names}{'' if self.centred else ' minus a constant'}{doubt}"
+
+
 def _reached(operation: Operation) -> str:
     if operation.parameters is None:
         return "?"

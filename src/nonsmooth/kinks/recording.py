@@ -118,7 +118,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             marks = self._judge(func, name, args, kwargs, arguments, reach)
         if name in {"_local_scalar_dense", "item", "equal", "is_nonzero"}:
             self.escaped |= records | marks[0]
-        result = self.run(func, args, kwargs, arguments)
+        result = self.run(func, name, args, kwargs, reach)
         outputs = list(_tensors((result,)))
         self._remember(outputs, arguments)
         if reach:
@@ -129,8 +129,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._mark(tensor, reach, records | marks[0])
         return result
 
-    def run(self, func: Any, args: Any, kwargs: Any, arguments: list[Tensor]) -> Any:
-        """Execute an operation."""
+    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
+        """Execute an operation that the bits of `reach` go into; subclasses look at it more closely."""
         return func(*args, **kwargs)
 
     def add_input(self, tensor: Tensor) -> None:
