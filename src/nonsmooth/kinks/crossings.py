@@ -14,7 +14,8 @@ from nonsmooth.kinks.findings import Operation
 from nonsmooth.kinks.leaves import Leaves
 from nonsmooth.kinks.patterns import Packed, Pattern, pattern_after, pattern_before
 from nonsmooth.kinks.place import Modules, here
-from nonsmooth.kinks.recording import RecordedCall, Recorder
+from nonsmooth.kinks.recording import Recorder
+from nonsmooth.kinks.records import RecordedCall
 from nonsmooth.kinks.scanning import tensors_in
 from nonsmooth.kinks.smoothness import Smoothness
 from nonsmooth.kinks.undisturbed import undisturbed

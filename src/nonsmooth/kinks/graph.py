@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.leaves import Leaves
 from nonsmooth.kinks.operations import SOFTSIGN, operator_of, verdict_for
 from nonsmooth.kinks.place import TORCH
-from nonsmooth.kinks.rules import base, unknown
+from nonsmooth.kinks.rules import KEEPS_SIGN, POSITIVE, base, unknown
 from nonsmooth.kinks.smoothness import Smoothness, Verdict
 
 BOOKKEEPING = {"torch::autograd::AccumulateGrad", "torch::autograd::CopyBackwards", "GraphRoot", "UndefinedGrad"}
@@ -34,10 +35,23 @@ class NodeCall:
         """A saved argument that is no tensor."""
         return getattr(self._node, f"_saved_{name}", None)
 
-    def node(self, position: int) -> Any:
-        """The node that made a tensor argument."""
+    def depends(self, position: int) -> bool:
+        """Whether a tensor argument has a gradient."""
         sources = self._node.next_functions
-        return sources[position][0] if position < len(sources) else None
+        return position < len(sources) and sources[position][0] is not None
+
+    def positive(self) -> bool:
+        """By the node that made the argument; an added constant is taken to be an ε, since the graph drops it."""
+        node = self._node.next_functions[0][0]
+        while node is not None and operator_of(node) in KEEPS_SIGN:
+            node = node.next_functions[0][0]
+        operator = None if node is None else operator_of(node)
+        if operator == "add":
+            return len(node.next_functions) == 1 or any(source is None for source, _ in node.next_functions)
+        if operator in {"clamp", "clamp_min"}:
+            least = getattr(node, "_saved_min", None)
+            return isinstance(least, Real) and float(least) > 0
+        return operator in POSITIVE or f"_{operator}" in POSITIVE
 
 
 def nodes_below(root: Any) -> Iterator[Any]:
@@ -87,7 +101,7 @@ def _judge(node: Any, known: Mapping[str, Smoothness]) -> tuple[str, Verdict]:
     if name in known:
         return name, Verdict(known[name], "as stated by the caller")
     if operator is not None:
-        return operator, verdict_for(operator, NodeCall(node))
+        return operator.lstrip("_"), verdict_for(operator, NodeCall(node))
     if "CopySlices" in node.name():
         return "CopySlices", unknown("an operation in place on a view: the graph does not say which")
     return name, unknown("not in the table of operations")

@@ -180,6 +180,13 @@ INDEX_OUTPUTS = {
 }  # fmt: skip
 """Which outputs are positions: they jump where the values have a kink, and count only if something uses them."""
 
+PIECEWISE_CONSTANT = frozenset(
+    ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside", "floor_divide", "histc", "histogram",
+     "bernoulli", "poisson", "binomial", "quantize_per_tensor", "quantize_per_channel",
+     "fake_quantize_per_tensor_affine_cachemask", "fake_quantize_per_channel_affine_cachemask")
+)  # fmt: skip
+"""Of floating-point results: they are piecewise constant, as integers and truth values always are."""
+
 SOFTSIGN = once("at 0, where the second derivative jumps")
 
 COMPOSITES: dict[str, tuple[Verdict, str]] = {

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from nonsmooth.kinks.findings import PenaltyTerm
@@ -22,8 +22,8 @@ from nonsmooth.kinks.rules import base
 from nonsmooth.kinks.silent_penalties import silent_terms
 
 MOVED = {"View", "UnsafeView", "Reshape", "ReshapeAlias", "T", "Transpose", "Permute", "Clone", "ToCopy", "Cat",
-         "Stack", "Select", "Slice", "Unsqueeze", "Squeeze", "Alias", "Split", "SplitWithSizes", "Unbind", "Expand", "Index",
-         "IndexSelect", "Diagonal", "torch::autograd::CopyBackwards"}  # fmt: skip
+         "Stack", "Select", "Slice", "Unsqueeze", "Squeeze", "Alias", "Split", "SplitWithSizes", "Unbind", "Expand",
+         "Index", "IndexSelect", "Diagonal", "torch::autograd::CopyBackwards"}  # fmt: skip
 """On the way from a parameter to its norm: the same numbers, elsewhere."""
 
 SCALED = {"Mul", "Div", "Neg"}
@@ -46,7 +46,8 @@ def penalty_terms(loss: Tensor | Callable[[], Any], named_parameters: NamedParam
     Args:
         loss: a loss with its graph, or a callable without arguments that returns one. Only with the callable can
             penalties without a gradient be found; it is called once, and a few times more if there are such.
-        named_parameters: a module, a mapping, or pairs of name and tensor.
+        named_parameters: a module, a mapping, or pairs of name and tensor. With the module, its modes and the names
+            of its buffers are put back as well, should the callable change them.
 
     Returns:
         The terms, those with a gradient first.
@@ -61,7 +62,8 @@ def penalty_terms(loss: Tensor | Callable[[], Any], named_parameters: NamedParam
         return _graph_terms(loss, leaves)
     if not callable(loss):
         raise TypeError(f"loss is {loss!r}; accepted are a tensor with its graph, or a callable that returns one")
-    return silent_terms(loss, pairs, _graph_terms)
+    modules = list(named_parameters.modules()) if isinstance(named_parameters, nn.Module) else []
+    return silent_terms(loss, pairs, modules, _graph_terms)
 
 
 def _graph_terms(loss: Tensor, leaves: Leaves) -> tuple[PenaltyTerm, ...]:

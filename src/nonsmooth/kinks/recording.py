@@ -8,7 +8,6 @@ operations found so far. So an operation whose result is thrown away, or only lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,8 +16,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nonsmooth.kinks.leaves import INPUTS, Leaves, storage_of
-from nonsmooth.kinks.operations import COMPARISON, COMPOSITES, INDEX_OUTPUTS, verdict_for
+from nonsmooth.kinks.operations import COMPARISON, COMPOSITES, INDEX_OUTPUTS, PIECEWISE_CONSTANT, verdict_for
 from nonsmooth.kinks.place import Modules, Place, here
+from nonsmooth.kinks.records import Dependence, Record, RecordedCall
 from nonsmooth.kinks.rules import jump, unknown
 from nonsmooth.kinks.smooth_operations import SHAPE_ONLY
 from nonsmooth.kinks.smoothness import Smoothness, Verdict
@@ -29,54 +29,6 @@ HIDDEN_WRITES = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4), "miope
 CAST = jump("a cast to integers rounds")
 LEAVES_TENSORS = unknown("a number that depends on it leaves for Python: what is computed from it is not seen")
 OWN_DERIVATIVE = "an autograd.Function of its own"
-
-
-@dataclass
-class Record:
-    """An operation at a place, over all of its calls."""
-
-    name: str
-    verdict: Verdict
-    place: Place
-    bit: int
-    calls: int = 0
-    reach: int = 0
-    gradient: int = 0
-    inside: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Dependence:
-    """What a piece of memory depends on. The weak reference keeps its address from being used again."""
-
-    alive: StorageWeakRef
-    reach: int
-    records: int
-
-
-class RecordedCall:
-    """A call, for the rules of the table."""
-
-    recorded = True
-
-    def __init__(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self._func, self._args, self._kwargs = func, args, kwargs
-
-    def argument(self, name: str) -> Any:
-        """The value of an argument, or its default."""
-        if name in self._kwargs:
-            return self._kwargs[name]
-        for position, argument in enumerate(self._func._schema.arguments):
-            if argument.name == name:
-                if position < len(self._args):
-                    return self._args[position]
-                return argument.default_value if argument.has_default_value() else None
-        return None
-
-    def node(self, position: int) -> Any:
-        """The node that made a tensor argument."""
-        arguments = [argument for argument in self._args if isinstance(argument, Tensor)]
-        return arguments[position].grad_fn if position < len(arguments) else None
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -94,7 +46,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.records: dict[Any, Record] = {}
         self.smooth: dict[str, int] = {}
         self.escaped = 0
-        self._memory: dict[int, _Dependence] = {}
+        self._memory: dict[int, Dependence] = {}
         self._new: dict[int, StorageWeakRef] = {}
         self._overwritten: dict[int, tuple[Any, Any]] = {}
         self._writes: dict[Any, tuple[tuple[int, str], ...]] = {}
@@ -108,13 +60,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         backward = torch._C._current_graph_task_id() != -1 and not torch.is_grad_enabled()
         name = func.overloadpacket.__name__
         name = name if name.startswith("__") else name.rstrip("_")
+        name = name if func.namespace == "aten" else f"{func.namespace}::{name}"
         if backward or name in SHAPE_ONLY:
             result = func(*args, **kwargs)
             self._remember(_tensors((result,)), arguments)
             return result
         reach, records = self._depends(arguments)
         marks: tuple[int, int] = (0, 0)
-        if reach and any(t.is_floating_point() or t.is_complex() for t in arguments if self._depends([t])[0]):
+        varies = bool(reach) and any(self._varies(tensor) for tensor in arguments)
+        if varies:
             marks = self._judge(func, name, args, kwargs, arguments, reach)
         if name in {"_local_scalar_dense", "item", "equal", "is_nonzero"}:
             self.escaped |= records | marks[0]
@@ -123,10 +77,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._remember(outputs, arguments)
         if reach:
             positions = INDEX_OUTPUTS.get(name, ())
+            positive = RecordedCall(func, args, kwargs, self.dependence).makes_positive(name)
+            varies = varies and name not in PIECEWISE_CONSTANT
             for index, output in enumerate(outputs):
-                self._mark(output, reach, records | marks[1 if index in positions else 0])
+                self._mark(output, reach, records | marks[1 if index in positions else 0], varies=varies)
+                self._set_positive(output, positive)
             for tensor in written:
-                self._mark(tensor, reach, records | marks[0])
+                self._mark(tensor, reach, records | marks[0], varies=varies)
+                self._set_positive(tensor, positive)
         return result
 
     def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
@@ -136,7 +94,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def add_input(self, tensor: Tensor) -> None:
         """Let everything that is computed from a tensor depend on the inputs."""
         self.leaves.add_input(tensor)
-        self._mark(tensor, INPUTS, 0)
+        self._mark(tensor, INPUTS, 0, varies=True)
+
+    def dependence(self, tensor: Tensor) -> Dependence | None:
+        """What is known of the memory of a tensor."""
+        return self._memory.get(storage_of(tensor) or 0)
 
     def depends(self, tensors: Iterable[Tensor]) -> int:
         """The bits of the records that tensors depend on."""
@@ -161,19 +123,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if place.functional in COMPOSITES and verdict.smoothness is not Smoothness.SMOOTH:
             verdict, counted = COMPOSITES[place.functional]
             count, name = int(name == counted), place.functional
+        shown = name.lstrip("_")
         if verdict.smoothness is Smoothness.SMOOTH:
             if not func.is_view:
-                self.smooth[name] = self.smooth.get(name, 0) + 1
+                self.smooth[shown] = self.smooth.get(shown, 0) + 1
             return 0, 0
-        bit = self._record(name, verdict, place, arguments, reach, count=count)
+        bit = self._record(shown, verdict, place, arguments, reach, count=count)
         if name not in INDEX_OUTPUTS:
             return bit, bit
         indices = jump(f"the positions that {name} returns: piecewise constant, without gradient")
-        return bit, self._record(f"{name} (indices)", indices, place, arguments, reach)
+        return bit, self._record(f"{shown} (indices)", indices, place, arguments, reach)
 
     def _verdict(self, func: Any, name: str, args: Any, kwargs: Any, arguments: list[Tensor]) -> Verdict:
-        if func.namespace != "aten":
-            name = f"{func.namespace}::{name}"
         if name in self.known:
             return Verdict(self.known[name], "as stated by the caller")
         if name == "_local_scalar_dense":
@@ -185,7 +146,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return CAST
         if name == "copy" and not (arguments[0].is_floating_point() or arguments[0].is_complex()):
             return CAST
-        return verdict_for(name, RecordedCall(func, args, kwargs))
+        return verdict_for(name, RecordedCall(func, args, kwargs, self.dependence))
 
     def _custom(self, place: Place, inner: str, arguments: list[Tensor], reach: int) -> int:
         function: Any = place.custom
@@ -259,22 +220,40 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if tensor.requires_grad and tensor.grad_fn is None:
                 reach |= self.leaves.bit_of(tensor)
             reach |= self.leaves.in_memory(tensor)
-            known = self._memory.get(storage_of(tensor) or 0)
+            known = self.dependence(tensor)
             if known is not None:
                 reach |= known.reach
                 records |= known.records
+            elif tensor.grad_fn is not None:  # computed before the recording began
+                reach |= self.leaves.with_gradient(tensor)
         return reach, records
 
-    def _mark(self, tensor: Tensor, reach: int, records: int) -> None:
+    def _varies(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on parameters or inputs otherwise than piecewise constantly."""
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return False
+        if (tensor.requires_grad and tensor.grad_fn is None) or self.leaves.in_memory(tensor):
+            return True
+        known = self.dependence(tensor)
+        return tensor.grad_fn is not None if known is None else known.varies
+
+    def _set_positive(self, tensor: Tensor, positive: bool) -> None:
+        known = self.dependence(tensor)
+        if known is not None:
+            known.positive = positive
+
+    def _mark(self, tensor: Tensor, reach: int, records: int, *, varies: bool) -> None:
         storage = storage_of(tensor)
         if storage is None:
             return
+        varies = varies and (tensor.is_floating_point() or tensor.is_complex())
         known = self._memory.get(storage)
         if known is None:
-            self._memory[storage] = _Dependence(_weak(tensor), reach, records)
+            self._memory[storage] = Dependence(_weak(tensor), reach, records, varies)
         else:
             known.reach |= reach
             known.records |= records
+            known.varies |= varies
 
 
 SMOOTH_VIEW = Verdict(Smoothness.SMOOTH)

@@ -20,8 +20,11 @@ class Call(Protocol):
     def argument(self, name: str) -> Any:
         """The argument of that name in the operator's schema; None where it is not known."""
 
-    def node(self, position: int) -> Any:
-        """The autograd node that made the tensor argument at that position; None for a constant."""
+    def depends(self, position: int) -> bool:
+        """Whether parameters or inputs reach the tensor argument at that position."""
+
+    def positive(self) -> bool:
+        """Whether the first argument visibly stays away from 0: an ε was added to it, or it is an exponential."""
 
 
 NODE_SUFFIX = re.compile(r"Backward(AutogradNestedTensor|AutogradCUDA)?\d*(List|Scalar|ScalarList|Tensor)?(_copy)?$")
@@ -127,24 +130,16 @@ def pairwise_rule(call: Call) -> Verdict:
     return jump("counts differing entries") if order == 0 else kink("where two points coincide")
 
 
-AWAY_FROM_ZERO = {"Exp", "Exp2", "Softplus", "Sigmoid", "Softmax", "Cosh"}
+POSITIVE = {"exp", "exp2", "softplus", "sigmoid", "_softmax", "cosh"}
+"""Operations whose results stay above 0."""
 
-
-def _bounded_away(node: Any) -> bool:
-    """Whether what a node returns is visibly positive: a constant was added, or it is an exponential or the like."""
-    while base(node) in {"Mean", "Clone", "View", "Unsqueeze", "Expand", "ToCopy"}:
-        node = node.next_functions[0][0]
-    if base(node) in {"Add", "Sub", "Rsub"}:  # ε, a plain number or a tensor without gradient
-        return any(source is None for source, _ in node.next_functions) or len(node.next_functions) == 1
-    if base(node) in {"ClampMin", "Clamp"}:
-        least = getattr(node, "_saved_min", None)
-        return isinstance(least, Real) and float(least) > 0
-    return base(node) in AWAY_FROM_ZERO
+KEEPS_SIGN = {"mean", "clone", "_to_copy", "expand", "view", "unsqueeze", "squeeze", "_unsafe_view"}
+"""Operations whose results stay above 0 if their argument does."""
 
 
 def root_rule(call: Call, power: float) -> Verdict:
     """A power that is no whole number: a root at 0 unless its argument stays away from 0."""
-    if _bounded_away(call.node(0)):
+    if call.positive():
         return SMOOTH
     if power > 2:
         return once("at 0")
@@ -162,7 +157,7 @@ def power_rule(call: Call) -> Verdict:
 
 def grid_sample_rule(call: Call) -> Verdict:
     """Linear in the picture; the grid matters only if something that is trained makes it."""
-    if call.node(1) is None:  # a fixed grid: linear in the picture
+    if not call.depends(1):  # a fixed grid: linear in the picture
         return SMOOTH
     mode = call.argument("interpolation_mode")
     return jump("in the grid: nearest pixel") if mode == 1 else kink("in the grid: between pixels, or at the border")

@@ -13,7 +13,8 @@ from nonsmooth.kinks.graph import scan_graph
 from nonsmooth.kinks.leaves import INPUTS, Leaves, NamedParameters, named
 from nonsmooth.kinks.module_tree import scan_tree
 from nonsmooth.kinks.place import Modules
-from nonsmooth.kinks.recording import Record, Recorder
+from nonsmooth.kinks.recording import Recorder
+from nonsmooth.kinks.records import Record
 from nonsmooth.kinks.smoothness import Smoothness
 from nonsmooth.kinks.undisturbed import undisturbed
 
@@ -45,7 +46,8 @@ def scan(
         *inputs: example inputs of a module.
         named_parameters: a module, a mapping or pairs of name and tensor; for a loss or a callable, whose parameters
             otherwise are called after their order and shape. Without them, `.data` of a parameter that was not used
-            before cannot be recognised.
+            before cannot be recognised. With the module, its modes and the names of its buffers are put back as well,
+            should a callable change them.
         known: classes of operations that are not in the table ("my_library::my_op") and of `autograd.Function`s
             ("MyFunction"), as you state them.
         **keyword_inputs: likewise.

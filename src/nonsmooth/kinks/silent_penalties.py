@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nonsmooth.kinks.findings import PenaltyTerm
 from nonsmooth.kinks.leaves import Leaves, storage_of
@@ -87,6 +87,7 @@ def _kind(name: str, args: Any, kwargs: Mapping[str, Any]) -> str | None:
 def silent_terms(
     closure: Callable[[], Any],
     pairs: list[tuple[str, Tensor]],
+    modules: list[nn.Module],
     graph_terms: Callable[[Tensor, Leaves], tuple[PenaltyTerm, ...]],
 ) -> tuple[PenaltyTerm, ...]:
     """The terms of a closure: those that `graph_terms` finds in its loss, then those without a gradient."""
@@ -94,7 +95,7 @@ def silent_terms(
     def run(factors: Mapping[int, float], *, graph: bool = False) -> tuple[float, tuple[PenaltyTerm, ...], _Listener]:
         leaves = Leaves(pairs, complete=True)
         listener = _Listener(leaves, factors)
-        with undisturbed([tensor for _, tensor in pairs]):
+        with undisturbed([tensor for _, tensor in pairs], modules):
             try:
                 with listener:
                     loss = closure()

@@ -28,21 +28,30 @@ class Smoothness(Enum):
     UNKNOWN = None
 
     def __lt__(self, other: object) -> bool:
-        if not isinstance(other, Smoothness) or self.value is None or other.value is None:
-            return NotImplemented
-        return bool(self.value < other.value)
+        return self._place("<") < _of(other, "<")
 
     def __le__(self, other: object) -> bool:
-        return self == other or self < other
+        return self._place("<=") <= _of(other, "<=")
 
     def __gt__(self, other: object) -> bool:
-        return not self <= other
+        return self._place(">") > _of(other, ">")
 
     def __ge__(self, other: object) -> bool:
-        return not self < other
+        return self._place(">=") >= _of(other, ">=")
+
+    def _place(self, sign: str) -> int:
+        if self.value is None:
+            raise TypeError(f"'{sign}' with Smoothness.UNKNOWN; accepted are the classes that are known")
+        return int(self.value)
 
     def __str__(self) -> str:
         return {"C0": "C⁰", "C1": "C¹"}.get(self.name, self.name.lower())
+
+
+def _of(other: object, sign: str) -> int:
+    if not isinstance(other, Smoothness):
+        raise TypeError(f"'{sign}' of a Smoothness and {other!r}; accepted is another Smoothness")
+    return other._place(sign)
 
 
 @dataclass(frozen=True)
