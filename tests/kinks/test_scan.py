@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import subprocess
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from nonsmooth.kinks import Smoothness, scan
 from nonsmooth.models.activations import SmoothReLU
@@ -222,13 +225,30 @@ def test_an_operator_of_another_library_is_unknown():
 
 
 def test_checkpointed_parts_are_seen_through():
-    from torch.utils.checkpoint import checkpoint
-
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
     data = torch.randn(2, 3, requires_grad=True)
     for reentrant in (True, False):
         result = scan(lambda r=reentrant: checkpoint(model, data, use_reentrant=r).sum(), named_parameters=model)
         assert [(o.name, o.smoothness) for o in result.operations] == [("relu", C0)]
+
+
+def test_compiled_modules_are_seen_through():
+    model = torch.compile(nn.Sequential(nn.Linear(3, 3), nn.ReLU()), backend="eager")
+    data = torch.randn(2, 3)
+    expected = model(data)
+    (relu,) = scan(model, data).operations
+    assert (relu.name, relu.parameters) == ("relu", ("_orig_mod.0.weight", "_orig_mod.0.bias"))
+    assert torch.equal(model(data), expected)
+
+
+def test_a_scan_does_not_load_the_compiler():
+    program = (
+        "import sys, torch; from nonsmooth.kinks import scan; "
+        "scan(torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU()), torch.ones(2, 3)); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert result.stdout.strip() == "False"
 
 
 def test_a_gradient_penalty_has_the_slope_of_a_relu_in_it():

@@ -153,7 +153,7 @@ def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, eps
     second = _patterns(model, states[1], args, kwargs, _Compared(batch, epsilon, first))
     if second.position != len(first.calls):
         raise ValueError(
-            f"the pass at after had {second.position} kinked operations, that at before {len(first.calls)}"
+            f"after ran {second.position} operations with kinks, before {len(first.calls)}: the data decide which run"
         )
     names = [name for name, _ in model.named_parameters()]
     distance = sum(float((states[1][name] - states[0][name]).double().square().sum()) for name in names) ** 0.5

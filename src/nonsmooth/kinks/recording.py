@@ -51,6 +51,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._overwritten: dict[int, tuple[Any, Any]] = {}
         self._writes: dict[Any, tuple[tuple[int, str], ...]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """PyTorch would load its whole compiler to keep it out of this class; `undisturbed` keeps it out."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         arguments = list(_tensors((*args, *kwargs.values())))

@@ -5,8 +5,10 @@ Tensors that are written in place are put back by the recorder, which sees every
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ def undisturbed(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ())
         for parameter, _ in kept:
             parameter.grad = None
         torch.backends.mha.set_fastpath_enabled(False)  # its fused kernel would hide the activation
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        with torch.random.fork_rng(devices=devices), torch.enable_grad(), _uncompiled():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
@@ -40,3 +42,11 @@ def undisturbed(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ())
             module.training = training
             module._buffers.clear()
             module._buffers.update(buffers)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compiled modules run their Python code; the compiler is not loaded where nothing was compiled."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
