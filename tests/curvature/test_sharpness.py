@@ -1,18 +1,13 @@
 """Sharpness against eigenvalues of dense float64 Hessians, closed forms, and spectra that are traps."""
 
-import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
+from cases import CASES, dense_hessian, quadratic
 from torch import nn
 
 from nonsmooth.curvature import largest_eigenpair, sharpness
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from cases import CASES, dense_hessian, quadratic  # noqa: E402
 
 
 @cache
@@ -100,9 +95,9 @@ def test_few_distinct_eigenvalues_end_the_search_with_the_exact_one():
 def test_numbers_that_are_not_finite_end_the_search_at_once(where):
     weight = torch.zeros(20, dtype=torch.float64, requires_grad=True)
     losses = {
-        "loss": lambda: (weight * torch.nan).sum(),
+        "loss": lambda: torch.nan * weight.sum(),
         "gradient": lambda: weight.sqrt().sum(),
-        "hessian": lambda: weight.abs().pow(1.5).sum() + (weight.detach() * 0 + weight**2).pow(0.75).sum(),
+        "hessian": lambda: weight.abs().pow(1.5).sum(),
     }
     found = sharpness(losses[where], [weight])
     assert found.value != found.value

@@ -178,9 +178,7 @@ def test_the_metric_is_that_of_the_live_state():
         optimizer.step()
     parameters = list(model.parameters())
     states = [optimizer.state[p] for p in parameters]
-    by_hand = torch.cat(
-        [(1 - 0.9**20) * ((s["exp_avg_sq"] / (1 - 0.999**20)).sqrt() + 1e-8).flatten() for s in states]
-    )
+    by_hand = torch.cat([(1 - 0.9**20) * ((s["exp_avg_sq"] / (1 - 0.999**20)).sqrt() + 1e-8).flatten() for s in states])
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss(), parameters, create_graph=True)])
     rows = [
         torch.cat([r.flatten() for r in torch.autograd.grad(e, parameters, retain_graph=True, materialize_grads=True)])

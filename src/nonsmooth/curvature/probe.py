@@ -62,8 +62,8 @@ class Probe:
 
     @property
     def precision(self) -> float:
-        """The relative rounding error of the coarsest parameter."""
-        return max(torch.finfo(parameter.dtype).eps for parameter in self.parameters)
+        """The relative rounding error of the coarsest parameter, or of autocast where it was seen to be on."""
+        return self._state.precision
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
@@ -90,10 +90,14 @@ class Probe:
             loss = self._loss()
             if self._gradients_of_backward() is not None:
                 raise RefusedError("the closure calls backward itself")
+            # A slope that requires a gradient itself: functions that are marked as once differentiable say so only then.
+            slope = torch.ones_like(loss, requires_grad=True)
             try:
-                parts = torch.autograd.grad(loss, self.parameters, allow_unused=True, create_graph=True)
+                parts = torch.autograd.grad(loss, self.parameters, slope, allow_unused=True, create_graph=True)
             except RuntimeError as error:
                 raise refusal(error) from None
+        if any(part is not None and _refuses(part) for part in parts):
+            raise RefusedError("a function is marked with once_differentiable")
         return float(loss.detach()), list(parts)
 
     def flat(self, parts: Sequence[Tensor | None]) -> Tensor:
@@ -153,6 +157,24 @@ class Probe:
         """What a closure left in `.grad`, if it called backward."""
         gradients = [parameter.grad for parameter in self.parameters]
         return None if all(gradient is None for gradient in gradients) else gradients
+
+
+def _refuses(gradient: Tensor) -> bool:
+    """Whether a graph holds a node that stands for an error.
+
+    Such a node raises when it is reached; but it hides what lies behind it, so that autograd finds no way from the
+    gradient to the weights, and takes the derivative for zero.
+    """
+    waiting, seen = [gradient.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if type(node).__name__ == "Error":
+            return True
+        seen.add(node)
+        waiting.extend(following for following, _ in node.next_functions)
+    return False
 
 
 def refusal(error: RuntimeError) -> RefusedError:

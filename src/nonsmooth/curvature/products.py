@@ -99,15 +99,12 @@ class HessianOperator:
         if self._graph is None:
             raise RuntimeError("the block of hessian_operator is over, and its graph is gone")
         pairs = zip(self._graph, self._probe.split(vector), strict=True)
-        # Where the gradient does not depend on the weights it has no graph, and the product is zero.
-        curved = [(gradient, part) for gradient, part in pairs if gradient is not None and gradient.requires_grad]
-        if not curved:
-            return torch.zeros_like(vector)
+        used = [(gradient, part) for gradient, part in pairs if gradient is not None]
         try:
             parts = torch.autograd.grad(
-                [gradient for gradient, _ in curved],
+                [gradient for gradient, _ in used],
                 self._probe.parameters,
-                [part for _, part in curved],
+                [part for _, part in used],
                 retain_graph=True,
                 allow_unused=True,
             )

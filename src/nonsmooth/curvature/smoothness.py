@@ -7,7 +7,7 @@ with sharpness does it tell them apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -93,7 +93,8 @@ class StepSmoothness:
     """How smooth a loss is between two points.
 
     Attributes:
-        directional: ⟨Δg, Δw⟩/‖Δw‖²; times the step size it is 2 at the edge of stability and in every two-cycle.
+        directional: ⟨Δg, Δw⟩/‖Δw‖², or over ⟨Δw, PΔw⟩; times the step size of gradient descent it is 2 at the edge of
+            stability and in every two-cycle.
         quotient: ‖Δg‖/‖Δw‖.
         bregman: f(w') - f(w) - ⟨∇f(w), w' - w⟩.
         backward_bregman: the same from w' to w.
@@ -143,18 +144,22 @@ class StepSmoothness:
         return self.descent_residual(constant) > self.rounding
 
 
-def step_smoothness(before: Point, after: Point) -> StepSmoothness:
+def step_smoothness(
+    before: Point, after: Point, preconditioner: Tensor | Sequence[Tensor] | None = None
+) -> StepSmoothness:
     """Compare two points of a run, such as those before and after a step.
 
     Args:
         before: w, from `evaluate_point`.
         after: w', on the same data.
+        preconditioner: P > 0 of the directional smoothness, a flat vector or one tensor for each parameter, such as
+            that of `stability_threshold`; None for 1.
 
     Returns:
         Directional smoothness, gradient quotient, and what the descent lemma takes.
 
     Raises:
-        ValueError: the points are of different parameters, or the same point.
+        ValueError: the points are of different parameters, or the same point, or P is of others.
     """
     if before.weights.shape != after.weights.shape:
         shapes = f"{tuple(before.weights.shape)} and {tuple(after.weights.shape)}"
@@ -166,10 +171,21 @@ def step_smoothness(before: Point, after: Point) -> StepSmoothness:
     ahead, back = float(before.gradient @ move), float(after.gradient @ -move)
     size = max(abs(before.loss), abs(after.loss), abs(ahead), abs(back))
     return StepSmoothness(
-        directional=float(directional_smoothness(move, change)),
+        directional=float(change @ move) / _squared_length(move, preconditioner),
         quotient=float(gradient_quotient(move, change)),
         bregman=after.loss - before.loss - ahead,
         backward_bregman=before.loss - after.loss - back,
         distance=distance,
         rounding=ROUNDING * max(before.precision, after.precision) * size,
     )
+
+
+def _squared_length(move: Tensor, preconditioner: Tensor | Sequence[Tensor] | None) -> float:
+    """⟨Δw, PΔw⟩, in which a coordinate that does not move counts nothing, however large its P."""
+    if preconditioner is None:
+        return float(move @ move)
+    if not isinstance(preconditioner, Tensor):
+        preconditioner = torch.cat([part.flatten().to(move) for part in preconditioner])
+    if preconditioner.shape != move.shape:
+        raise ValueError(f"preconditioner has {len(preconditioner)} entries; accepted are {len(move)}")
+    return float(torch.where(move == 0, 0.0, preconditioner.to(move) * move.square()).sum())

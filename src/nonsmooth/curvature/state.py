@@ -28,15 +28,14 @@ class _Buffer:
     name: str
     tensor: Tensor
     content: Tensor
-    version: int
 
     def put_back(self) -> None:
         self.module._buffers[self.name] = self.tensor
-        # Written only where it was written to: a graph of the user's may need it unchanged.
-        if self.tensor._version != self.version:
+        # Written only where it changed, since a graph of the user's may need it untouched. Its version does not tell:
+        # batch normalisation updates its statistics without counting.
+        if not torch.equal(self.tensor, self.content):
             with torch.no_grad():
                 self.tensor.copy_(self.content)
-            self.version = self.tensor._version
 
 
 class State:
@@ -49,6 +48,9 @@ class State:
         parameters: whose `.grad` is kept.
         model: whose modules are meant; None for those that the closure calls.
         mode: "train", "eval", "current" (each module as it is), or None where it makes no difference.
+
+    Attributes:
+        precision: relative rounding error of the coarsest parameter, or of autocast where it was seen to be on.
     """
 
     def __init__(self, parameters: Sequence[Tensor], model: nn.Module | None, mode: str | None) -> None:
@@ -56,12 +58,13 @@ class State:
         self._devices = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
         self._modes: dict[nn.Module, bool] = {}
         self._buffers: list[_Buffer] = []
-        self._synchronised: list[tuple[DistributedDataParallel, bool]] = []
+        self._wrappers: list[_Wrapper] = []
+        self.precision = max(torch.finfo(parameter.dtype).eps for parameter in parameters)
 
     @property
     def process_group(self) -> Any:
         """The process group of the closure's DistributedDataParallel; None without one."""
-        return self._synchronised[0][0].process_group if self._synchronised else None
+        return self._wrappers[0].module.process_group if self._wrappers else None
 
     @contextmanager
     def kept(self) -> Iterator[State]:
@@ -74,6 +77,7 @@ class State:
             torch.set_autocast_cache_enabled(False)
             for parameter in self._parameters:
                 parameter.grad = None
+            self._notice_autocast()
             if self._model is not None:
                 self._enter(self._model)
             else:
@@ -86,8 +90,8 @@ class State:
             self.rewind()
             for module, training in self._modes.items():
                 module.training = training
-            for wrapper, synchronised in self._synchronised:
-                wrapper.require_backward_grad_sync = synchronised
+            for wrapper in self._wrappers:
+                wrapper.module.require_backward_grad_sync = wrapper.backward
             for parameter, gradient in zip(self._parameters, gradients, strict=True):
                 parameter.grad = gradient
             torch.set_autocast_cache_enabled(caching)
@@ -97,10 +101,18 @@ class State:
         _set_random_state(self._random, self._devices)
         for buffer in self._buffers:
             buffer.put_back()
+        for wrapper in self._wrappers:
+            wrapper.module.require_forward_param_sync = wrapper.forward
+
+    def _notice_autocast(self) -> None:
+        for device in {parameter.device.type for parameter in self._parameters}:
+            if torch.is_autocast_enabled(device):
+                self.precision = max(self.precision, torch.finfo(torch.get_autocast_dtype(device)).eps)
 
     def _enter(self, module: nn.Module) -> None:
         if module in self._modes:
             return
+        self._notice_autocast()
         found = [inner for inner in module.modules() if inner not in self._modes]
         if self._mode is None and (names := sorted({type(inner).__name__ for inner in found if _has_modes(inner)})):
             raise ValueError(
@@ -112,14 +124,24 @@ class State:
             if self._mode in ("train", "eval"):
                 inner.training = self._mode == "train"
             self._buffers.extend(
-                _Buffer(inner, name, tensor, tensor.detach().clone(), tensor._version)
+                _Buffer(inner, name, tensor, tensor.detach().clone())
                 for name, tensor in inner._buffers.items()
                 if tensor is not None
             )
             if isinstance(inner, DistributedDataParallel):
-                # Its reducer waits for a backward pass that does not come.
-                self._synchronised.append((inner, inner.require_backward_grad_sync))
+                flags = inner.require_backward_grad_sync, inner.require_forward_param_sync
+                self._wrappers.append(_Wrapper(inner, *flags))
+                # Else its reducer would wait for a backward pass that does not come.
                 inner.require_backward_grad_sync = False
+
+
+@dataclass
+class _Wrapper:
+    """A DistributedDataParallel and its flags, the second of which a forward pass without the first changes."""
+
+    module: DistributedDataParallel
+    backward: bool
+    forward: bool
 
 
 def _has_modes(module: nn.Module) -> bool:

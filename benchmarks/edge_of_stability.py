@@ -1,0 +1,246 @@
+"""The edge of stability, measured: sharpness and directional smoothness over an optimiser's own threshold.
+
+    python benchmarks/edge_of_stability.py [--data FOLDER] [--output docs/benchmarks/edge-of-stability.md]
+
+The fully connected network 3072-200-200-10 of Cohen et al. (2021) on 5,000 images of CIFAR-10, full batch, squared
+loss, under four optimisers; a control that stays below; and two functions with kinks or bounded slopes, on which the
+pair of readings differs. Every run is stored when it is complete, so the same command goes on after an interruption.
+With --report nothing is trained: the page and its figure are written from what is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import edge_figure
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nonsmooth.claims.huber_data import draw_regression, draw_start
+from nonsmooth.claims.lasso_data import draw_lasso
+from nonsmooth.curvature import evaluate_point, optimizer_sharpness, step_smoothness
+from nonsmooth.data import load_images
+from nonsmooth.lab import Cell, Context, Record, SilentWatcher, Store, run
+
+EXPERIMENT, VERSION = "edge-of-stability", 1
+IMAGES, WIDTH = 5000, 200
+STEPS, EVERY = 800, 20
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
+OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
+    "GD": lambda w, lr: torch.optim.SGD(w, lr=lr),
+    "Nesterov": lambda w, lr: torch.optim.SGD(w, lr=lr, momentum=0.9, nesterov=True),
+    "RMSprop": lambda w, lr: torch.optim.RMSprop(w, lr=lr),
+    "Adam": lambda w, lr: torch.optim.Adam(w, lr=lr),
+}
+RATES = {"GD": 0.01, "Nesterov": 0.004, "RMSprop": 1e-5, "Adam": 2e-4}
+CONTROL_RATE = 0.002
+BAND = (0.95, 1.1)
+"""Where the ratio of the sharpness to its threshold is to lie after onset."""
+LINEAR = {"huber": (10.0, 0.0), "lasso": (0.01, 10.0)}
+"""Step size α and penalty λ of the two linear models, which are those of the paper's Figure 3 and §3."""
+LINEAR_STEPS, LINEAR_EVERY = 400, 10
+
+
+def plan() -> list[Cell]:
+    """Two activations under four optimisers, the control, and the two linear models."""
+    runs = [("network", name, method, rate) for name in ("tanh", "relu") for method, rate in RATES.items()]
+    runs += [("network", "gelu", "GD", CONTROL_RATE), *(("linear", name, "GD", LINEAR[name][0]) for name in LINEAR)]
+    cells = []
+    for kind, name, method, rate in runs:
+        steps, every = (STEPS, EVERY) if kind == "network" else (LINEAR_STEPS, LINEAR_EVERY)
+        parameters = {"kind": kind, "model": name, "optimiser": method, "lr": rate, "steps": steps, "every": every}
+        parameters |= {"images": IMAGES, "width": WIDTH} if kind == "network" else {}
+        cells.append(Cell(EXPERIMENT, parameters, version=VERSION, cost=120.0 if kind == "network" else 2.0))
+    return cells
+
+
+@lru_cache(maxsize=1)
+def images(source: str, count: int) -> tuple[Tensor, Tensor]:
+    """Standardised pixels, (images, 3072), and labels as rows of an identity matrix."""
+    loaded = load_images(source, "train", limit=count)
+    pixels = loaded.inputs - loaded.inputs.mean((0, 2, 3), keepdim=True)
+    pixels = pixels / pixels.std((0, 2, 3), keepdim=True)
+    return pixels.flatten(1), functional.one_hot(loaded.labels, loaded.classes).float()
+
+
+def network(parameters: Mapping[str, Any], source: str) -> tuple[Callable[[], Tensor], list[Tensor]]:
+    """Half the squared error, summed over classes and averaged over images, in float32."""
+    inputs, targets = images(source, parameters["images"])
+    activation, width = ACTIVATIONS[parameters["model"]], parameters["width"]
+    torch.manual_seed(0)
+    layers = [nn.Linear(inputs.shape[1], width), activation(), nn.Linear(width, width), activation()]
+    model = nn.Sequential(*layers, nn.Linear(width, targets.shape[1]))
+    return lambda: (model(inputs) - targets).square().sum(1).mean() / 2, list(model.parameters())
+
+
+def linear(name: str) -> tuple[Callable[[], Tensor], list[Tensor]]:
+    """The paper's Huber regression of eq. (13), or its LASSO of eq. (11)."""
+    if name == "huber":
+        problem = draw_regression("uniform", 0, 1)
+        data, response, start = problem.data[0], problem.response[0], draw_start("uniform", 0, 1)[0, 0]
+        weight = start.clone().requires_grad_()
+        return lambda: functional.huber_loss(data @ weight, response), [weight]
+    drawn, strength = draw_lasso(0, 1), LINEAR["lasso"][1]
+    weight = drawn.start[0].clone().requires_grad_()
+    return (
+        lambda: (drawn.response[0] - drawn.data[0] @ weight).square().mean() + strength * weight.abs().sum(),
+        [weight],
+    )
+
+
+def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
+    """The loss at every step, and both ratios at every few."""
+    parameters: Mapping[str, Any] = cell.parameters
+    if parameters["kind"] == "network":
+        closure, weights = network(parameters, context.data)
+    else:
+        closure, weights = linear(parameters["model"])
+    optimizer = OPTIMISERS[parameters["optimiser"]](weights, parameters["lr"])
+    record: dict[str, list[Any]] = {name: [] for name in ("step", "sharpness", "directional", "products", "converged")}
+    losses, last = [], None
+    for step in range(1, parameters["steps"] + 1):
+        measures = step % parameters["every"] == 0
+        before = evaluate_point(closure, weights) if measures else None
+        optimizer.zero_grad()
+        loss = closure()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if before is None:
+            continue
+        read = optimizer_sharpness(optimizer, closure, start=last)
+        along = step_smoothness(before, evaluate_point(closure, weights), read.threshold.preconditioner)
+        last = read.sharpness.eigenvector
+        record["step"].append(step)
+        record["sharpness"].append(read.ratio)
+        record["directional"].append(along.directional / read.threshold.value)
+        record["products"].append(read.sharpness.products)
+        record["converged"].append(read.sharpness.converged)
+        context.progress(step / parameters["steps"])
+    return {**record, "loss": losses}
+
+
+def onset(record: Record) -> int | None:
+    """The first measurement at which the sharpness is at its threshold or above, None if there is none."""
+    return next((i for i, ratio in enumerate(record["sharpness"]) if ratio >= 1), None)
+
+
+def row(record: Record) -> str:
+    """A run's line of the table."""
+    parameters, first = record.parameters, onset(record)
+    name = f"| {parameters['model']} | {parameters['optimiser']} | {parameters['lr']:g} "
+    ratios, along = record["sharpness"], record["directional"]
+    if first is None:
+        return name + f"| - | largest {max(ratios):.3f} | - | largest {max(along):.3f} | {record['loss'][-1]:.4f} |"
+    ratios, along = ratios[first:], along[first:]
+    inside = sum(BAND[0] <= ratio <= BAND[1] for ratio in ratios)
+    spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    smooth = f"{statistics.median(along):.3f} ({min(along):.3f} to {max(along):.3f})"
+    return name + (
+        f"| {record['step'][first]} | {spread} | {inside} of {len(ratios)} | {smooth} | {record['loss'][-1]:.4f} |"
+    )
+
+
+def page(records: list[Record]) -> str:
+    """The page, from the records."""
+    networks = [record for record in records if record.parameters["kind"] == "network"]
+    late = {
+        record.parameters["model"]: {
+            name: statistics.median(record[name][len(record[name]) // 2 :]) for name in ("sharpness", "directional")
+        }
+        for record in records
+        if record.parameters["kind"] == "linear"
+    }
+    products = [count for record in networks for count in record["products"][1:]]
+    rows = "\n".join(row(record) for record in networks)
+    return f"""# The edge of stability
+
+`make bench-edge` wrote this page.
+
+The fully connected network 3072-{WIDTH}-{WIDTH}-10 of Cohen et al. (2021) on {IMAGES:,} images of CIFAR-10: full batch,
+half the squared error, float32, PyTorch's initial weights, one seed, {STEPS} steps, measured every {EVERY} steps.
+*Sharpness* is the largest eigenvalue of P^(-1/2) H P^(-1/2), *directional* ⟨Δg, Δw⟩/⟨Δw, PΔw⟩ along the same step, both
+over the optimiser's own threshold (`stability_threshold`), so that 1 is the edge for every optimiser; for gradient
+descent they are α·λ_max/2 and half of α times the directional smoothness. Onset is the first measurement at 1 or above;
+the other columns are about the measurements from there on: median, smallest and largest, and how many sharpness ratios
+lie between {BAND[0]} and {BAND[1]}.
+
+| network | optimiser | α | onset, step | sharpness / threshold | within the band | directional / threshold | last loss |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+GELU at α = {CONTROL_RATE:g} is the control that stays below. After the first measurement of a run, which starts cold, a
+measurement took {statistics.mean(products):.1f} Hessian-vector products on average.
+
+## Four cases
+
+![Sharpness and directional smoothness over the threshold in four cases]({edge_figure.NAME})
+
+The pair of readings tells apart what each alone cannot:
+
+| case | sharpness / threshold | directional / threshold | what it is |
+|---|---|---|---|
+| tanh network, α = {RATES["GD"]:g} | 1 | 1 | a smooth edge of stability: curvature holds the step size back |
+| GELU network, α = {CONTROL_RATE:g} | below 1 | below 1 | stable |
+| Huber regression (eq. 13), α = {LINEAR["huber"][0]:g} | {late["huber"]["sharpness"]:.3f} | {late["huber"]["directional"]:.3f} | \
+a cycle as wide as the slopes of the loss allow: the Hessian at the iterates is not that between them |
+| LASSO (eq. 11), α = {LINEAR["lasso"][0]:g}, λ = {LINEAR["lasso"][1]:g} | {late["lasso"]["sharpness"]:.3f} | \
+{late["lasso"]["directional"]:.3f} | a two-cycle across kinks, which the Hessian does not see |
+
+The numbers of the linear models are medians over the second half of {LINEAR_STEPS} steps.
+"""
+
+
+class Lines(SilentWatcher):
+    """One line for each run."""
+
+    def finished(self, cell: Cell, record: Record) -> None:
+        """Print what came out."""
+        name = f"{cell.parameters['model']} {cell.parameters['optimiser']} {cell.parameters['lr']:g}"
+        late = {key: record[key][-1] for key in ("step", "sharpness", "directional")}
+        first = onset(record)
+        started = record["step"][first] if first is not None else None
+        print(f"{name}: onset {started}, last {late}, {record.seconds:.0f} s", flush=True)
+
+    def failed(self, cell: Cell, message: str) -> None:
+        """Print why."""
+        print(cell.parameters, message, flush=True)
+
+
+def default_data() -> str:
+    """CIFAR-10 in the folder NONSMOOTH_DATA, else in ../shared/data, else from the hub."""
+    repository = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("NONSMOOTH_DATA", repository.parent / "shared" / "data")) / "cifar10"
+    return str(folder) if folder.is_dir() else "cifar10"
+
+
+def main() -> None:
+    """Train what is missing, print the page, and write it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=default_data(), help="cifar10, or a folder that holds it")
+    parser.add_argument("--store", type=Path, default=Path("results/edge-of-stability"))
+    parser.add_argument("--report", action="store_true", help="train nothing, report what is stored")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    store = Store(arguments.store)
+    if not arguments.report:
+        run(plan(), measure, store, context=Context("cpu", arguments.data), watcher=Lines())
+    records = [record for record in (store.load(cell) for cell in plan()) if record is not None]
+    if len(records) < len(plan()):
+        raise SystemExit(f"{len(records)} of {len(plan())} runs are stored in {arguments.store}")
+    text = page(records)
+    print(text)
+    if arguments.output is not None:
+        arguments.output.write_text(text)
+        (arguments.output.parent / edge_figure.NAME).write_text(edge_figure.draw(records))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Smoothness along steps and kink gaps against closed forms."""
+
+import pytest
+import torch
+from cases import CASES, dense_hessian, digits, quadratic
+from torch import nn
+from torch.nn import functional
+
+from nonsmooth.curvature import (
+    directional_smoothness,
+    evaluate_point,
+    gradient_quotient,
+    kink_gap,
+    sharpness,
+    step_smoothness,
+)
+
+
+def moved(case, step):
+    """The points before and after a step."""
+    before = evaluate_point(case.closure, case.parameters)
+    with torch.no_grad():
+        for parameter in case.parameters:
+            parameter.add_(step.view_as(parameter))
+    return before, evaluate_point(case.closure, case.parameters)
+
+
+def test_along_a_step_on_a_quadratic_everything_is_known():
+    case = quadratic(torch.linspace(-1.0, 4.0, 20))
+    hessian, step = dense_hessian(case), torch.randn(20, dtype=torch.float64)
+    along = step_smoothness(*moved(case, step))
+    curvature = float(step @ hessian @ step / step.square().sum())
+    assert along.directional == pytest.approx(curvature)
+    assert along.quotient == pytest.approx(float((hessian @ step).norm() / step.norm()))
+    assert along.bregman == pytest.approx(curvature * float(step.square().sum()) / 2)
+    assert along.backward_bregman == pytest.approx(along.bregman)
+    assert along.distance == pytest.approx(float(step.norm()))
+    assert not along.refutes(4.0)
+    assert along.descent_residual(curvature) == pytest.approx(0, abs=1e-9)
+    assert along.refutes(curvature * 0.99)
+    assert along.smallest_constant == pytest.approx(max(along.quotient, abs(curvature)))
+
+
+def test_in_the_metric_of_a_preconditioner():
+    case = quadratic(torch.linspace(-1.0, 4.0, 20))
+    hessian, step = dense_hessian(case), torch.randn(20, dtype=torch.float64)
+    step[3] = 0
+    metric = torch.linspace(0.5, 2.0, 20, dtype=torch.float64)
+    metric[3] = torch.inf
+    before, after = moved(case, step)
+    expected = float(step @ hessian @ step / (torch.where(step == 0, 0, metric) * step**2).sum())
+    assert step_smoothness(before, after, metric).directional == pytest.approx(expected)
+    assert step_smoothness(before, after, [metric.view(4, 5)]).directional == pytest.approx(expected)
+    with pytest.raises(ValueError, match="preconditioner has 3 entries; accepted are 20"):
+        step_smoothness(before, after, torch.ones(3))
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1.0])
+def test_across_a_kink_no_constant_survives_short_steps(distance):
+    """|w| from -d/2 to d/2: ⟨Δg, Δw⟩/‖Δw‖² = 2/d."""
+    weight = torch.tensor([-distance / 2], dtype=torch.float64, requires_grad=True)
+
+    def loss():
+        return weight.abs().sum()
+
+    before = evaluate_point(loss, [weight])
+    with torch.no_grad():
+        weight += distance
+    along = step_smoothness(before, evaluate_point(loss, [weight]))
+    assert along.directional == pytest.approx(2 / distance)
+    assert along.refutes(1.9 / distance)
+    assert not along.refutes(2.1 / distance)
+
+
+def test_the_certificate_is_silent_on_a_huber_loss_at_its_constant_and_not_below():
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(30, 5, generator=generator, dtype=torch.float64)
+    constant = float(torch.linalg.eigvalsh(data.T @ data / 30)[-1])
+    weight = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    response = torch.randn(30, generator=generator, dtype=torch.float64)
+
+    def loss():
+        return functional.huber_loss(data @ weight, response)
+
+    for _ in range(50):
+        before = evaluate_point(loss, [weight])
+        with torch.no_grad():
+            weight.copy_(torch.randn(5, generator=generator, dtype=torch.float64))
+        along = step_smoothness(before, evaluate_point(loss, [weight]))
+        assert not along.refutes(constant)
+        assert along.smallest_constant <= constant * (1 + 1e-9)
+    assert step_smoothness(*moved(quadratic(torch.full((5,), constant)), torch.ones(5))).refutes(constant / 2)
+
+
+def test_rounding_refutes_nothing():
+    """In float32, a linear function far from 0: its losses are off by more than a descent lemma with L = 0 allows."""
+    weight = torch.full((1000,), 1000.0, requires_grad=True)
+    slope = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+
+    def loss():
+        return (slope * weight).sum() + 1e4
+
+    before = evaluate_point(loss, [weight])
+    with torch.no_grad():
+        weight += 1e-3
+    along = step_smoothness(before, evaluate_point(loss, [weight]))
+    assert along.bregman != 0
+    assert not along.refutes(0.0)
+
+
+def test_many_pairs_at_once():
+    move, change = torch.randn(3, 4, 5), torch.randn(3, 4, 5)
+    assert directional_smoothness(move, change).shape == gradient_quotient(move, change).shape == (3, 4)
+    one = directional_smoothness(move[1, 2], change[1, 2])
+    assert float(directional_smoothness(move, change)[1, 2]) == pytest.approx(float(one))
+    assert (directional_smoothness(move, change).abs() <= gradient_quotient(move, change) * (1 + 1e-6)).all()
+
+
+def test_points_that_cannot_be_compared_are_refused():
+    case, other = quadratic(torch.ones(3)), quadratic(torch.ones(4))
+    before = evaluate_point(case.closure, case.parameters)
+    with pytest.raises(ValueError, match="same point"):
+        step_smoothness(before, before)
+    with pytest.raises(ValueError, match=r"\(3,\) and \(4,\)"):
+        step_smoothness(before, evaluate_point(other.closure, other.parameters))
+
+
+def network(activation):
+    torch.manual_seed(0)
+    inputs, targets = digits(400)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 30), activation(), nn.Linear(30, 10)).double()
+    return lambda: functional.cross_entropy(model(inputs), targets), list(model.parameters())
+
+
+@pytest.mark.parametrize("where", ["top eigenvector", "random direction"])
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.GELU, nn.ReLU])
+def test_only_relu_has_a_gap(activation, where):
+    closure, parameters = network(activation)
+    direction = sharpness(closure, parameters).eigenvector if where == "top eigenvector" else None
+    found = kink_gap(closure, parameters, direction=direction)
+    if activation is nn.ReLU:
+        assert max(found.gaps) > 0.05
+    else:
+        assert max(found.gaps) < 1e-3
+    assert found.epsilons == (1e-5, 1e-4, 1e-3, 1e-2)
+    assert max(found.rounding) < 1e-3
+
+
+def test_the_gap_of_a_kink_is_what_it_should_be():
+    """w²/2 + |w| at 0.001: no kink within ε = 1e-4, one within 1e-2, where the slope jumps by 2."""
+    weight = torch.tensor([1e-3], dtype=torch.float64, requires_grad=True)
+    found = kink_gap(lambda: weight @ weight / 2 + weight.abs().sum(), [weight], epsilons=(1e-4, 1e-2))
+    assert found.hessian == 1
+    assert found.differences == pytest.approx((1, 1 + 2 / 2e-2))
+    assert found.gaps == pytest.approx((0, 100 / 101), abs=1e-9)
+
+
+def test_in_float32_the_rounding_is_reported():
+    torch.manual_seed(0)
+    model, rows = nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 1)), torch.randn(50, 20)
+    found = kink_gap(lambda: model(rows).square().mean(), model.parameters(), epsilons=(1e-6, 1e-2))
+    assert found.gaps[0] > 1e-3
+    assert found.rounding[0] > 1e-2
+    assert found.gaps[1] < 1e-2
+
+
+def test_bad_input_is_named():
+    case = quadratic(torch.ones(3))
+    with pytest.raises(ValueError, match="epsilons is"):
+        kink_gap(case.closure, case.parameters, epsilons=(0.0,))
+    with pytest.raises(ValueError, match="direction has shape"):
+        kink_gap(case.closure, case.parameters, direction=torch.zeros(3))
+
+    def backward():
+        loss = case.closure()
+        loss.backward()
+        return loss
+
+    with pytest.raises(RuntimeError, match="calls backward itself"):
+        kink_gap(backward, case.parameters)
+    assert case.parameters[0].grad is None
+    assert CASES
