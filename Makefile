@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar docs constraints clean
+.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +25,7 @@ reproduce: $(VENV)/installed-run ## test every claim of the paper and write resu
 	@$(BIN)/nonsmooth reproduce $(ARGS)
 
 test: $(VENV)/installed-test ## run the tests (one file: ARGS=tests/test_house.py)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/installed-test ## run the tests that take more than a few seconds each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
@@ -55,6 +55,15 @@ bench-step-time: $(VENV)/installed-bench ## time and memory of a step: write doc
 
 bench-cifar: $(VENV)/installed-bench ## accuracy against sparsity on CIFAR-10: write docs/benchmarks/cifar-sparsity.md
 	@$(BIN)/python benchmarks/cifar_sparsity.py --output docs/benchmarks/cifar-sparsity.md $(ARGS)
+
+bench-floor: $(VENV)/installed-run ## the predicted L1 norm against a network's: write docs/benchmarks/floor.md
+	@$(BIN)/python benchmarks/floor_of_a_network.py --output docs/benchmarks/floor.md $(ARGS)
+
+bench-laws: $(VENV)/installed-run ## the law of seven optimisers at a kink: fill in docs/concepts/stationary-law.md
+	@$(BIN)/python benchmarks/stationary_laws.py --output docs/concepts/stationary-law.md $(ARGS)
+
+bench-crossings: $(VENV)/installed-run ## kinks that a step crosses as it gets shorter: write docs/benchmarks/crossings.md
+	@$(BIN)/python benchmarks/crossings.py --output docs/benchmarks/crossings.md $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

@@ -20,7 +20,20 @@ import nonsmooth
 from nonsmooth.claims.claim import SCALES, Claim, Settings
 from nonsmooth.claims.registry import CLAIM_IDS, load_claim, rule_of
 
-PARTS = ("penalties", "optim", "estimators", "problems", "dynamics", "models", "data", "lab", "claims", "report", "cli")
+PARTS = (
+    "penalties",
+    "optim",
+    "estimators",
+    "problems",
+    "kinks",
+    "dynamics",
+    "models",
+    "data",
+    "lab",
+    "claims",
+    "report",
+    "cli",
+)
 """The parts of the package in a reader's order; parts that are not named here follow."""
 
 CLAIM_MODULES = ("claim", "figure", "statistics", "registry", "results")
