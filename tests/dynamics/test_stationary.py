@@ -256,6 +256,35 @@ def test_a_third_party_s_optimiser():
     assert law.mean_magnitude == pytest.approx(0.005, rel=1e-3)
 
 
+def test_an_optimiser_that_spares_vectors_is_seen_as_it_treats_weights():
+    class SparesVectors(Coupled):
+        def step(self, closure=None):
+            matrices = all(parameter.ndim > 1 for group in self.param_groups for parameter in group["params"])
+            return Coupled.step(self, closure) if matrices else torch.optim.SGD.step(self, closure)
+
+    with pytest.raises(ValueError, match="SparesVectors, which moves a coordinate by what the others are"):
+        stationary_law(made(SparesVectors), 0.1)
+
+
+def test_an_optimiser_that_puts_another_tensor_in_a_weight_s_place():
+    class Replaces(torch.optim.SGD):
+        def step(self, closure=None):
+            loss = super().step(closure)
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.data = parameter.data.clone()
+            return loss
+
+    law = stationary_law(made(Replaces), 0.1, coordinates=500)
+    assert law.settled
+    assert law.mean_magnitude == pytest.approx(5e-4, rel=1e-3)
+
+
+def test_an_optimiser_that_never_moves_stalls():
+    law = stationary_law(made(torch.optim.SGD, 0.0), 0.1, coordinates=100, start=1.0)
+    assert law.stalled == 1
+
+
 def test_random_numbers_depend_on_the_seed_and_leave_the_global_ones_alone():
     class Dithered(torch.optim.SGD):
         def step(self, closure=None):
@@ -299,7 +328,7 @@ def test_bad_arguments_are_named(arguments, named):
         (made(ProxAdam, penalty=L1(0.2)), "penalty has λ = 0.2, and lam is 0.1"),
         (made(ProxSGD, penalty=MCP(0.1, 3.0)), "MCP"),
         (made(torch.optim.LBFGS), "LBFGS, whose step needs a closure"),
-        (made(torch.optim.SGD, 0.0), "does not move a weight of 0"),
+        (made(torch.optim.SGD, 0.0), "start is None, and the optimiser does not move"),
         (made(Coupled), "Coupled, which moves a coordinate by what the others are"),
         (lambda p: torch.optim.SGD([*p, torch.ones(1)], lr=0.1), "an optimiser of 2 parameters"),
     ],

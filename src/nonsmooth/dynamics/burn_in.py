@@ -52,12 +52,13 @@ class Window:
     """
 
     def __init__(self, ensemble: KinkEnsemble, steps: int, look: Callable[[Tensor], None] | None = None) -> None:
-        weight = ensemble.weight.detach()
+        weight = ensemble.weight
         first = weight.clone()
         self.magnitude, self.flips, nonzero = (torch.zeros(len(weight), dtype=torch.float64) for _ in range(3))
         before = torch.sign(weight)
         for _ in range(steps):
             ensemble.step()
+            weight = ensemble.weight
             magnitude = weight.abs()
             self.magnitude += magnitude
             if look is not None:

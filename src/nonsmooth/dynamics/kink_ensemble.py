@@ -48,18 +48,18 @@ class KinkProblem:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype}; accepted are {', '.join(map(str, DTYPES))}")
 
-    def optimizer_of(self, weight: Tensor) -> Optimizer:
-        """An optimiser of these coordinates, looked at before it steps.
+    def optimizer_of(self, parameter: Tensor) -> Optimizer:
+        """An optimiser of one parameter, looked at before it steps.
 
         Raises:
             TypeError: it is none.
-            ValueError: it holds something else than `weight`, or a penalty other than λ|w|.
+            ValueError: it holds something else than `parameter`, or a penalty other than λ|w|.
         """
-        optimizer = self.make_optimizer([weight])
+        optimizer = self.make_optimizer([parameter])
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"make_optimizer gives {optimizer!r}; accepted is a torch.optim.Optimizer")
-        held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if len(held) != 1 or held[0] is not weight:
+        held = [one for group in optimizer.param_groups for one in group["params"]]
+        if len(held) != 1 or held[0] is not parameter:
             raise ValueError(
                 f"make_optimizer gives an optimiser of {len(held)} parameters; accepted is one of the parameter that "
                 "it is called with"
@@ -82,7 +82,9 @@ class KinkProblem:
 
 
 class KinkEnsemble:
-    """Copies on their way.
+    """Copies on their way, as one parameter of shape (1, coordinates).
+
+    It is a matrix, since some optimisers treat vectors as biases, and otherwise than weights.
 
     Args:
         problem: what they are copies of.
@@ -91,30 +93,35 @@ class KinkEnsemble:
     """
 
     def __init__(self, problem: KinkProblem, start: Tensor, generator: torch.Generator) -> None:
-        self.weight = start.to(problem.dtype, copy=True).requires_grad_()
-        self.optimizer = problem.optimizer_of(self.weight)
+        self._parameter = start.to(problem.dtype, copy=True).unsqueeze(0).requires_grad_()
+        self.optimizer = problem.optimizer_of(self._parameter)
         self.steps = 0
         self._noise = problem.noise
         self._pull = 0.0 if self.optimizer.param_groups[0].get("penalty") is not None else problem.lam
         self._generator = generator
-        self._gradient = torch.empty_like(self.weight, requires_grad=False)
+        self._gradient = torch.empty(len(start), dtype=problem.dtype)
         self._draw = torch.empty(len(start), dtype=torch.float32 if problem.dtype == torch.bfloat16 else problem.dtype)
+
+    @property
+    def weight(self) -> Tensor:
+        """w, shape (coordinates,); read it anew after a step, for an optimiser may put another tensor in its place."""
+        return self._parameter.detach().view(-1)
 
     def step(self) -> None:
         """One step of the optimiser."""
-        torch.sign(self.weight.detach(), out=self._gradient)
+        torch.sign(self.weight, out=self._gradient)
         self._gradient.mul_(self._pull)
         if self._noise:
             self._gradient += self._draw.normal_(0.0, self._noise, generator=self._generator)
         self.push(self._gradient)
 
     def push(self, gradient: Tensor) -> None:
-        """One step with this gradient.
+        """One step with this gradient, shape (coordinates,).
 
         Raises:
             ValueError: the optimiser's step needs a closure.
         """
-        self.weight.grad = gradient
+        self._parameter.grad = gradient.unsqueeze(0)
         try:
             self.optimizer.step()
         except TypeError as error:
@@ -132,7 +139,7 @@ class KinkEnsemble:
         Raises:
             FloatingPointError: they are.
         """
-        if not bool(torch.isfinite(self.weight.detach()).all()):
+        if not bool(torch.isfinite(self.weight).all()):
             raise FloatingPointError(
                 f"{type(self.optimizer).__name__} diverges on λ|w|: after {self.steps} steps some coordinates are not "
                 "finite"
@@ -142,7 +149,8 @@ class KinkEnsemble:
 def steady_step(problem: KinkProblem) -> float:
     """How far the optimiser goes in a step, on average, under the pull of λ alone: the mean of its first hundred steps.
 
-    Measured in float64 from 0 on, where nothing is lost in rounding, nor pulled back by weight decay.
+    Measured in float64 from 0 on, where nothing is lost in rounding, nor pulled back by weight decay. 0 if the
+    optimiser does not move in that time.
     """
     exact = KinkProblem(problem.make_optimizer, problem.lam, 0.0, torch.float64)
     ensemble = KinkEnsemble(exact, torch.zeros(1, dtype=torch.float64), torch.Generator())
@@ -152,13 +160,7 @@ def steady_step(problem: KinkProblem) -> float:
     for _ in range(PILOT_STEPS):
         ensemble.push(gradient.clone())
     ensemble.check_finite()
-    distance = abs(float(ensemble.weight.detach()))
-    if distance == 0:
-        raise ValueError(
-            f"make_optimizer gives {type(ensemble.optimizer).__name__} that does not move a weight of 0 under a "
-            f"gradient of {problem.lam:g}; accepted is one with a positive step size"
-        )
-    return distance / PILOT_STEPS
+    return abs(float(ensemble.weight)) / PILOT_STEPS
 
 
 def check_separate(problem: KinkProblem, step: float) -> None:
@@ -169,7 +171,7 @@ def check_separate(problem: KinkProblem, step: float) -> None:
 
     Args:
         problem: with the optimiser.
-        step: how far the optimiser goes in a step.
+        step: how far the optimiser goes in a step; where half of the coordinates lie depends on it.
 
     Raises:
         ValueError: it does.
@@ -185,7 +187,7 @@ def check_separate(problem: KinkProblem, step: float) -> None:
             ensemble = KinkEnsemble(problem, start, torch.Generator())
             for index in range(10):
                 ensemble.push(gradient * (-1) ** (index // 3))
-        ends.append(ensemble.weight.detach()[:half].clone())
+        ends.append(ensemble.weight[:half].clone())
     if not torch.equal(*ends):
         raise ValueError(
             f"make_optimizer gives {type(ensemble.optimizer).__name__}, which moves a coordinate by what the others "

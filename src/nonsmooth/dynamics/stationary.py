@@ -188,7 +188,12 @@ def stationary_law(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         step = steady_step(problem)
-        check_separate(problem, step)
+        check_separate(problem, step or 1.0)
+        if start is None and step == 0:
+            raise ValueError(
+                "start is None, and the optimiser does not move a weight of 0 in its first steps, so that it does not "
+                "say how far away to start; accepted is a start, or an optimiser with a larger step size"
+            )
         generator = torch.Generator().manual_seed(seed)
         starts = _starts(coordinates, START_STEPS * step if start is None else start, generator)
         chunks = torch.split(starts, CHUNK)
@@ -232,10 +237,10 @@ def _starts(coordinates: int, start: float | Tensor, generator: torch.Generator)
 def _closed_form(optimizer: Optimizer, lam: float, noise: float) -> float | None:
     """E|w| where there is a formula: plain SGD."""
     group = optimizer.param_groups[0]
-    plain = type(optimizer) is torch.optim.SGD and not any(
-        group[option] for option in ("momentum", "weight_decay", "maximize")
-    )
-    return subgradient_mean(float(group["lr"]), lam, noise) if plain and group.get("penalty") is None else None
+    plain = type(optimizer) is torch.optim.SGD and group.get("penalty") is None
+    if not plain or any(group[option] for option in ("momentum", "weight_decay", "maximize")) or not group["lr"] > 0:
+        return None
+    return subgradient_mean(float(group["lr"]), lam, noise)
 
 
 def _check_positive(name: str, value: float) -> None:
