@@ -17,7 +17,7 @@ from nonsmooth.kinks import Smoothness, scan
 
 pytestmark = pytest.mark.slow
 
-JUMP, C0, UNKNOWN = Smoothness.DISCONTINUOUS, Smoothness.C0, Smoothness.UNKNOWN
+JUMP, C0, C1, UNKNOWN = Smoothness.DISCONTINUOUS, Smoothness.C0, Smoothness.C1, Smoothness.UNKNOWN
 RELU, RELU6 = {("relu", C0)}, {("hardtanh", C0)}
 POOL = {("max_pool2d_with_indices", C0)}
 EXPERTS = {("topk", C0), ("topk (indices)", JUMP)}
@@ -76,7 +76,7 @@ FAMILIES = [
     Family("opt", {"vocab_size": 64, "hidden_size": 16, "ffn_dim": 32, "word_embed_proj_dim": 16, **LAYERS}, RELU),
     Family("t5", T5, RELU, "text to text"),
     Family("mobilebert", {**TEXT, "embedding_size": 16, "intra_bottleneck_size": 16, "true_hidden_size": 16}, RELU),
-    Family("nemotron", DECODER, RELU),  # relu(x)², so that the composition is C¹
+    Family("nemotron", DECODER, {("relu", C1)}),  # only its square is used
     Family("resnet", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
            RELU | POOL, "image"),
     Family("regnet", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 4}, RELU,
@@ -100,7 +100,7 @@ FAMILIES = [
                                    "num_sparse_decoder_layers": 1},
            RELU | {("argmax", JUMP), ("max", C0)}, "text to text"),
     # The running maximum that keeps its exponentials from overflowing, written out, and a squared ReLU
-    Family("rwkv", {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2}, RELU | {("maximum", C0)}),
+    Family("rwkv", {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2}, {("relu", C1), ("maximum", C0)}),
     # A GELU with a derivative of its own, which nothing can know to be one
     Family("bloom", {"vocab_size": 64, "hidden_size": 16, "n_layer": 2, "n_head": 2}, {("GeLUFunction", UNKNOWN)}),
 ]  # fmt: skip

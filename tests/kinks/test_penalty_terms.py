@@ -122,7 +122,7 @@ def test_a_penalty_without_gradient_is_found_with_its_strength(network, name):
     (term,) = penalty_terms(lambda: loss() + SILENT[name](model), model)
     assert (term.kind, term.parameters, term.has_gradient) == ("l1", (W,), False)
     assert term.strength == pytest.approx(LAMBDA, rel=1e-3)
-    assert term.value == pytest.approx(float(model[0].weight.abs().sum()), rel=1e-5)
+    assert term.value == pytest.approx(model[0].weight.abs().sum().item(), rel=1e-5)
     assert __file__ in term.source
     assert "no gradient" in str(term)
     assert penalty_terms(loss() + SILENT[name](model), model) == ()  # the graph alone cannot show it

@@ -241,6 +241,7 @@ def test_compiled_modules_are_seen_through():
     assert torch.equal(model(data), expected)
 
 
+@pytest.mark.slow
 def test_a_scan_does_not_load_the_compiler():
     program = (
         "import sys, torch; from nonsmooth.kinks import scan; "

@@ -76,8 +76,8 @@ class Scan:
     def smoothness(self) -> Smoothness:
         """The worst known class on the way from a parameter, or of all operations where there is no parameter.
 
-        It is the class of the parts. A composition can be smoother, as relu(x)² is C¹; and where `unknown` is not
-        empty, it can be worse.
+        It is the class of the parts, and of even powers of one of them. Other compositions can be smoother, as
+        x·sign(x) is; and where `unknown` is not empty, the class can be worse.
         """
         return worst(
             o.smoothness

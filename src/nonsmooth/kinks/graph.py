@@ -11,12 +11,13 @@ from torch import Tensor
 
 from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.operations import SOFTSIGN, operator_of, verdict_for
+from nonsmooth.kinks.operations import SOFTSIGN, operator_of, squared_verdict, verdict_for
 from nonsmooth.kinks.place import TORCH
-from nonsmooth.kinks.rules import KEEPS_SIGN, POSITIVE, base, unknown
+from nonsmooth.kinks.rules import KEEPS_SIGN, POSITIVE, base, is_even, unknown
 from nonsmooth.kinks.smoothness import Smoothness, Verdict
 
 BOOKKEEPING = {"torch::autograd::AccumulateGrad", "torch::autograd::CopyBackwards", "GraphRoot", "UndefinedGrad"}
+VIEWS = {"view", "unsqueeze", "squeeze", "expand", "transpose", "permute", "t", "select", "slice", "_unsafe_view"}
 NOTES = (
     "The graph holds operations with a derivative only: comparisons, argmax, .data and .detach() leave no trace in it, "
     "and it keeps source lines only under torch.autograd.set_detect_anomaly(True). Scan a closure to see them.",
@@ -43,7 +44,7 @@ class NodeCall:
     def positive(self) -> bool:
         """By the node that made the argument; an added constant is taken to be an ε, since the graph drops it."""
         node = self._node.next_functions[0][0]
-        while node is not None and operator_of(node) in KEEPS_SIGN:
+        while node is not None and operator_of(node) in KEEPS_SIGN | VIEWS:
             node = node.next_functions[0][0]
         operator = None if node is None else operator_of(node)
         if operator == "add":
@@ -71,11 +72,17 @@ def scan_graph(loss: Tensor, leaves: Leaves, known: Mapping[str, Smoothness]) ->
     found: dict[Any, Operation] = {}
     smooth: dict[str, int] = {}
     nodes = sorted(nodes_below(loss.grad_fn), key=lambda node: node._sequence_nr())  # as they were made
+    consumers: dict[Any, list[Any]] = {}
+    for node in nodes:
+        for source, _ in node.next_functions:
+            consumers.setdefault(source, []).append(node)
     softsigns = {node for node in map(_softsign, nodes) if node is not None}
     for node in nodes:
         if node.name() in BOOKKEEPING:
             continue
         name, verdict = ("softsign", SOFTSIGN) if node in softsigns else _judge(node, known)
+        if verdict.smoothness is Smoothness.C0 and _only_squared(node, consumers.get(node, [])):
+            verdict = squared_verdict(operator_of(node) or "", NodeCall(node)) or verdict
         if verdict.smoothness is Smoothness.SMOOTH:
             smooth[name] = smooth.get(name, 0) + 1
             continue
@@ -115,6 +122,16 @@ def _softsign(node: Any) -> Any:
     absolute = next((s for s, _ in getattr(denominator, "next_functions", ()) if base(s) == "Abs"), None)
     is_it = absolute is not None and base(denominator) == "Add" and absolute.next_functions[0][0] is numerator
     return absolute if is_it else None
+
+
+def _only_squared(node: Any, consumers: list[Any]) -> bool:
+    """Whether nothing but even powers of a node's result are used."""
+    for above in consumers:
+        even = base(above) == "Pow" and is_even(getattr(above, "_saved_exponent", None))
+        own = base(above) == "Mul" and {source for source, _ in above.next_functions} == {node}
+        if not (even or (own and len(above.next_functions) == 2)):
+            return False
+    return bool(consumers)
 
 
 def line_of(node: Any) -> str | None:

@@ -10,6 +10,7 @@ jumps, and what autograd takes for a derivative at a kink does not matter here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from nonsmooth.kinks.rules import (
@@ -35,6 +36,8 @@ from nonsmooth.kinks.rules import (
     root_rule,
     rounding_mode_rule,
     smooth_l1_rule,
+    squared_clamp_rule,
+    squared_norm_rule,
     threshold_rule,
     unknown,
 )
@@ -197,6 +200,25 @@ COMPOSITES: dict[str, tuple[Verdict, str]] = {
 }
 """Functions of `torch.nn.functional` that are not what their parts suggest: they are taken as a whole. Beside the
 verdict stands the part that is counted, since each call makes it once."""
+
+
+SQUARES: dict[str, Verdict | Callable[[Call], Verdict | None]] = {
+    **dict.fromkeys(
+        ("relu", "leaky_relu", "_prelu_kernel", "rrelu_with_noise", "elu", "softshrink"), once("its square, at 0")),
+    **dict.fromkeys(("abs", "sqrt", "std", "hypot", "_euclidean_dist"), SMOOTH),
+    "clamp": squared_clamp_rule,
+    "clamp_min": squared_clamp_rule,
+    **dict.fromkeys(("linalg_vector_norm", "norm", "dist", "cdist", "_cdist_forward", "_pdist_forward"),
+                    squared_norm_rule),
+}  # fmt: skip
+"""What becomes of a kink where the value is 0 there, and nothing but its square, or another even power, is used: the
+ridge penalty ‖w‖², the squared hinge, the squared ReLU."""
+
+
+def squared_verdict(name: str, call: Call) -> Verdict | None:
+    """The verdict on the square of an operation's result; None if squaring does not help."""
+    rule = SQUARES.get(name)
+    return rule(call) if callable(rule) else rule
 
 
 def rule_for(name: str) -> Rule | None:

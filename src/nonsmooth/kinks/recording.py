@@ -16,9 +16,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nonsmooth.kinks.leaves import INPUTS, Leaves, storage_of
-from nonsmooth.kinks.operations import COMPARISON, COMPOSITES, INDEX_OUTPUTS, PIECEWISE_CONSTANT, verdict_for
+from nonsmooth.kinks.operations import (
+    COMPARISON,
+    COMPOSITES,
+    INDEX_OUTPUTS,
+    PIECEWISE_CONSTANT,
+    squared_verdict,
+    verdict_for,
+)
 from nonsmooth.kinks.place import Modules, Place, here
-from nonsmooth.kinks.records import Dependence, Record, RecordedCall
+from nonsmooth.kinks.records import NO_MARKS, Dependence, Marks, Record, RecordedCall, Use, use_of
 from nonsmooth.kinks.rules import jump, unknown
 from nonsmooth.kinks.smooth_operations import SHAPE_ONLY
 from nonsmooth.kinks.smoothness import Smoothness, Verdict
@@ -70,13 +77,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = func(*args, **kwargs)
             self._remember(_tensors((result,)), arguments)
             return result
-        reach, records = self._depends(arguments)
-        marks: tuple[int, int] = (0, 0)
+        reach, records = self._depends(arguments, use=use_of(func, name, args))
+        marks = NO_MARKS
         varies = bool(reach) and any(self._varies(tensor) for tensor in arguments)
         if varies:
             marks = self._judge(func, name, args, kwargs, arguments, reach)
         if name in {"_local_scalar_dense", "item", "equal", "is_nonzero"}:
-            self.escaped |= records | marks[0]
+            self.escaped |= records | marks.values
         result = self.run(func, name, args, kwargs, reach)
         outputs = list(_tensors((result,)))
         self._remember(outputs, arguments)
@@ -85,11 +92,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             positive = RecordedCall(func, args, kwargs, self.dependence).makes_positive(name)
             varies = varies and name not in PIECEWISE_CONSTANT
             for index, output in enumerate(outputs):
-                self._mark(output, reach, records | marks[1 if index in positions else 0], varies=varies)
-                self._set_positive(output, positive)
+                bits = marks.indices if index in positions else marks.values
+                self._mark(output, reach, records | bits, varies=varies)
             for tensor in written:
-                self._mark(tensor, reach, records | marks[0], varies=varies)
-                self._set_positive(tensor, positive)
+                self._mark(tensor, reach, records | marks.values, varies=varies)
+            for tensor in [*outputs, *written]:
+                known = self.dependence(tensor)
+                if known is not None and not func.is_view:
+                    known.positive = positive
+                    known.squared |= marks.squared
+                    known.unsquared |= marks.unsquared
         return result
 
     def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
@@ -115,15 +127,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             storage.copy_(kept)
         self._overwritten.clear()
 
-    def _judge(
-        self, func: Any, name: str, args: Any, kwargs: Any, arguments: list[Tensor], reach: int
-    ) -> tuple[int, int]:
-        """Record what is not smooth; returns the bit for the values of the result, and that for its indices."""
+    def _judge(self, func: Any, name: str, args: Any, kwargs: Any, arguments: list[Tensor], reach: int) -> Marks:
+        """Record what is not smooth."""
         place = here(self.modules)
         verdict = SMOOTH_VIEW if func.is_view else self._verdict(func, name, args, kwargs, arguments)
         if place.custom is not None:
             inner = "" if verdict.smoothness is Smoothness.SMOOTH else f"{name}, {verdict.smoothness}"
-            return (self._custom(place, inner, arguments, reach),) * 2
+            bit = self._custom(place, inner, arguments, reach)
+            return Marks(bit, bit)
         count = 1
         if place.functional in COMPOSITES and verdict.smoothness is not Smoothness.SMOOTH:
             verdict, counted = COMPOSITES[place.functional]
@@ -132,12 +143,26 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if verdict.smoothness is Smoothness.SMOOTH:
             if not func.is_view:
                 self.smooth[shown] = self.smooth.get(shown, 0) + 1
-            return 0, 0
+            return NO_MARKS
         bit = self._record(shown, verdict, place, arguments, reach, count=count)
+        squared = squared_verdict(name, RecordedCall(func, args, kwargs))
+        if squared is not None and verdict.smoothness is Smoothness.C0:
+            return Marks(0, 0, self._squared(shown, squared, place, arguments, reach, bit), bit)
         if name not in INDEX_OUTPUTS:
-            return bit, bit
+            return Marks(bit, bit)
         indices = jump(f"the positions that {name} returns: piecewise constant, without gradient")
-        return bit, self._record(f"{shown} (indices)", indices, place, arguments, reach)
+        return Marks(bit, self._record(f"{shown} (indices)", indices, place, arguments, reach))
+
+    def _squared(
+        self, name: str, verdict: Verdict, place: Place, arguments: list[Tensor], reach: int, plain: int
+    ) -> int:
+        """The bit of the record that counts if only the square of a result is used."""
+        if verdict.smoothness is Smoothness.SMOOTH:
+            return 0
+        bit = self._record(name, verdict, place, arguments, reach)
+        record = next(record for record in self.records.values() if record.bit == bit)
+        record.instead_of |= plain
+        return bit
 
     def _verdict(self, func: Any, name: str, args: Any, kwargs: Any, arguments: list[Tensor]) -> Verdict:
         if name in self.known:
@@ -219,7 +244,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if storage is not None and storage not in old and storage not in self._new:
                 self._new[storage] = _weak(output)
 
-    def _depends(self, tensors: Iterable[Tensor]) -> tuple[int, int]:
+    def _depends(self, tensors: Iterable[Tensor], *, use: Use = Use.OTHER) -> tuple[int, int]:
         reach = records = 0
         for tensor in tensors:
             if tensor.requires_grad and tensor.grad_fn is None:
@@ -228,7 +253,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             known = self.dependence(tensor)
             if known is not None:
                 reach |= known.reach
-                records |= known.records
+                records |= known.records | known.deferred(use)
             elif tensor.grad_fn is not None:  # computed before the recording began
                 reach |= self.leaves.with_gradient(tensor)
         return reach, records
@@ -241,11 +266,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return True
         known = self.dependence(tensor)
         return tensor.grad_fn is not None if known is None else known.varies
-
-    def _set_positive(self, tensor: Tensor, positive: bool) -> None:
-        known = self.dependence(tensor)
-        if known is not None:
-            known.positive = positive
 
     def _mark(self, tensor: Tensor, reach: int, records: int, *, varies: bool) -> None:
         storage = storage_of(tensor)

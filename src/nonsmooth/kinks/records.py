@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from numbers import Real
 from typing import Any
 
@@ -11,13 +12,13 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from nonsmooth.kinks.place import Place
-from nonsmooth.kinks.rules import KEEPS_SIGN, POSITIVE
+from nonsmooth.kinks.rules import KEEPS_SIGN, POSITIVE, is_even
 from nonsmooth.kinks.smoothness import Verdict
 
 
 @dataclass
 class Record:
-    """An operation at a place, over all of its calls."""
+    """An operation at a place, over all of its calls; `instead_of` has the records that make it void."""
 
     name: str
     verdict: Verdict
@@ -26,6 +27,7 @@ class Record:
     calls: int = 0
     reach: int = 0
     gradient: int = 0
+    instead_of: int = 0
     inside: list[str] = field(default_factory=list)
 
 
@@ -34,7 +36,8 @@ class Dependence:
     """What a piece of memory depends on. The weak reference keeps its address from being used again.
 
     What does not vary is piecewise constant, as a comparison's result is: the jump was recorded where it arose, and
-    whatever is computed from it alone adds none.
+    whatever is computed from it alone adds none. `squared` and `unsquared` are records that count as soon as its
+    square, or something else of it, is used.
     """
 
     alive: StorageWeakRef
@@ -42,6 +45,48 @@ class Dependence:
     records: int
     varies: bool
     positive: bool = False
+    squared: int = 0
+    unsquared: int = 0
+
+    def deferred(self, use: Use) -> int:
+        """The records that count from now on because of how this memory is used."""
+        return {Use.VIEW: 0, Use.SQUARE: self.squared, Use.OTHER: self.unsquared}[use]
+
+
+class Use(Enum):
+    """What a call does with an argument."""
+
+    VIEW = "view"
+    SQUARE = "square"
+    OTHER = "other"
+
+
+def use_of(func: Any, name: str, args: Any) -> Use:
+    """Whether a call squares its argument, or takes another even power, only views it, or does something else."""
+    if func.is_view:
+        return Use.VIEW
+    square = name == "square" or (name == "pow" and is_even(args[1])) or (name == "mul" and args[0] is args[1])
+    return Use.SQUARE if square else Use.OTHER
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The bits of records that depend on the result of a call from now on.
+
+    Attributes:
+        values: of all outputs but positions.
+        indices: of positions.
+        squared: of what uses the square of an output.
+        unsquared: of what uses it otherwise, where the square is smoother.
+    """
+
+    values: int
+    indices: int
+    squared: int = 0
+    unsquared: int = 0
+
+
+NO_MARKS = Marks(0, 0)
 
 
 class RecordedCall:

@@ -133,8 +133,8 @@ def pairwise_rule(call: Call) -> Verdict:
 POSITIVE = {"exp", "exp2", "softplus", "sigmoid", "_softmax", "cosh"}
 """Operations whose results stay above 0."""
 
-KEEPS_SIGN = {"mean", "clone", "_to_copy", "expand", "view", "unsqueeze", "squeeze", "_unsafe_view"}
-"""Operations whose results stay above 0 if their argument does."""
+KEEPS_SIGN = {"mean", "clone", "_to_copy"}
+"""Operations, beside views, whose results stay above 0 if their argument does."""
 
 
 def root_rule(call: Call, power: float) -> Verdict:
@@ -187,3 +187,20 @@ def fused_activation_rule(call: Call) -> Verdict:
 def chosen_rule(call: Call) -> Verdict:
     """A choice by a condition. Where the data flow is recorded, a condition that depends on parameters is known."""
     return SMOOTH if call.recorded else unknown("a jump, a kink or nothing, according to where its condition is from")
+
+
+def squared_clamp_rule(call: Call) -> Verdict | None:
+    """max(x, 0)² is C¹, as a squared hinge is; at another bound the kink stays."""
+    least, most = call.argument("min"), call.argument("max")
+    return once("its square, at 0") if isinstance(least, Real) and float(least) == 0 and most is None else None
+
+
+def squared_norm_rule(call: Call) -> Verdict | None:
+    """The square of a Euclidean norm or distance is a polynomial."""
+    orders = [order for order in (call.argument("ord"), call.argument("p")) if order is not None]
+    return SMOOTH if not orders or orders[0] == 2 else None
+
+
+def is_even(exponent: Any) -> bool:
+    """Whether a power is the square, or another even one."""
+    return isinstance(exponent, Real) and float(exponent) > 0 and float(exponent) % 2 == 0

@@ -99,7 +99,11 @@ def _record(
             counted = recorder.depends(outputs) | recorder.escaped if outputs else -1
         finally:
             recorder.restore()
-    operations = tuple(operation_of(record, leaves) for record in recorder.records.values() if record.bit & counted)
+    operations = tuple(
+        operation_of(record, leaves)
+        for record in recorder.records.values()
+        if record.bit & counted and not record.instead_of & counted
+    )
     return Scan(operations, tuple(recorder.smooth.items()), leaves.names_of(-1), "forward pass")
 
 
