@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings docs constraints clean
+.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-sharpness bench-edge docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,12 @@ bench-laws: $(VENV)/installed-run ## the law of seven optimisers at a kink: fill
 
 bench-crossings: $(VENV)/installed-run ## kinks that a step crosses as it gets shorter: write docs/benchmarks/crossings.md
 	@$(BIN)/python benchmarks/crossings.py --output docs/benchmarks/crossings.md $(ARGS)
+
+bench-sharpness: $(VENV)/installed-bench ## the largest eigenvalue against other packages: write docs/benchmarks/sharpness.md
+	@$(BIN)/python benchmarks/sharpness.py --output docs/benchmarks/sharpness.md $(ARGS)
+
+bench-edge: $(VENV)/installed-bench ## runs at their stability threshold: write docs/benchmarks/edge-of-stability.md
+	@$(BIN)/python benchmarks/edge_of_stability.py --output docs/benchmarks/edge-of-stability.md $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

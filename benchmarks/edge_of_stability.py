@@ -25,13 +25,13 @@ from torch.nn import functional
 
 from nonsmooth.claims.huber_data import draw_regression, draw_start
 from nonsmooth.claims.lasso_data import draw_lasso
-from nonsmooth.curvature import evaluate_point, optimizer_sharpness, step_smoothness
+from nonsmooth.curvature import OptimizerSharpness, Point, optimizer_sharpness, step_smoothness
 from nonsmooth.data import load_images
 from nonsmooth.lab import Cell, Context, Record, SilentWatcher, Store, run
 
 EXPERIMENT, VERSION = "edge-of-stability", 1
 IMAGES, WIDTH = 5000, 200
-STEPS, EVERY = 800, 20
+STEPS, EVERY = 250, 10
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
     "GD": lambda w, lr: torch.optim.SGD(w, lr=lr),
@@ -39,13 +39,17 @@ OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]]
     "RMSprop": lambda w, lr: torch.optim.RMSprop(w, lr=lr),
     "Adam": lambda w, lr: torch.optim.Adam(w, lr=lr),
 }
-RATES = {"GD": 0.01, "Nesterov": 0.004, "RMSprop": 1e-5, "Adam": 2e-4}
-CONTROL_RATE = 0.002
+RATES = {"GD": 0.04, "Nesterov": 0.015, "RMSprop": 2e-5, "Adam": 3e-4}
+CONTROL_RATE = 0.01
 BAND = (0.95, 1.1)
 """Where the ratio of the sharpness to its threshold is to lie after onset."""
 LINEAR = {"huber": (10.0, 0.0), "lasso": (0.01, 10.0)}
 """Step size α and penalty λ of the two linear models, which are those of the paper's Figure 3 and §3."""
 LINEAR_STEPS, LINEAR_EVERY = 400, 10
+HEAD = (
+    "| network | optimiser | α | onset, step | sharpness / threshold | within the band | directional / threshold | "
+    "last loss |\n|---|---|---|---|---|---|---|---|"
+)
 
 
 def plan() -> list[Cell]:
@@ -95,6 +99,13 @@ def linear(name: str) -> tuple[Callable[[], Tensor], list[Tensor]]:
     )
 
 
+def here_at(weights: list[Tensor], loss: float) -> Point:
+    """The point at which backward was just called."""
+    flat = torch.cat([weight.detach().flatten() for weight in weights])
+    slope = torch.cat([weight.grad.flatten() for weight in weights])
+    return Point(flat, slope, loss, torch.finfo(flat.dtype).eps)
+
+
 def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
     """The loss at every step, and both ratios at every few."""
     parameters: Mapping[str, Any] = cell.parameters
@@ -103,27 +114,31 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
     else:
         closure, weights = linear(parameters["model"])
     optimizer = OPTIMISERS[parameters["optimiser"]](weights, parameters["lr"])
+    # A full batch: the gradient of the next step is the one at the end of this one.
     record: dict[str, list[Any]] = {name: [] for name in ("step", "sharpness", "directional", "products", "converged")}
     losses, last = [], None
-    for step in range(1, parameters["steps"] + 1):
-        measures = step % parameters["every"] == 0
-        before = evaluate_point(closure, weights) if measures else None
+    before: tuple[Point, OptimizerSharpness] | None = None
+    for step in range(parameters["steps"] + 1):
         optimizer.zero_grad()
         loss = closure()
         loss.backward()
-        optimizer.step()
         losses.append(float(loss.detach()))
-        if before is None:
+        here = here_at(weights, losses[-1]) if before is not None or (step + 1) % parameters["every"] == 0 else None
+        if before is not None and here is not None:
+            start, read = before
+            along = step_smoothness(start, here, read.threshold.preconditioner)
+            record["directional"].append(along.directional / read.threshold.value)
+        before = None
+        optimizer.step()
+        if here is None or (step + 1) % parameters["every"]:
             continue
         read = optimizer_sharpness(optimizer, closure, start=last)
-        along = step_smoothness(before, evaluate_point(closure, weights), read.threshold.preconditioner)
-        last = read.sharpness.eigenvector
-        record["step"].append(step)
+        before, last = (here, read), read.sharpness.eigenvector
+        record["step"].append(step + 1)
         record["sharpness"].append(read.ratio)
-        record["directional"].append(along.directional / read.threshold.value)
         record["products"].append(read.sharpness.products)
         record["converged"].append(read.sharpness.converged)
-        context.progress(step / parameters["steps"])
+        context.progress((step + 1) / (parameters["steps"] + 1))
     return {**record, "loss": losses}
 
 
@@ -152,9 +167,9 @@ def page(records: list[Record]) -> str:
     """The page, from the records."""
     networks = [record for record in records if record.parameters["kind"] == "network"]
     late = {
-        record.parameters["model"]: {
-            name: statistics.median(record[name][len(record[name]) // 2 :]) for name in ("sharpness", "directional")
-        }
+        record.parameters["model"]: " | ".join(
+            f"{statistics.median(record[name][len(record[name]) // 2 :]):.3f}" for name in ("sharpness", "directional")
+        )
         for record in records
         if record.parameters["kind"] == "linear"
     }
@@ -172,8 +187,7 @@ descent they are α·λ_max/2 and half of α times the directional smoothness. O
 the other columns are about the measurements from there on: median, smallest and largest, and how many sharpness ratios
 lie between {BAND[0]} and {BAND[1]}.
 
-| network | optimiser | α | onset, step | sharpness / threshold | within the band | directional / threshold | last loss |
-|---|---|---|---|---|---|---|---|
+{HEAD}
 {rows}
 
 GELU at α = {CONTROL_RATE:g} is the control that stays below. After the first measurement of a run, which starts cold, a
@@ -189,10 +203,10 @@ The pair of readings tells apart what each alone cannot:
 |---|---|---|---|
 | tanh network, α = {RATES["GD"]:g} | 1 | 1 | a smooth edge of stability: curvature holds the step size back |
 | GELU network, α = {CONTROL_RATE:g} | below 1 | below 1 | stable |
-| Huber regression (eq. 13), α = {LINEAR["huber"][0]:g} | {late["huber"]["sharpness"]:.3f} | {late["huber"]["directional"]:.3f} | \
-a cycle as wide as the slopes of the loss allow: the Hessian at the iterates is not that between them |
-| LASSO (eq. 11), α = {LINEAR["lasso"][0]:g}, λ = {LINEAR["lasso"][1]:g} | {late["lasso"]["sharpness"]:.3f} | \
-{late["lasso"]["directional"]:.3f} | a two-cycle across kinks, which the Hessian does not see |
+| Huber regression (eq. 13), α = {LINEAR["huber"][0]:g} | {late["huber"]} | a cycle as wide as the slopes of the loss \
+allow: the Hessian at the iterates is not that between them |
+| LASSO (eq. 11), α = {LINEAR["lasso"][0]:g}, λ = {LINEAR["lasso"][1]:g} | {late["lasso"]} | a two-cycle across kinks, \
+which the Hessian does not see |
 
 The numbers of the linear models are medians over the second half of {LINEAR_STEPS} steps.
 """
@@ -226,12 +240,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=default_data(), help="cifar10, or a folder that holds it")
     parser.add_argument("--store", type=Path, default=Path("results/edge-of-stability"))
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time, one core each")
     parser.add_argument("--report", action="store_true", help="train nothing, report what is stored")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     store = Store(arguments.store)
     if not arguments.report:
-        run(plan(), measure, store, context=Context("cpu", arguments.data), watcher=Lines())
+        run(plan(), measure, store, context=Context("cpu", arguments.data), workers=arguments.workers, watcher=Lines())
     records = [record for record in (store.load(cell) for cell in plan()) if record is not None]
     if len(records) < len(plan()):
         raise SystemExit(f"{len(records)} of {len(plan())} runs are stored in {arguments.store}")

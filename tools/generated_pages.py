@@ -26,6 +26,7 @@ PARTS = (
     "estimators",
     "problems",
     "kinks",
+    "curvature",
     "dynamics",
     "models",
     "data",

@@ -90,7 +90,7 @@ class Probe:
             loss = self._loss()
             if self._gradients_of_backward() is not None:
                 raise RefusedError("the closure calls backward itself")
-            # A slope that requires a gradient itself: functions that are marked as once differentiable say so only then.
+            # A slope that requires a gradient: functions that are marked as once differentiable say so only then.
             slope = torch.ones_like(loss, requires_grad=True)
             try:
                 parts = torch.autograd.grad(loss, self.parameters, slope, allow_unused=True, create_graph=True)

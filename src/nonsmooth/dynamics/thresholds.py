@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nonsmooth import curvature
 from nonsmooth.problems import Problem, Regression
 
 Array = NDArray[np.float64]
@@ -98,9 +99,7 @@ def gradient_quotient(problem: Problem, first: Tensor, second: Tensor) -> Tensor
     Returns:
         The quotients, shape (instances, variants).
     """
-    change = problem.subgradient(first) - problem.subgradient(second)
-    quotient: Tensor = torch.linalg.vector_norm(change, dim=-1) / torch.linalg.vector_norm(first - second, dim=-1)
-    return quotient
+    return curvature.gradient_quotient(first - second, problem.subgradient(first) - problem.subgradient(second))
 
 
 def growth_exponent(problem: Problem, point: Tensor, minimiser: Tensor, minimum: Tensor | float = 0.0) -> Tensor:
