@@ -264,6 +264,51 @@ def test_a_gradient_penalty_has_the_slope_of_a_relu_in_it():
     assert ("threshold_backward", JUMP) in names
 
 
+def relu_at_one(result):
+    return [(o.name, o.smoothness, o.parameters) for o in result.operations] == [("relu", C0, ("0.weight", "0.bias"))]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_other_ways_to_run_a_module_are_seen_through():
+    model, data = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)), torch.randn(4, 3)
+    assert relu_at_one(scan(lambda: torch.vmap(model)(data).sum(), named_parameters=model))
+    assert relu_at_one(scan(torch.jit.script(model), data))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert relu_at_one(scan(model, data))
+    assert relu_at_one(scan(model.to("meta"), data.to("meta")))  # without memory for its weights
+
+
+def test_losses_that_pytorch_puts_together_itself():
+    model, data = nn.Linear(3, 3), torch.randn(4, 3)
+
+    def found(loss):
+        return {(o.name, o.smoothness) for o in scan(lambda: loss(model(data)), named_parameters=model).operations}
+
+    ones = torch.ones(4)
+    assert found(lambda x: F.cosine_embedding_loss(x, -x, ones)) == {("clamp_min", C0)}
+    assert found(lambda x: F.triplet_margin_loss(x, -x, 2 * x)) == {("norm", C0), ("clamp_min", C0)}
+    assert found(lambda x: F.margin_ranking_loss(x[:, 0], x[:, 1], ones)) == {("clamp_min", C0)}
+    assert found(lambda x: F.multi_margin_loss(x, ones.long(), p=2)) == {("multi_margin_loss", C1)}
+    assert found(lambda x: F.multi_margin_loss(x, ones.long())) == {("multi_margin_loss", C0)}
+    assert found(lambda x: F.multilabel_margin_loss(x, torch.ones(4, 3).long())) == {
+        ("multilabel_margin_loss_forward", C0)
+    }
+    assert found(lambda x: F.huber_loss(x, -data)) == {("huber_loss", C1)}
+    assert found(lambda x: F.l1_loss(x, data)) == {("abs", C0)}
+    for smooth in (
+        lambda x: F.cross_entropy(x, ones.long(), label_smoothing=0.1),
+        lambda x: F.nll_loss(x.log_softmax(-1), ones.long()),
+        lambda x: F.kl_div(x.log_softmax(-1), data.softmax(-1), reduction="batchmean"),
+        lambda x: F.binary_cross_entropy(x.sigmoid(), data.sigmoid()),
+        lambda x: F.mse_loss(x, data),
+        lambda x: F.poisson_nll_loss(x, data.exp()),
+        lambda x: F.soft_margin_loss(x, data.sign()),
+        lambda x: F.multilabel_soft_margin_loss(x, data.sigmoid()),
+        lambda x: F.ctc_loss(x[:, None].log_softmax(-1), torch.tensor([[1]]), torch.tensor([4]), torch.tensor([1])),
+    ):
+        assert found(smooth) == set()
+
+
 def test_backward_inside_the_closure_adds_nothing():
     model = nn.Sequential(nn.Linear(3, 3), nn.Softplus(), nn.Linear(3, 1))
 
@@ -309,6 +354,7 @@ def test_the_table_is_readable():
     ("arguments", "keywords", "error", "message"),
     [
         ((3,), {}, TypeError, "target is 3"),
+        ((nn.LazyLinear(2), torch.ones(2, 3)), {}, ValueError, "'weight' has no shape yet"),
         ((torch.ones(2),), {}, ValueError, "without a graph"),
         ((lambda: None, torch.ones(2)), {}, TypeError, "inputs are given for a function"),
         ((nn.ReLU(), torch.ones(2)), {"named_parameters": nn.ReLU()}, TypeError, "a module brings its own"),

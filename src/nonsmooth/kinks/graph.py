@@ -43,16 +43,22 @@ class NodeCall:
 
     def positive(self) -> bool:
         """By the node that made the argument; an added constant is taken to be an ε, since the graph drops it."""
-        node = self._node.next_functions[0][0]
-        while node is not None and operator_of(node) in KEEPS_SIGN | VIEWS:
-            node = node.next_functions[0][0]
-        operator = None if node is None else operator_of(node)
-        if operator == "add":
-            return len(node.next_functions) == 1 or any(source is None for source, _ in node.next_functions)
-        if operator in {"clamp", "clamp_min"}:
-            least = getattr(node, "_saved_min", None)
-            return isinstance(least, Real) and float(least) > 0
-        return operator in POSITIVE or f"_{operator}" in POSITIVE
+        return _positive(self._node.next_functions[0][0], depth=8)
+
+
+def _positive(node: Any, depth: int) -> bool:
+    if node is None or depth == 0:
+        return False
+    sources = [source for source, _ in node.next_functions]
+    operator = operator_of(node)
+    if operator == "add":
+        return len(sources) == 1 or None in sources
+    if operator in {"clamp", "clamp_min"}:
+        least = getattr(node, "_saved_min", None)
+        return isinstance(least, Real) and float(least) > 0
+    if operator in KEEPS_SIGN | VIEWS:
+        return all(_positive(source, depth - 1) for source in sources)
+    return operator in POSITIVE or f"_{operator}" in POSITIVE
 
 
 def nodes_below(root: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 INPUTS = 1
 """The bit of all inputs together; bit k + 1 is that of parameter k."""
@@ -18,11 +19,16 @@ def named(parameters: NamedParameters | None) -> list[tuple[str, Tensor]]:
 
     Raises:
         TypeError: it is none of them.
+        ValueError: a lazy module has not run yet.
     """
     if parameters is None:
         return []
     if isinstance(parameters, nn.Module):
-        return list(parameters.named_parameters())
+        own: list[tuple[str, Tensor]] = list(parameters.named_parameters())
+        lazy = [name for name, parameter in own if is_lazy(parameter)]
+        if lazy:
+            raise ValueError(f"parameter {lazy[0]!r} has no shape yet; accepted is a module that has run once")
+        return own
     pairs = list(parameters.items() if isinstance(parameters, Mapping) else parameters)
     for pair in pairs:
         if not _is_pair(pair):

@@ -146,4 +146,10 @@ class RecordedCall:
         if name in {"clamp", "clamp_min"}:
             least = self.argument("min")
             return isinstance(least, Real) and float(least) > 0
-        return name in KEEPS_SIGN and self.positive()
+        if name not in KEEPS_SIGN or not self._args or not isinstance(self._args[0], Tensor):
+            return False
+        known = [self._dependence(argument) for argument in self._args if isinstance(argument, Tensor)]
+        factor = self._args[1] if name in {"mul", "div"} else 1
+        return all(k is not None and k.positive for k in known) and not (
+            isinstance(factor, Real) and float(factor) <= 0
+        )

@@ -133,8 +133,8 @@ def pairwise_rule(call: Call) -> Verdict:
 POSITIVE = {"exp", "exp2", "softplus", "sigmoid", "_softmax", "cosh"}
 """Operations whose results stay above 0."""
 
-KEEPS_SIGN = {"mean", "clone", "_to_copy"}
-"""Operations, beside views, whose results stay above 0 if their argument does."""
+KEEPS_SIGN = {"mean", "sum", "clone", "_to_copy", "mul", "div", "sqrt", "reciprocal", "rsqrt"}
+"""Operations, beside views, whose results stay above 0 if all of their arguments do."""
 
 
 def root_rule(call: Call, power: float) -> Verdict:

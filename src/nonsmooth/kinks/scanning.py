@@ -57,7 +57,7 @@ def scan(
 
     Raises:
         TypeError: the target is none of these, or inputs are given for a target that takes none.
-        ValueError: a tensor has no graph.
+        ValueError: a tensor has no graph, or a lazy module has not run yet.
     """
     stated = dict(known or {})
     if isinstance(target, nn.Module):

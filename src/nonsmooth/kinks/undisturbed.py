@@ -25,7 +25,8 @@ def undisturbed(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ())
         modules: those whose training flags and buffers it might replace.
     """
     kept = [(parameter, parameter.grad) for parameter in parameters]
-    flags = [(module, module.training, dict(module._buffers)) for module in modules]
+    # A scripted module cannot replace its buffers, and they are no dictionary.
+    flags = [(m, m.training, dict(m._buffers) if isinstance(m._buffers, dict) else None) for m in modules]
     devices = sorted({parameter.device.index for parameter, _ in kept if parameter.device.type == "cuda"})
     fastpath = torch.backends.mha.get_fastpath_enabled()
     try:
@@ -40,8 +41,9 @@ def undisturbed(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ())
             parameter.grad = gradient
         for module, training, buffers in flags:
             module.training = training
-            module._buffers.clear()
-            module._buffers.update(buffers)
+            if buffers is not None:
+                module._buffers.clear()
+                module._buffers.update(buffers)
 
 
 def _uncompiled() -> AbstractContextManager[Any]:
