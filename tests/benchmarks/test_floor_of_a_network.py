@@ -45,9 +45,10 @@ def test_each_network_ends_where_the_law_says(name):
 @pytest.mark.slow
 def test_a_weak_penalty_leaves_the_network_to_the_loss():
     """The truth is otherwise here: the loss holds weights, and the prediction is too low."""
-    _, allowed = benchmark.OPTIMISERS["SGD, momentum 0.9"]
-    row = compared("SGD, momentum 0.9", 1e-3)
-    assert row.error(row.from_start) < -10 * allowed
+    row = compared("Adam", 1e-5)
+    assert row.from_start.settled
+    assert row.pull > 0.1
+    assert row.error(row.from_start) < -0.3
 
 
 def test_ticks_and_places_of_an_axis():
