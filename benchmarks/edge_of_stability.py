@@ -31,7 +31,7 @@ from nonsmooth.lab import Cell, Context, Record, SilentWatcher, Store, run
 
 EXPERIMENT, VERSION = "edge-of-stability", 1
 IMAGES, WIDTH = 5000, 200
-STEPS, EVERY = 250, 10
+STEPS, EVERY = 200, 10
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
     "GD": lambda w, lr: torch.optim.SGD(w, lr=lr),
@@ -39,7 +39,7 @@ OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]]
     "RMSprop": lambda w, lr: torch.optim.RMSprop(w, lr=lr),
     "Adam": lambda w, lr: torch.optim.Adam(w, lr=lr),
 }
-RATES = {"GD": 0.04, "Nesterov": 0.015, "RMSprop": 2e-5, "Adam": 3e-4}
+RATES = {"GD": 0.06, "Nesterov": 0.03, "RMSprop": 2e-5, "Adam": 3e-4}
 CONTROL_RATE = 0.01
 BAND = (0.95, 1.1)
 """Where the ratio of the sharpness to its threshold is to lie after onset."""
