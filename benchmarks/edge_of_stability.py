@@ -147,32 +147,35 @@ def onset(record: Record) -> int | None:
     return next((i for i, ratio in enumerate(record["sharpness"]) if ratio >= 1), None)
 
 
+def late(record: Record) -> int:
+    """From where on a run is reported: its second half, or its onset where that is later."""
+    return max(onset(record) or 0, len(record["step"]) // 2)
+
+
 def row(record: Record) -> str:
     """A run's line of the table."""
     parameters, first = record.parameters, onset(record)
-    name = f"| {parameters['model']} | {parameters['optimiser']} | {parameters['lr']:g} "
-    ratios, along = record["sharpness"], record["directional"]
-    if first is None:
-        return name + f"| - | largest {max(ratios):.3f} | - | largest {max(along):.3f} | {record['loss'][-1]:.4f} |"
-    ratios, along = ratios[first:], along[first:]
+    ratios, along = (record[name][late(record) :] for name in ("sharpness", "directional"))
     inside = sum(BAND[0] <= ratio <= BAND[1] for ratio in ratios)
-    spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-    smooth = f"{statistics.median(along):.3f} ({min(along):.3f} to {max(along):.3f})"
-    return name + (
-        f"| {record['step'][first]} | {spread} | {inside} of {len(ratios)} | {smooth} | {record['loss'][-1]:.4f} |"
+    spread, smooth = (
+        f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})" for values in (ratios, along)
     )
+    started = "-" if first is None else record["step"][first]
+    return (
+        f"| {parameters['model']} | {parameters['optimiser']} | {parameters['lr']:g} | {started} | {spread} | "
+        f"{inside} of {len(ratios)} | {smooth} | {record['loss'][-1]:.4f} |"
+    )
+
+
+def medians(records: list[Record], model: str) -> str:
+    """Both readings of a model under gradient descent, in two columns."""
+    (record,) = (r for r in records if r.parameters["model"] == model and r.parameters["optimiser"] == "GD")
+    return " | ".join(f"{statistics.median(record[name][late(record) :]):.3f}" for name in ("sharpness", "directional"))
 
 
 def page(records: list[Record]) -> str:
     """The page, from the records."""
     networks = [record for record in records if record.parameters["kind"] == "network"]
-    late = {
-        record.parameters["model"]: " | ".join(
-            f"{statistics.median(record[name][len(record[name]) // 2 :]):.3f}" for name in ("sharpness", "directional")
-        )
-        for record in records
-        if record.parameters["kind"] == "linear"
-    }
     products = [count for record in networks for count in record["products"][1:]]
     rows = "\n".join(row(record) for record in networks)
     return f"""# The edge of stability
@@ -183,9 +186,9 @@ The fully connected network 3072-{WIDTH}-{WIDTH}-10 of Cohen et al. (2021) on {I
 half the squared error, float32, PyTorch's initial weights, one seed, {STEPS} steps, measured every {EVERY} steps.
 *Sharpness* is the largest eigenvalue of P^(-1/2) H P^(-1/2), *directional* ⟨Δg, Δw⟩/⟨Δw, PΔw⟩ along the same step, both
 over the optimiser's own threshold (`stability_threshold`), so that 1 is the edge for every optimiser; for gradient
-descent they are α·λ_max/2 and half of α times the directional smoothness. Onset is the first measurement at 1 or above;
-the other columns are about the measurements from there on: median, smallest and largest, and how many sharpness ratios
-lie between {BAND[0]} and {BAND[1]}.
+descent they are α·λ_max/2 and half of α times the directional smoothness. Onset is the first measurement of a sharpness
+at its threshold or above; the columns after it are about the second half of the run, from onset on where that is later:
+median, smallest and largest, and how many of the sharpness ratios lie between {BAND[0]} and {BAND[1]}.
 
 {HEAD}
 {rows}
@@ -197,18 +200,17 @@ measurement took {statistics.mean(products):.1f} Hessian-vector products on aver
 
 ![Sharpness and directional smoothness over the threshold in four cases]({edge_figure.NAME})
 
-The pair of readings tells apart what each alone cannot:
+The pair of readings tells apart what each alone cannot. The numbers are the medians of the second half of each run
+under gradient descent:
 
 | case | sharpness / threshold | directional / threshold | what it is |
 |---|---|---|---|
-| tanh network, α = {RATES["GD"]:g} | 1 | 1 | a smooth edge of stability: curvature holds the step size back |
-| GELU network, α = {CONTROL_RATE:g} | below 1 | below 1 | stable |
-| Huber regression (eq. 13), α = {LINEAR["huber"][0]:g} | {late["huber"]} | a cycle as wide as the slopes of the loss \
-allow: the Hessian at the iterates is not that between them |
-| LASSO (eq. 11), α = {LINEAR["lasso"][0]:g}, λ = {LINEAR["lasso"][1]:g} | {late["lasso"]} | a two-cycle across kinks, \
-which the Hessian does not see |
-
-The numbers of the linear models are medians over the second half of {LINEAR_STEPS} steps.
+| tanh network, α = {RATES["GD"]:g} | {medians(records, "tanh")} | the smooth edge of stability |
+| GELU network, α = {CONTROL_RATE:g} | {medians(records, "gelu")} | stable |
+| Huber regression (eq. 13), α = {LINEAR["huber"][0]:g} | {medians(records, "huber")} | a two-cycle whose ends have \
+every residual in the linear part of the loss, where the Hessian is 0 |
+| LASSO (eq. 11), α = {LINEAR["lasso"][0]:g}, λ = {LINEAR["lasso"][1]:g} | {medians(records, "lasso")} | a two-cycle \
+across kinks, which the Hessian does not see |
 """
 
 

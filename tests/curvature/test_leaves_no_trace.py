@@ -300,3 +300,28 @@ def test_it_works_without_gradients_enabled(setting):
     for context in (torch.no_grad(), torch.inference_mode()):
         with context:
             assert sharpness(loss, model.parameters(), mode="eval").value == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", METHODS)
+def test_on_a_gpu(setting, method):
+    model, _ = setting
+    inputs, targets = torch.randn(20, 6), torch.randint(3, (20,))
+
+    def measured():
+        device = next(model.parameters()).device
+        return sharpness(
+            lambda: functional.cross_entropy(model(inputs.to(device)), targets.to(device)),
+            model.parameters(),
+            mode="eval",
+            method=method,
+        )
+
+    expected = measured().value
+    model.cuda()
+    before = torch.cuda.get_rng_state()
+    found = measured()
+    assert found.eigenvector.device.type == "cuda"
+    assert found.value == pytest.approx(expected, rel=1e-2)
+    sharpness(lambda: functional.cross_entropy(model(inputs.cuda()), targets.cuda()), model.parameters(), mode="train")
+    assert torch.equal(before, torch.cuda.get_rng_state())
