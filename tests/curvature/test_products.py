@@ -98,6 +98,23 @@ def test_a_closure_that_calls_backward_itself_is_measured_by_differences():
     assert torch.equal(weight.grad, content)
 
 
+def test_a_closure_that_calls_backward_leaves_the_gradients_of_other_parameters_alone():
+    torch.manual_seed(0)
+    model, rows = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double(), torch.randn(9, 3).double()
+
+    def closure():
+        loss = model(rows).square().mean()
+        loss.backward()
+        return loss
+
+    closure()
+    kept = [(parameter.grad, parameter.grad.clone()) for parameter in model.parameters()]
+    sharpness(closure, model[2].parameters())
+    for parameter, (gradient, content) in zip(model.parameters(), kept, strict=True):
+        assert parameter.grad is gradient
+        assert torch.equal(gradient, content)
+
+
 def test_fused_attention_alone_has_no_second_derivative():
     """The reason for the plain one; if torch learns it, the detour can go."""
     tokens = torch.randn(1, 1, 5, 8, requires_grad=True)

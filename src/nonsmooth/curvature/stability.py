@@ -199,9 +199,7 @@ def optimizer_sharpness(
 
 def _unwrapped(optimizer: Any) -> Optimizer:
     inner = optimizer
-    while not isinstance(inner, Optimizer) and hasattr(inner, "optimizer"):
-        inner = inner.optimizer
-    if isinstance(getattr(inner, "optimizer", None), Optimizer):  # accelerate's wrapper is an Optimizer itself
+    while isinstance(getattr(inner, "optimizer", None), Optimizer):  # accelerate's wrapper is an Optimizer itself
         inner = inner.optimizer
     if not isinstance(inner, Optimizer):
         raise TypeError(f"optimizer is {optimizer!r}; accepted is a torch.optim.Optimizer")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +56,7 @@ class State:
     def __init__(self, parameters: Sequence[Tensor], model: nn.Module | None, mode: str | None) -> None:
         self._parameters, self._model, self._mode = parameters, model, mode
         self._devices = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
+        self._gradients: dict[Tensor, Tensor | None] = {}
         self._modes: dict[nn.Module, bool] = {}
         self._buffers: list[_Buffer] = []
         self._wrappers: list[_Wrapper] = []
@@ -69,14 +70,12 @@ class State:
     @contextmanager
     def kept(self) -> Iterator[State]:
         """A block after which everything is as before, also after an exception."""
-        gradients = [parameter.grad for parameter in self._parameters]
         self._random = _random_state(self._devices)
         caching, hook = torch.is_autocast_cache_enabled(), None
         try:
             # A cached cast would be that of other weights where weights are moved, and would keep the graph alive.
             torch.set_autocast_cache_enabled(False)
-            for parameter in self._parameters:
-                parameter.grad = None
+            self._set_aside_gradients(self._parameters)
             self._notice_autocast()
             if self._model is not None:
                 self._enter(self._model)
@@ -92,8 +91,9 @@ class State:
                 module.training = training
             for wrapper in self._wrappers:
                 wrapper.module.require_backward_grad_sync = wrapper.backward
-            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            for parameter, gradient in self._gradients.items():
                 parameter.grad = gradient
+            self._gradients, self._modes, self._buffers, self._wrappers = {}, {}, [], []
             torch.set_autocast_cache_enabled(caching)
 
     def rewind(self) -> None:
@@ -103,6 +103,11 @@ class State:
             buffer.put_back()
         for wrapper in self._wrappers:
             wrapper.module.require_forward_param_sync = wrapper.forward
+
+    def _set_aside_gradients(self, parameters: Iterable[Tensor]) -> None:
+        for parameter in parameters:
+            if parameter not in self._gradients:
+                self._gradients[parameter], parameter.grad = parameter.grad, None
 
     def _notice_autocast(self) -> None:
         for device in {parameter.device.type for parameter in self._parameters}:
@@ -119,6 +124,8 @@ class State:
                 f"mode is None, but {', '.join(names)} compute different things in training and in evaluation; "
                 f"accepted are {', '.join(map(repr, MODES))}"
             )
+        # A closure that calls backward itself writes to all of them, whichever are asked about.
+        self._set_aside_gradients(module.parameters())
         for inner in found:
             self._modes[inner] = inner.training
             if self._mode in ("train", "eval"):
