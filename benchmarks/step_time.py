@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import random
 import statistics
 import time
 import weakref
@@ -220,9 +221,12 @@ def rows(made, repeats):
             for _ in range(3):
                 step()  # makes the state, and compiles
         times = {name: [] for name in steps}
+        order = list(steps)
+        shuffled = random.Random(0)
         for _ in range(repeats):
-            for name, step in steps.items():
-                times[name].append(seconds(step))
+            shuffled.shuffle(order)  # a step after one that fills the caches, or takes gigabytes, is slower
+            for name in order:
+                times[name].append(seconds(steps[name]))
         medians = {name: statistics.median(values) for name, values in times.items()}
         for name, step in steps.items():
             kind = others[name][1] if name in others else None
@@ -239,8 +243,8 @@ def table(threads, repeats, scale):
         "# Time and memory of a step",
         "",
         f"A whole step, prox included, float32, {threads} thread(s), torch {torch.__version__}, {platform.machine()}. "
-        f"Medians of {repeats} interleaved repeats in one process. *Beyond* is what the penalty adds to the base step, "
-        "in units of the base step. Memory is the peak of what a step allocates, in units of the largest parameter.",
+        f"Medians of {repeats} repeats in one process, each in another order. *Beyond* is what the penalty adds to the "
+        "base step, in units of the base step. Memory is the peak of what a step allocates, in units of the largest parameter.",
     ]
     for model, shapes in MODELS.items():
         made = parameters([tuple(max(1, n // scale) for n in shape) for shape in shapes()])
