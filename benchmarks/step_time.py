@@ -244,7 +244,8 @@ def table(threads, repeats, scale):
         "",
         f"A whole step, prox included, float32, {threads} thread(s), torch {torch.__version__}, {platform.machine()}. "
         f"Medians of {repeats} repeats in one process, each in another order. *Beyond* is what the penalty adds to the "
-        "base step, in units of the base step. Memory is the peak of what a step allocates, in units of the largest parameter.",
+        "base step, in units of the base step. Memory is the peak of what a step allocates, in units of the largest "
+        "parameter.",
     ]
     for model, shapes in MODELS.items():
         made = parameters([tuple(max(1, n // scale) for n in shape) for shape in shapes()])
