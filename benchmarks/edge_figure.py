@@ -17,7 +17,10 @@ CASES = {
     "lasso": "LASSO, large λ: across kinks",
 }
 """The model of each panel, and its title."""
-SERIES = {"sharpness": ("ours", "sharpness"), "directional": ("control", "directional smoothness")}
+SERIES = {
+    "sharpness": ("ours", "sharpness / threshold"),
+    "directional": ("control", "directional smoothness / threshold"),
+}
 """What is drawn, with its tone and its label."""
 WIDTH, HEIGHT = 400, 240
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 32, 40
@@ -32,7 +35,7 @@ def draw(records: Sequence[Record]) -> str:
     chosen = [record for name in CASES for record in records if _shows(record, name)]
     panels = "".join(_panel(record, WIDTH * (i % 2), LEGEND + HEIGHT * (i // 2)) for i, record in enumerate(chosen))
     keys = "".join(
-        f'<g class="{tone}">{_mark(name, 60 + 190 * i, 16)}</g><text x="{72 + 190 * i}" y="20">{escape(label)}</text>'
+        f'<g class="{tone}">{_mark(name, 60 + 220 * i, 16)}</g><text x="{72 + 220 * i}" y="20">{escape(label)}</text>'
         for i, (name, (tone, label)) in enumerate(SERIES.items())
     )
     size = f'width="{2 * WIDTH}" height="{LEGEND + 2 * HEIGHT}"'

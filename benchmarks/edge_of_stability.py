@@ -173,6 +173,18 @@ def medians(records: list[Record], model: str) -> str:
     return " | ".join(f"{statistics.median(record[name][late(record) :]):.3f}" for name in ("sharpness", "directional"))
 
 
+def outside(records: list[Record]) -> str:
+    """A sentence that names the runs that are not at the edge in the sense of the band."""
+    names = []
+    for record in records:
+        ratios = record["sharpness"][late(record) :]
+        if record.parameters["model"] != "gelu" and not BAND[0] <= statistics.median(ratios) <= BAND[1]:
+            names.append(f"{record.parameters['model']} under {record.parameters['optimiser']}")
+    if not names:
+        return "The median of every run but the control's lies in the band."
+    return f"The median lies outside the band, after these {STEPS} steps, for {', '.join(names)}."
+
+
 def page(records: list[Record]) -> str:
     """The page, from the records."""
     networks = [record for record in records if record.parameters["kind"] == "network"]
@@ -193,6 +205,8 @@ median, smallest and largest, and how many of the sharpness ratios lie between {
 {HEAD}
 {rows}
 
+{outside(networks)}
+
 GELU at α = {CONTROL_RATE:g} is the control that stays below. After the first measurement of a run, which starts cold, a
 measurement took {statistics.mean(products):.1f} Hessian-vector products on average.
 
@@ -200,8 +214,8 @@ measurement took {statistics.mean(products):.1f} Hessian-vector products on aver
 
 ![Sharpness and directional smoothness over the threshold in four cases]({edge_figure.NAME})
 
-The pair of readings tells apart what each alone cannot. The numbers are the medians of the second half of each run
-under gradient descent:
+Both are drawn over the threshold, and what is below 0.01 at 0.01. The pair tells apart what each alone cannot. The
+numbers are the medians of the second half of each run under gradient descent:
 
 | case | sharpness / threshold | directional / threshold | what it is |
 |---|---|---|---|
