@@ -1,5 +1,6 @@
 """A command that runs a toy plan, for tests that interrupt and kill it: FOLDER, CELLS, WORKERS, SLEEP, MEASURE."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -40,4 +41,6 @@ def main():
 
 
 if __name__ == "__main__":
+    # A shell that started the tests in the background has them, and what they start, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
