@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -25,13 +26,13 @@ from torch.nn import functional
 
 from nonsmooth.claims.huber_data import draw_regression, draw_start
 from nonsmooth.claims.lasso_data import draw_lasso
-from nonsmooth.curvature import OptimizerSharpness, Point, optimizer_sharpness, step_smoothness
+from nonsmooth.curvature import Point, optimizer_sharpness, oscillation_smoothness, step_smoothness
 from nonsmooth.data import load_images
 from nonsmooth.lab import Cell, Context, Record, SilentWatcher, Store, run
 
-EXPERIMENT, VERSION = "edge-of-stability", 1
+EXPERIMENT, VERSION = "edge-of-stability", 2
 IMAGES, WIDTH = 5000, 200
-STEPS, EVERY = 200, 10
+STEPS, EVERY = 1000, 20
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
     "GD": lambda w, lr: torch.optim.SGD(w, lr=lr),
@@ -39,7 +40,8 @@ OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]]
     "RMSprop": lambda w, lr: torch.optim.RMSprop(w, lr=lr),
     "Adam": lambda w, lr: torch.optim.Adam(w, lr=lr),
 }
-RATES = {"GD": 0.06, "Nesterov": 0.03, "RMSprop": 2e-5, "Adam": 3e-4}
+RATES = {"GD": (0.06, 0.05), "Nesterov": (0.03, 0.02), "RMSprop": (2e-5, 1e-5), "Adam": (3e-4, 2e-4)}
+"""Two step sizes α for each optimiser."""
 CONTROL_RATE = 0.01
 BAND = (0.95, 1.1)
 """Where the ratio of the sharpness to its threshold is to lie after onset."""
@@ -54,7 +56,8 @@ HEAD = (
 
 def plan() -> list[Cell]:
     """Two activations under four optimisers, the control, and the two linear models."""
-    runs = [("network", name, method, rate) for name in ("tanh", "relu") for method, rate in RATES.items()]
+    methods = [(method, rate) for method, rates in RATES.items() for rate in rates]
+    runs = [("network", name, method, rate) for name in ("tanh", "relu") for method, rate in methods]
     runs += [("network", "gelu", "GD", CONTROL_RATE), *(("linear", name, "GD", LINEAR[name][0]) for name in LINEAR)]
     cells = []
     for kind, name, method, rate in runs:
@@ -114,26 +117,27 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
     else:
         closure, weights = linear(parameters["model"])
     optimizer = OPTIMISERS[parameters["optimiser"]](weights, parameters["lr"])
-    # A full batch: the gradient of the next step is the one at the end of this one.
-    record: dict[str, list[Any]] = {name: [] for name in ("step", "sharpness", "directional", "products", "converged")}
-    losses, last = [], None
-    before: tuple[Point, OptimizerSharpness] | None = None
+    names = ("step", "sharpness", "directional", "oscillation", "products", "converged")
+    record: dict[str, list[Any]] = {name: [] for name in names}
+    losses, last, read = [], None, None
+    points: deque[Point] = deque(maxlen=3)
     for step in range(parameters["steps"] + 1):
         optimizer.zero_grad()
         loss = closure()
         loss.backward()
         losses.append(float(loss.detach()))
-        here = here_at(weights, losses[-1]) if before is not None or (step + 1) % parameters["every"] == 0 else None
-        if before is not None and here is not None:
-            start, read = before
-            along = step_smoothness(start, here, read.threshold.preconditioner)
-            record["directional"].append(along.directional / read.threshold.value)
-        before = None
+        points.append(here_at(weights, losses[-1]))
+        if read is not None:
+            # A full batch: the gradient of this step is the one at the point where the last one ended.
+            limit, metric = read.threshold.value, read.threshold.preconditioner
+            record["directional"].append(step_smoothness(points[-2], points[-1], metric).directional / limit)
+            record["oscillation"].append(oscillation_smoothness(*points, metric) / limit)
+            read = None
         optimizer.step()
-        if here is None or (step + 1) % parameters["every"]:
+        if (step + 1) % parameters["every"]:
             continue
         read = optimizer_sharpness(optimizer, closure, start=last)
-        before, last = (here, read), read.sharpness.eigenvector
+        last = read.sharpness.eigenvector
         record["step"].append(step + 1)
         record["sharpness"].append(read.ratio)
         record["products"].append(read.sharpness.products)

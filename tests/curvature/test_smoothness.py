@@ -11,6 +11,7 @@ from nonsmooth.curvature import (
     evaluate_point,
     gradient_quotient,
     kink_gap,
+    oscillation_smoothness,
     sharpness,
     step_smoothness,
 )
@@ -53,6 +54,40 @@ def test_in_the_metric_of_a_preconditioner():
     assert step_smoothness(before, after, [metric.view(4, 5)]).directional == pytest.approx(expected)
     with pytest.raises(ValueError, match="preconditioner has 3 entries; accepted are 20"):
         step_smoothness(before, after, torch.ones(3))
+
+
+def test_an_oscillation_is_read_apart_from_the_drift_that_carries_it():
+    case = quadratic(torch.linspace(-1.0, 4.0, 20))
+    hessian, drift = dense_hessian(case), torch.randn(20, dtype=torch.float64)
+    swing = torch.linalg.eigh(hessian).eigenvectors[:, -3:].sum(1)
+    metric = torch.linspace(0.5, 2.0, 20, dtype=torch.float64)
+    first, second = moved(case, 100 * drift - 2 * swing)
+    _, third = moved(case, 100 * drift + 2 * swing)
+    curvature = float(swing @ hessian @ swing / swing.square().sum())
+    assert oscillation_smoothness(first, second, third) == pytest.approx(curvature)
+    along = float(swing @ hessian @ swing / (metric * swing.square()).sum())
+    assert oscillation_smoothness(first, second, third, metric) == pytest.approx(along)
+    assert step_smoothness(second, third).directional < curvature / 2
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_at_the_threshold_of_momentum_the_oscillation_has_it_and_the_step_does_not(nesterov):
+    """A slope that never ends, and across it a parabola a little too curved for the optimiser."""
+    weights = torch.tensor([0.0, 1e-3], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([weights], lr=0.1, momentum=0.9, nesterov=nesterov)
+    curvature = 3.8 / 0.28 if nesterov else 3.8 / 0.1
+
+    def loss():
+        return -weights[0] + 1.001 * curvature / 2 * weights[1].square()
+
+    points = []
+    for _ in range(100):
+        points = [*points[-2:], evaluate_point(loss, [weights])]
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    assert oscillation_smoothness(*points) == pytest.approx(1.001 * curvature, rel=1e-3)
+    assert step_smoothness(*points[-2:]).directional < curvature / 5
 
 
 @pytest.mark.parametrize("distance", [1e-3, 1.0])
@@ -123,6 +158,10 @@ def test_points_that_cannot_be_compared_are_refused():
         step_smoothness(before, before)
     with pytest.raises(ValueError, match=r"\(3,\) and \(4,\)"):
         step_smoothness(before, evaluate_point(other.closure, other.parameters))
+    with pytest.raises(ValueError, match=r"first and second and third have \(3,\) and \(3,\) and \(4,\)"):
+        oscillation_smoothness(before, before, evaluate_point(other.closure, other.parameters))
+    with pytest.raises(ValueError, match="two steps"):
+        oscillation_smoothness(before, before, before)
 
 
 def network(activation):

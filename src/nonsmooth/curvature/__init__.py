@@ -10,6 +10,7 @@ from nonsmooth.curvature.smoothness import (
     directional_smoothness,
     evaluate_point,
     gradient_quotient,
+    oscillation_smoothness,
     step_smoothness,
 )
 from nonsmooth.curvature.stability import (
@@ -35,6 +36,7 @@ __all__ = [
     "kink_gap",
     "largest_eigenpair",
     "optimizer_sharpness",
+    "oscillation_smoothness",
     "sharpness",
     "stability_threshold",
     "step_smoothness",

@@ -161,9 +161,7 @@ def step_smoothness(
     Raises:
         ValueError: the points are of different parameters, or the same point, or P is of others.
     """
-    if before.weights.shape != after.weights.shape:
-        shapes = f"{tuple(before.weights.shape)} and {tuple(after.weights.shape)}"
-        raise ValueError(f"before and after have {shapes} coordinates; accepted are points of the same parameters")
+    _check_same_parameters(before=before, after=after)
     move, change = after.weights - before.weights, after.gradient - before.gradient
     distance = float(move.norm())
     if distance == 0:
@@ -178,6 +176,44 @@ def step_smoothness(
         distance=distance,
         rounding=ROUNDING * max(before.precision, after.precision) * size,
     )
+
+
+def oscillation_smoothness(
+    first: Point, second: Point, third: Point, preconditioner: Tensor | Sequence[Tensor] | None = None
+) -> float:
+    """⟨Δ²g, Δ²w⟩/⟨Δ²w, PΔ²w⟩ of three points in a row: the curvature along what alternates between two steps.
+
+    A step is drift and oscillation in one. Momentum strengthens the drift up to (1 + β)/(1 - β) times against the
+    oscillation, so that the directional smoothness along a step of Nesterov's method or Adam lies far below their
+    threshold even where they sit at the edge of stability. In the second difference Δ²w = w'' - 2w' + w a constant
+    drift cancels, and a period of two doubles. Kinks between the points count, as they do in `step_smoothness`.
+
+    Args:
+        first: w, from `evaluate_point`.
+        second: w', after a step from w, on the same data.
+        third: w'', after one more.
+        preconditioner: P > 0, as in `step_smoothness`; None for 1.
+
+    Returns:
+        The quotient, to be compared with the optimiser's `stability_threshold`.
+
+    Raises:
+        ValueError: the points are of different parameters, or the two steps are the same, or P is of others.
+    """
+    _check_same_parameters(first=first, second=second, third=third)
+    move = third.weights - 2 * second.weights + first.weights
+    if not bool(move.any()):
+        raise ValueError("the step from second to third is the one from first to second; accepted are two steps")
+    change = third.gradient - 2 * second.gradient + first.gradient
+    return float(change @ move) / _squared_length(move, preconditioner)
+
+
+def _check_same_parameters(**points: Point) -> None:
+    """Raise ValueError, with the points' names, unless all have as many coordinates."""
+    shapes = [tuple(point.weights.shape) for point in points.values()]
+    if len(set(shapes)) > 1:
+        names, found = (" and ".join(map(str, part)) for part in (points, shapes))
+        raise ValueError(f"{names} have {found} coordinates; accepted are points of the same parameters")
 
 
 def _squared_length(move: Tensor, preconditioner: Tensor | Sequence[Tensor] | None) -> float:
