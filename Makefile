@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-sharpness bench-edge docs constraints clean
+.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ bench-laws: $(VENV)/installed-run ## the law of seven optimisers at a kink: fill
 
 bench-crossings: $(VENV)/installed-run ## kinks that a step crosses as it gets shorter: write docs/benchmarks/crossings.md
 	@$(BIN)/python benchmarks/crossings.py --output docs/benchmarks/crossings.md $(ARGS)
+
+bench-gap: $(VENV)/installed-run ## curvature that the Hessian does not see: write docs/benchmarks/kink-gap.md
+	@$(BIN)/python benchmarks/kink_gap.py --output docs/benchmarks/kink-gap.md $(ARGS)
 
 bench-sharpness: $(VENV)/installed-bench ## the largest eigenvalue against other packages: write docs/benchmarks/sharpness.md
 	@$(BIN)/python benchmarks/sharpness.py --output docs/benchmarks/sharpness.md $(ARGS)

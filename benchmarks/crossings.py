@@ -15,36 +15,14 @@ import platform
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
-from torch import nn
+from digits_networks import SETTING, WIDTH, digits, network, train
 from torch.nn.utils import parameters_to_vector
 
 from nonsmooth.kinks import crossings
 
-WIDTH, EPOCHS, BATCH, STEP_SIZE, MOMENTUM = 128, 60, 64, 0.05, 0.9
 PROBE, DIRECTIONS, POINTS = 500, 8, 4
 LENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 NEAR = 1e-3
-
-
-def network(seed):
-    """Two hidden layers, as PyTorch initialises them."""
-    torch.manual_seed(seed)
-    layers = nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10)
-    return nn.Sequential(*layers).double()
-
-
-def train(model, data, target):
-    """SGD with momentum; returns the accuracy on the data that it was trained on."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=STEP_SIZE, momentum=MOMENTUM)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(EPOCHS):
-        for index in torch.randperm(len(data), generator=generator).split(BATCH):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(data[index]), target[index]).backward()
-            optimizer.step()
-    with torch.no_grad():
-        return float((model(data).argmax(1) == target).double().mean())
 
 
 def with_norms_of(trained, seed):
@@ -80,8 +58,7 @@ def standing(models, probe):
 def page():
     """The lines of the report, as Markdown."""
     torch.set_num_threads(1)
-    digits = load_digits()
-    data, target = torch.tensor(digits.data / 16), torch.tensor(digits.target)
+    data, target = digits()
     trained = [network(seed) for seed in range(POINTS)]
     accuracy = min(train(model, data, target) for model in trained)
     groups = {
@@ -96,7 +73,7 @@ def page():
         "# Crossings of a step",
         "",
         f"How many kinks lie within a step? A ReLU network (64-{WIDTH}-{WIDTH}-10, float64) on the digits, before "
-        f"and after {EPOCHS} epochs of SGD (batch {BATCH}, α = {STEP_SIZE:g}, μ = {MOMENTUM:g}; the lowest training "
+        f"and after {SETTING}; the lowest training "
         f"accuracy is {accuracy:.4f}), and at random points whose tensors have the norms of the trained ones; "
         f"{POINTS} points of each kind. From a point w, steps of length ε‖w‖ in {DIRECTIONS} random directions; a "
         f"probe batch of {PROBE} images, so {entries:,} entries of ReLU patterns.",

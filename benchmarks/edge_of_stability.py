@@ -14,7 +14,8 @@ import argparse
 import os
 import statistics
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from nonsmooth.lab import Cell, Context, Record, SilentWatcher, Store, run
 
 EXPERIMENT, VERSION = "edge-of-stability", 2
 IMAGES, WIDTH = 5000, 200
-STEPS, EVERY = 1000, 20
+STEPS, EVERY = 1000, 25
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
     "GD": lambda w, lr: torch.optim.SGD(w, lr=lr),
@@ -40,11 +41,16 @@ OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]]
     "RMSprop": lambda w, lr: torch.optim.RMSprop(w, lr=lr),
     "Adam": lambda w, lr: torch.optim.Adam(w, lr=lr),
 }
-RATES = {"GD": (0.06, 0.05), "Nesterov": (0.03, 0.02), "RMSprop": (2e-5, 1e-5), "Adam": (3e-4, 2e-4)}
-"""Two step sizes α for each optimiser."""
+RATES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
+    "tanh": {"GD": (0.05, 0.03), "Nesterov": (0.03, 0.015), "RMSprop": (2e-5, 1e-5), "Adam": (3e-4, 2e-4)},
+    "relu": {"GD": (0.06, 0.05), "Nesterov": (0.03, 0.02), "RMSprop": (2e-5, 1e-5), "Adam": (3e-4, 2e-4)},
+}
+"""Two step sizes α for each network and optimiser."""
 CONTROL_RATE = 0.01
 BAND = (0.95, 1.1)
 """Where the ratio of the sharpness to its threshold is to lie after onset."""
+READINGS = ("sharpness", "midpoint", "directional", "oscillation")
+"""What is measured, each over the optimiser's threshold."""
 LINEAR = {"huber": (10.0, 0.0), "lasso": (0.01, 10.0)}
 """Step size α and penalty λ of the two linear models, which are those of the paper's Figure 3 and §3."""
 LINEAR_STEPS, LINEAR_EVERY = 400, 10
@@ -56,8 +62,12 @@ HEAD = (
 
 def plan() -> list[Cell]:
     """Two activations under four optimisers, the control, and the two linear models."""
-    methods = [(method, rate) for method, rates in RATES.items() for rate in rates]
-    runs = [("network", name, method, rate) for name in ("tanh", "relu") for method, rate in methods]
+    runs = [
+        ("network", name, method, rate)
+        for name, methods in RATES.items()
+        for method, rates in methods.items()
+        for rate in rates
+    ]
     runs += [("network", "gelu", "GD", CONTROL_RATE), *(("linear", name, "GD", LINEAR[name][0]) for name in LINEAR)]
     cells = []
     for kind, name, method, rate in runs:
@@ -109,6 +119,26 @@ def here_at(weights: list[Tensor], loss: float) -> Point:
     return Point(flat, slope, loss, torch.finfo(flat.dtype).eps)
 
 
+@contextmanager
+def at_midpoint(points: Sequence[Point], weights: list[Tensor]) -> Iterator[None]:
+    """Put (w + 2w' + w'')/4 of three points in a row into the weights, and afterwards what was there.
+
+    In it a period of two cancels: it is where the run is on the average (Cohen et al. 2024, central flows).
+    """
+    first, second, third = (point.weights for point in points)
+    _fill(weights, (first + 2 * second + third) / 4)
+    try:
+        yield
+    finally:
+        _fill(weights, third)
+
+
+def _fill(weights: list[Tensor], flat: Tensor) -> None:
+    with torch.no_grad():
+        for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+            weight.copy_(part.view_as(weight))
+
+
 def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
     """The loss at every step, and both ratios at every few."""
     parameters: Mapping[str, Any] = cell.parameters
@@ -117,9 +147,8 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
     else:
         closure, weights = linear(parameters["model"])
     optimizer = OPTIMISERS[parameters["optimiser"]](weights, parameters["lr"])
-    names = ("step", "sharpness", "directional", "oscillation", "products", "converged")
-    record: dict[str, list[Any]] = {name: [] for name in names}
-    losses, last, read = [], None, None
+    record: dict[str, list[Any]] = {name: [] for name in ("step", *READINGS, "products", "converged")}
+    losses, last = [], None
     points: deque[Point] = deque(maxlen=3)
     for step in range(parameters["steps"] + 1):
         optimizer.zero_grad()
@@ -127,22 +156,20 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
         loss.backward()
         losses.append(float(loss.detach()))
         points.append(here_at(weights, losses[-1]))
-        if read is not None:
-            # A full batch: the gradient of this step is the one at the point where the last one ended.
+        if step > 0 and step % parameters["every"] == 0:
+            read = optimizer_sharpness(optimizer, closure, start=last)
+            last = read.sharpness.eigenvector
             limit, metric = read.threshold.value, read.threshold.preconditioner
+            record["step"].append(step)
+            record["sharpness"].append(read.ratio)
+            with at_midpoint(points, weights):
+                record["midpoint"].append(optimizer_sharpness(optimizer, closure, start=last).ratio)
             record["directional"].append(step_smoothness(points[-2], points[-1], metric).directional / limit)
             record["oscillation"].append(oscillation_smoothness(*points, metric) / limit)
-            read = None
+            record["products"].append(read.sharpness.products)
+            record["converged"].append(read.sharpness.converged)
+            context.progress(step / parameters["steps"])
         optimizer.step()
-        if (step + 1) % parameters["every"]:
-            continue
-        read = optimizer_sharpness(optimizer, closure, start=last)
-        last = read.sharpness.eigenvector
-        record["step"].append(step + 1)
-        record["sharpness"].append(read.ratio)
-        record["products"].append(read.sharpness.products)
-        record["converged"].append(read.sharpness.converged)
-        context.progress((step + 1) / (parameters["steps"] + 1))
     return {**record, "loss": losses}
 
 
