@@ -55,8 +55,8 @@ LINEAR = {"huber": (10.0, 0.0), "lasso": (0.01, 10.0)}
 """Step size α and penalty λ of the two linear models, which are those of the paper's Figure 3 and §3."""
 LINEAR_STEPS, LINEAR_EVERY = 400, 10
 HEAD = (
-    "| network | optimiser | α | onset, step | sharpness / threshold | within the band | directional / threshold | "
-    "last loss |\n|---|---|---|---|---|---|---|---|"
+    "| network | optimiser | α | onset, step | sharpness | in the band | at the midpoint | in the band | directional | "
+    "of the oscillation | last loss |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -183,78 +183,110 @@ def late(record: Record) -> int:
     return max(onset(record) or 0, len(record["step"]) // 2)
 
 
+def after(record: Record, name: str) -> list[float]:
+    """A reading's values in the part of the run that is reported."""
+    values: list[float] = record[name][late(record) :]
+    return values
+
+
+def in_band(values: Sequence[float]) -> int:
+    """How many lie in the band."""
+    return sum(BAND[0] <= value <= BAND[1] for value in values)
+
+
 def row(record: Record) -> str:
     """A run's line of the table."""
     parameters, first = record.parameters, onset(record)
-    ratios, along = (record[name][late(record) :] for name in ("sharpness", "directional"))
-    inside = sum(BAND[0] <= ratio <= BAND[1] for ratio in ratios)
-    spread, smooth = (
-        f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})" for values in (ratios, along)
-    )
     started = "-" if first is None else record["step"][first]
-    return (
-        f"| {parameters['model']} | {parameters['optimiser']} | {parameters['lr']:g} | {started} | {spread} | "
-        f"{inside} of {len(ratios)} | {smooth} | {record['loss'][-1]:.4f} |"
-    )
+    cells = [parameters["model"], parameters["optimiser"], f"{parameters['lr']:g}", str(started)]
+    for name in READINGS:
+        values = after(record, name)
+        cells.append(f"{statistics.median(values):.3f} ({min(values):.2f} to {max(values):.2f})")
+        if name in ("sharpness", "midpoint"):
+            cells.append(f"{in_band(values)} of {len(values)}")
+    return "| " + " | ".join([*cells, f"{record['loss'][-1]:.4f}"]) + " |"
 
 
-def medians(records: list[Record], model: str) -> str:
-    """Both readings of a model under gradient descent, in two columns."""
-    (record,) = (r for r in records if r.parameters["model"] == model and r.parameters["optimiser"] == "GD")
-    return " | ".join(f"{statistics.median(record[name][late(record) :]):.3f}" for name in ("sharpness", "directional"))
+def medians(record: Record) -> str:
+    """The pair of readings, in two columns."""
+    return " | ".join(f"{statistics.median(after(record, name)):.3f}" for name in ("sharpness", "directional"))
 
 
-def outside(records: list[Record]) -> str:
-    """A sentence that names the runs that are not at the edge in the sense of the band."""
-    names = []
-    for record in records:
-        ratios = record["sharpness"][late(record) :]
-        if record.parameters["model"] != "gelu" and not BAND[0] <= statistics.median(ratios) <= BAND[1]:
-            names.append(f"{record.parameters['model']} under {record.parameters['optimiser']}")
-    if not names:
-        return "The median of every run but the control's lies in the band."
-    return f"The median lies outside the band, after these {STEPS} steps, for {', '.join(names)}."
+def four(records: Sequence[Record]) -> dict[str, Record]:
+    """The run of each of the four cases; of tanh under gradient descent that with the smallest step."""
+    plain = [record for record in records if record.parameters["optimiser"] == "GD"]
+    order = sorted(plain, key=lambda record: -record.parameters["lr"])
+    return {name: [r for r in order if r.parameters["model"] == name][-1] for name in edge_figure.CASES}
 
 
-def page(records: list[Record]) -> str:
+def outside(records: Sequence[Record], name: str) -> str:
+    """How many medians of the runs at the edge lie in the band, and where the others are."""
+    found = {
+        f"{r.parameters['model']} {r.parameters['optimiser']} α = {r.parameters['lr']:g}": statistics.median(
+            after(r, name)
+        )
+        for r in records
+    }
+    away = [f"{run} ({value:.3f})" for run, value in found.items() if not BAND[0] <= value <= BAND[1]]
+    count = f"in {len(found) - len(away)} of {len(found)} runs"
+    return f"{count}; outside: {', '.join(away)}" if away else count
+
+
+def page(records: Sequence[Record]) -> str:
     """The page, from the records."""
     networks = [record for record in records if record.parameters["kind"] == "network"]
+    edge = [record for record in networks if record.parameters["model"] in RATES]
     products = [count for record in networks for count in record["products"][1:]]
     rows = "\n".join(row(record) for record in networks)
+    cases = four(records)
     return f"""# The edge of stability
 
 `make bench-edge` wrote this page.
 
 The fully connected network 3072-{WIDTH}-{WIDTH}-10 of Cohen et al. (2021) on {IMAGES:,} images of CIFAR-10: full batch,
-half the squared error, float32, PyTorch's initial weights, one seed, {STEPS} steps, measured every {EVERY} steps.
-*Sharpness* is the largest eigenvalue of P^(-1/2) H P^(-1/2), *directional* ⟨Δg, Δw⟩/⟨Δw, PΔw⟩ along the same step, both
-over the optimiser's own threshold (`stability_threshold`), so that 1 is the edge for every optimiser; for gradient
-descent they are α·λ_max/2 and half of α times the directional smoothness. Onset is the first measurement of a sharpness
-at its threshold or above; the columns after it are about the second half of the run, from onset on where that is later:
-median, smallest and largest, and how many of the sharpness ratios lie between {BAND[0]} and {BAND[1]}.
+half the squared error, float32, PyTorch's initial weights, one seed, {STEPS:,} steps, measured every {EVERY} steps. Every
+reading is over the optimiser's own threshold (`stability_threshold`), so that 1 is the edge for every optimiser:
+
+- *sharpness*, the largest eigenvalue of P^(-1/2) H P^(-1/2); for gradient descent α·λ_max/2;
+- the same *at the midpoint* (w + 2w' + w'')/4 of three points in a row, where an oscillation of period two cancels;
+- *directional*, ⟨Δg, Δw⟩/⟨Δw, PΔw⟩ along the step; for gradient descent half of α times the directional smoothness;
+- *of the oscillation*, ⟨Δ²g, Δ²w⟩/⟨Δ²w, PΔ²w⟩ of the second differences of three points, in which a steady drift
+  cancels.
+
+Onset is the first measurement of a sharpness at its threshold or above. The columns after it are about the second half
+of the run, from onset on where that is later: median, smallest and largest; and how many lie between {BAND[0]} and
+{BAND[1]}.
 
 {HEAD}
 {rows}
 
-{outside(networks)}
+Medians between {BAND[0]} and {BAND[1]}, the control aside:
+
+- sharpness {outside(edge, "sharpness")};
+- sharpness at the midpoint {outside(edge, "midpoint")};
+- directional smoothness {outside(edge, "directional")};
+- smoothness of the oscillation {outside(edge, "oscillation")}.
 
 GELU at α = {CONTROL_RATE:g} is the control that stays below. After the first measurement of a run, which starts cold, a
 measurement took {statistics.mean(products):.1f} Hessian-vector products on average.
 
+![Sharpness over the threshold against the step, for each network and optimiser]({edge_figure.RUNS_NAME})
+
+{READING}
 ## Four cases
 
-![Sharpness and directional smoothness over the threshold in four cases]({edge_figure.NAME})
+![Sharpness and directional smoothness over the threshold in four cases]({edge_figure.CASES_NAME})
 
 Both are drawn over the threshold, and what is below 0.01 at 0.01. The pair tells apart what each alone cannot. The
 numbers are the medians of the second half of each run under gradient descent:
 
-| case | sharpness / threshold | directional / threshold | what it is |
+| case | sharpness | directional | what it is |
 |---|---|---|---|
-| tanh network, α = {RATES["GD"]:g} | {medians(records, "tanh")} | the smooth edge of stability |
-| GELU network, α = {CONTROL_RATE:g} | {medians(records, "gelu")} | stable |
-| Huber regression (eq. 13), α = {LINEAR["huber"][0]:g} | {medians(records, "huber")} | a two-cycle whose ends have \
-every residual in the linear part of the loss, where the Hessian is 0 |
-| LASSO (eq. 11), α = {LINEAR["lasso"][0]:g}, λ = {LINEAR["lasso"][1]:g} | {medians(records, "lasso")} | a two-cycle \
+| tanh network, α = {cases["tanh"].parameters["lr"]:g} | {medians(cases["tanh"])} | the smooth edge of stability |
+| GELU network, α = {CONTROL_RATE:g} | {medians(cases["gelu"])} | stable |
+| Huber regression (eq. 13), α = {LINEAR["huber"][0]:g} | {medians(cases["huber"])} | a two-cycle whose ends have every \
+residual in the linear part of the loss, where the Hessian is 0 |
+| LASSO (eq. 11), α = {LINEAR["lasso"][0]:g}, λ = {LINEAR["lasso"][1]:g} | {medians(cases["lasso"])} | a two-cycle \
 across kinks, which the Hessian does not see |
 """
 
@@ -301,7 +333,13 @@ def main() -> None:
     print(text)
     if arguments.output is not None:
         arguments.output.write_text(text)
-        (arguments.output.parent / edge_figure.NAME).write_text(edge_figure.draw(records))
+        smallest = {(r.parameters["model"], r.parameters["optimiser"]): r for r in records if r.parameters["model"] in RATES}
+        pictures = {
+            edge_figure.CASES_NAME: edge_figure.cases(list(four(records).values())),
+            edge_figure.RUNS_NAME: edge_figure.runs(smallest.values(), BAND),
+        }
+        for name, drawn in pictures.items():
+            (arguments.output.parent / name).write_text(drawn)
 
 
 if __name__ == "__main__":

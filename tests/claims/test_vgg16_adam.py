@@ -9,8 +9,8 @@ SGD = {"rule": "sgd", "step_size": 0.03}
 ADAM = {"rule": "adam", "step_size": 0.01}
 
 
-def run(norm, settled=True, **changes):
-    cell = runs.cell("vgg16-adam", "narrow", steps=100, seed=0, cost=1.0, **changes)
+def run(norm, settled=True, seed=0, **changes):
+    cell = runs.cell("vgg16-adam", "narrow", steps=100, seed=seed, cost=1.0, **changes)
     norms = [20 * norm, 10 * norm] + [norm] * 18 if settled else [norm * 0.7**i for i in range(20)]
     values = {
         "parameters": 1000,
@@ -98,6 +98,13 @@ def test_plan_has_pairs_controls_and_laws(scale):
     keys = {tuple(c.parameters[name] for name in claim.LAW_PARAMETERS) for c in cells if c.parameters["part"] != "law"}
     laws = {tuple(c.parameters[name] for name in claim.LAW_PARAMETERS) for c in cells if c.parameters["part"] == "law"}
     assert keys == laws
+    narrow = [c for c in cells if c.parameters["part"] == "narrow"]
+    assert len({c.seed for c in narrow if c.parameters["labels"] == "shuffled"}) == claim.CONTROL_SEEDS
+
+
+def test_the_headline_shows_how_far_the_controls_lie_apart():
+    shuffled = [*pair(0.5, labels="shuffled", seed=1, **ADAM), *pair(2.0, labels="shuffled", seed=2, **ADAM)]
+    assert claim.judge([*evidence(control=1.5), *shuffled]).headline.control.endswith("× 1.5 (0.5 to 2)")
 
 
 def test_cost_of_the_plans():
