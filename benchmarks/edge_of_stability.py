@@ -43,9 +43,9 @@ OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]]
 }
 RATES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "tanh": {"GD": (0.05, 0.03), "Nesterov": (0.03, 0.015), "RMSprop": (2e-5, 1e-5), "Adam": (3e-4, 2e-4)},
-    "relu": {"GD": (0.06, 0.05), "Nesterov": (0.03, 0.02), "RMSprop": (2e-5, 1e-5), "Adam": (3e-4, 2e-4)},
+    "relu": {"GD": (0.06, 0.05), "Nesterov": (0.03, 0.02), "RMSprop": (4e-5, 2e-5, 1e-5), "Adam": (3e-4, 2e-4)},
 }
-"""Two step sizes α for each network and optimiser."""
+"""Step sizes α for each network and optimiser, the smallest last."""
 CONTROL_RATE = 0.01
 BAND = (0.95, 1.1)
 """Where the ratio of the sharpness to its threshold is to lie after onset."""
@@ -165,7 +165,7 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
             with at_midpoint(points, weights):
                 record["midpoint"].append(optimizer_sharpness(optimizer, closure, start=last).ratio)
             record["directional"].append(step_smoothness(points[-2], points[-1], metric).directional / limit)
-            record["oscillation"].append(oscillation_smoothness(*points, metric) / limit)
+            record["oscillation"].append(oscillation_smoothness(*points, metric).value / limit)
             record["products"].append(read.sharpness.products)
             record["converged"].append(read.sharpness.converged)
             context.progress(step / parameters["steps"])
@@ -333,7 +333,9 @@ def main() -> None:
     print(text)
     if arguments.output is not None:
         arguments.output.write_text(text)
-        smallest = {(r.parameters["model"], r.parameters["optimiser"]): r for r in records if r.parameters["model"] in RATES}
+        smallest = {
+            (r.parameters["model"], r.parameters["optimiser"]): r for r in records if r.parameters["model"] in RATES
+        }
         pictures = {
             edge_figure.CASES_NAME: edge_figure.cases(list(four(records).values())),
             edge_figure.RUNS_NAME: edge_figure.runs(smallest.values(), BAND),

@@ -28,9 +28,11 @@ class Model(nn.Module):
         self.last = nn.Linear(8, 3)
         self.frozen = nn.Linear(6, 6).requires_grad_(False)
         self.frozen.eval()
+        self.generator = torch.Generator().manual_seed(0)
 
     def forward(self, rows):
-        return self.last(self.drop(torch.relu(self.norm(self.first(self.frozen(rows))))))
+        noise = 0.1 * torch.rand(8, generator=self.generator)
+        return self.last(self.drop(torch.relu(self.norm(self.first(self.frozen(rows))) + noise)))
 
 
 @pytest.fixture
@@ -53,6 +55,7 @@ def snapshot(model):
         "random": torch.get_rng_state(),
         "python": random.getstate(),
         "numpy": tuple(map(str, np.random.get_state())),
+        "generator": model.generator.get_state(),
         "weights": [p.detach().clone() for p in model.parameters()],
         "storage": [p.data_ptr() for p in model.parameters()],
         "gradients": [(id(p.grad), None if p.grad is None else p.grad.clone()) for p in model.parameters()],
@@ -125,7 +128,7 @@ def test_a_snapshot_sees_what_a_measurement_without_care_changes(setting):
     before = snapshot(model)
     loss().backward()
     after = snapshot(model)
-    for key in ("random", "python", "numpy", "buffers", "gradients"):
+    for key in ("random", "python", "numpy", "generator", "buffers", "gradients"):
         with pytest.raises(AssertionError):
             assert_equal(before[key], after[key])
 
@@ -242,6 +245,38 @@ def test_dropout_draws_the_same_mask_in_each_product(method):
         doubled = operator.product(2 * vector)
     assert torch.equal(first, second)
     torch.testing.assert_close(doubled, 2 * first, rtol=1e-9, atol=1e-12)
+
+
+DRAWS = {
+    "Python": lambda model: torch.tensor([random.random() > 0.5 for _ in range(30)]),
+    "NumPy": lambda model: torch.from_numpy(np.random.rand(30) > 0.5),
+    "a generator of the module": lambda model: torch.rand(30, generator=model.generator) > 0.5,
+}
+
+
+@pytest.mark.parametrize("source", DRAWS)
+@pytest.mark.parametrize("named", [True, False], ids=["named", "met"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_generator_draws_the_same_mask_in_each_product(method, named, source):
+    torch.manual_seed(0)
+
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(5, 30), nn.Linear(30, 1)
+            self.generator = torch.Generator().manual_seed(0)
+
+        def forward(self, rows):
+            return self.last(torch.tanh(self.first(rows)) * DRAWS[source](self))
+
+    model, rows = Masked().double(), torch.randn(10, 5).double()
+    options = {"method": method, "model": model if named else None}
+    with hessian_operator(lambda: model(rows).square().mean(), model.parameters(), **options) as operator:
+        vector = torch.randn(operator.size, dtype=torch.float64)
+        first, second = operator.product(vector), operator.product(vector)
+        doubled = operator.product(2 * vector)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(doubled, 2 * first, rtol=1e-6, atol=1e-9)
 
 
 def test_a_mode_has_to_be_chosen_where_it_matters(setting):

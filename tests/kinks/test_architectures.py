@@ -134,6 +134,19 @@ class WrittenNorm(nn.Module):
         return hidden / torch.sqrt(square + self.epsilon if self.epsilon else square)
 
 
+class WithExponent(nn.Module):
+    """A power with a trained exponent, as of generalised-mean pooling."""
+
+    def __init__(self, base: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 6)
+        self.exponent = nn.Parameter(torch.tensor(3.0))
+        self.base = base
+
+    def forward(self, inputs):
+        return self.base(self.first(inputs)) ** self.exponent
+
+
 @dataclass(frozen=True)
 class Case:
     """An architecture, its input, what a recording finds in it, and what the graph shows if that differs."""
@@ -194,6 +207,8 @@ CASES = [
     Case("average-pool", sequence(nn.Conv2d(3, 2, 3), nn.AvgPool2d(2), nn.GroupNorm(1, 2), nn.SiLU()), PICTURES, set()),
     Case("lp-pool", sequence(nn.Conv2d(3, 2, 3), nn.LPPool2d(2, 2)), PICTURES, {("lp_pool2d", C0)},
          {("abs", C0), ("relu", C0), ("pow", C0), ("sign", JUMP)}),
+    Case("lp-pool-of-order-1", sequence(nn.Conv2d(3, 2, 3), nn.LPPool2d(1, 2)), PICTURES, set(),
+         {("abs", C0), ("relu", C0), ("sign", JUMP)}),
     Case("local-response-norm", sequence(nn.Conv2d(3, 4, 3), nn.LocalResponseNorm(2)), PICTURES, set()),
     Case("upsampling", sequence(nn.Conv2d(3, 2, 3), nn.Upsample(scale_factor=2, mode="bilinear")), PICTURES, set()),
     Case("maxout", calls(lambda x: x.view(-1, 3, 2).amax(-1), 3), VECTORS, {("amax", C0)}),
@@ -212,6 +227,12 @@ CASES = [
     Case("whole-power", calls(lambda x: x.pow(3) + x.square()), VECTORS, set()),
     Case("squared-relu", calls(lambda x: F.relu(x).square()), VECTORS, {("relu", C1)}),
     Case("squared-relu-in-place", calls(lambda x: torch.relu_(x) ** 2), VECTORS, {("relu", C1)}),
+    Case("relu-squared-in-place", calls(lambda x: F.relu(x).pow_(2)), VECTORS, {("relu", C1)}),
+    Case("relu-times-itself-in-place", calls(lambda x: (y := F.relu(x)).mul_(y)), VECTORS, {("relu", C1)}),
+    Case("relu-squared-in-part", calls(lambda x: (y := F.relu(x), y[:1].pow_(2))[0]), VECTORS, RELU,
+         RELU | {("CopySlices", UNKNOWN)}),
+    Case("relu-cubed", calls(lambda x: F.relu(x) ** 3), VECTORS, {("relu", C1)}),
+    Case("relu-to-a-power-below-2", calls(lambda x: F.relu(x) ** 1.75), VECTORS, RELU | {("pow", C0)}),
     Case("relu-and-its-square", calls(lambda x: (y := F.relu(x)) + y.square()), VECTORS, RELU),
     Case("squared-hinge", calls(lambda x: (1 - x).clamp(min=0).pow(2)), VECTORS, {("clamp", C1)}),
     Case("squared-clamp-elsewhere", calls(lambda x: x.clamp(min=0.5).pow(2)), VECTORS, {("clamp", C0)}),
@@ -223,6 +244,27 @@ CASES = [
          {("linalg_vector_norm", C0)}),
     Case("root-of-a-view", calls(lambda x: (x.square() + 1e-6)[:, None].transpose(1, 2).squeeze(-1).sqrt()), VECTORS,
          set()),
+    Case("root-of-a-sum", calls(lambda x: (x + 1).abs().add(x.abs()).sqrt()), VECTORS, {("abs", C0), ("sqrt", C0)}),
+    Case("root-after-a-shift", calls(lambda x: torch.exp(x).add(1).log().add(x).sqrt()), VECTORS, {("sqrt", C0)}),
+    Case("root-of-a-square-and-a-constant", calls(lambda x: (torch.ones(6) + x.square()).sqrt()), VECTORS, set()),
+    Case("trained-exponent", lambda: WithExponent(F.relu), VECTORS, RELU | {("pow", C0)}),
+    Case("trained-exponent-of-a-positive-number", lambda: WithExponent(torch.sigmoid), VECTORS, set()),
+    Case("entropy", calls(lambda x: torch.special.entr(x.softmax(-1))), VECTORS, set()),
+    Case("entropy-of-a-square", calls(lambda x: torch.special.entr(x.square())), VECTORS, {("special_entr", C0)}),
+    Case("eigenvalues", calls(lambda x: torch.linalg.eigvalsh(x.mT @ x)), VECTORS, {("linalg_eigh", C0)}),
+    Case("eigenvectors", calls(lambda x: torch.linalg.eigh(x.mT @ x)[1]), VECTORS,
+         {("linalg_eigh (vectors)", JUMP)}),
+    Case("singular-vectors", calls(lambda x: torch.linalg.svd(x)[0], 5), VECTORS, {("linalg_svd (vectors)", JUMP)}),
+    Case("singular-values-and-vectors", calls(lambda x: (s := torch.linalg.svd(x))[1] * s[0], 5), VECTORS,
+         {("linalg_svd", C0), ("linalg_svd (vectors)", JUMP)}),
+    Case("orthonormal-basis", calls(lambda x: torch.linalg.qr(x)[0], 5), VECTORS, {("linalg_qr", JUMP)}),
+    Case("mean-beside-a-deviation", calls(lambda x: torch.std_mean(x, -1, keepdim=True)[1], 1), VECTORS, set()),
+    Case("deviation-beside-a-mean", calls(lambda x: torch.std_mean(x, -1, keepdim=True)[0], 1), VECTORS,
+         {("std_mean", C0)}),
+    Case("bits-of-a-number", calls(lambda x: x * (x.detach().view(torch.int32) >> 8)), VECTORS,
+         {("view", JUMP)}, set()),
+    Case("softplus-with-a-low-threshold", sequence(nn.Linear(4, 6), nn.Softplus(threshold=1.0)), VECTORS,
+         {("softplus", JUMP)}),
     Case("mask", Gated, VECTORS, {("gt", UNKNOWN)}, set()),
     Case("where", calls(lambda x: torch.where(x > 0, x, 0.1 * x)), VECTORS, {("gt", UNKNOWN)}, {("where", UNKNOWN)}),
     Case("sign", calls(lambda x: x * x.sign()), VECTORS, {("sign", JUMP)}),
@@ -278,7 +320,8 @@ def test_the_worst_class_is_that_of_the_worst_part(case):
 
 SHARED_NAMES = {
     "max_pool2d_with_indices": "MaxPool2d", "adaptive_max_pool2d": "AdaptiveMaxPool2d", "prelu_kernel": "PReLU",
-    "rrelu_with_noise": "RReLU", "lp_pool2d": "LPPool2d", "relu": "ReLU", "embedding_bag": "EmbeddingBag",
+    "rrelu_with_noise": "RReLU", "softplus": "Softplus", "lp_pool2d": "LPPool2d", "relu": "ReLU",
+    "embedding_bag": "EmbeddingBag",
 }  # fmt: skip
 
 

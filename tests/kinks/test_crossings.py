@@ -237,7 +237,7 @@ def test_patterns_are_packed_eight_to_a_byte_and_come_back():
 
 
 class Branching(nn.Module):
-    """The data decide how often the activation runs."""
+    """A parameter decides how often the activation runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -256,8 +256,16 @@ class Branching(nn.Module):
         ((torch.ones(2, 4), {}, {"layer.wieght": torch.ones(4, 4)}), {}, "after holds 'layer.wieght'"),
         ((torch.ones(2, 4), {}, {"layer.weight": torch.ones(4)}), {}, r"accepted is shape \(4, 4\)"),
         (((), {}, {}), {}, "accepted is a probe batch"),
-        ((torch.ones(2, 4), {"layer.bias": torch.ones(4)}, {"layer.bias": -torch.ones(4)}), {}, "the data decide"),
-        ((torch.ones(2, 4), {"layer.bias": -torch.ones(4)}, {"layer.bias": torch.ones(4)}), {}, "the data decide"),
+        (
+            (torch.ones(2, 4), {"layer.bias": torch.ones(4)}, {"layer.bias": -torch.ones(4)}),
+            {},
+            "the parameters decide",
+        ),
+        (
+            (torch.ones(2, 4), {"layer.bias": -torch.ones(4)}, {"layer.bias": torch.ones(4)}),
+            {},
+            "the parameters decide",
+        ),
     ],
 )
 def test_bad_input_is_named(arguments, keywords, message):

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+import nonsmooth.kinks
 from nonsmooth.kinks import Smoothness, scan
 from nonsmooth.models.activations import SmoothReLU
 
@@ -229,16 +231,53 @@ def test_checkpointed_parts_are_seen_through():
     data = torch.randn(2, 3, requires_grad=True)
     for reentrant in (True, False):
         result = scan(lambda r=reentrant: checkpoint(model, data, use_reentrant=r).sum(), named_parameters=model)
-        assert [(o.name, o.smoothness) for o in result.operations] == [("relu", C0)]
+        (relu,) = result.operations
+        assert (relu.name, relu.smoothness) == ("relu", C0)
+        assert (relu.parameters, relu.without_gradient) == (("0.weight", "0.bias"), ())
 
 
-def test_compiled_modules_are_seen_through():
-    model = torch.compile(nn.Sequential(nn.Linear(3, 3), nn.ReLU()), backend="eager")
-    data = torch.randn(2, 3)
-    expected = model(data)
-    (relu,) = scan(model, data).operations
-    assert (relu.name, relu.parameters) == ("relu", ("_orig_mod.0.weight", "_orig_mod.0.bias"))
-    assert torch.equal(model(data), expected)
+@pytest.mark.filterwarnings("error")
+def test_named_tensors_may_be_computed_from_others():
+    first = nn.Parameter(torch.randn(3))
+    doubled, (left, right) = 2 * first, (3 * first).split([1, 2])
+    names = {"doubled": doubled, "left": left, "right": right}
+
+    def closure():
+        return doubled.abs().sum() + left.relu().sum() + right.detach().floor().sum()
+
+    result = scan(closure, named_parameters=names)
+    assert [(o.name, o.parameters, o.without_gradient) for o in result.operations] == [
+        ("abs", ("doubled",), ()),
+        ("relu", ("left", "right"), ()),
+        ("floor", (), ("left", "right")),
+    ]
+    loss = scan(closure(), named_parameters=names)
+    assert [(o.name, o.parameters) for o in loss.operations] == [("abs", ("doubled",)), ("relu", ("left", "right"))]
+
+
+@pytest.mark.parametrize("folder", [Path(torch.__file__).parent, Path(nonsmooth.kinks.__file__).parent])
+def test_lines_of_packages_whose_names_begin_alike_are_shown(folder):
+    path = folder.with_name(f"{folder.name}metrics") / "losses.py"
+    names = {}
+    exec(compile("def loss(weight):\n    return weight.abs().sum()", str(path), "exec"), names)
+    weight = nn.Parameter(torch.ones(3))
+    (operation,) = scan(lambda: names["loss"](weight), named_parameters={"weight": weight}).operations
+    assert operation.source == f"{path}:2"
+
+
+def test_what_is_compiled_on_the_way_is_seen_through_without_loading_the_compiler(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    compiler, data = torch.compile, torch.randn(2, 3)
+    model = nn.Linear(3, 3)
+
+    def closure():
+        decorated = torch.compile(dynamic=True)(lambda x: x.relu())
+        return decorated(torch.compile(model)(data)).sum()
+
+    (relu,) = scan(closure, named_parameters=model).operations
+    assert (relu.name, relu.parameters) == ("relu", ("weight", "bias"))
+    assert torch.compile is compiler
+    assert "torch._dynamo" not in sys.modules
 
 
 @pytest.mark.slow
@@ -309,6 +348,23 @@ def test_losses_that_pytorch_puts_together_itself():
         assert found(smooth) == set()
 
 
+@pytest.mark.parametrize(
+    ("order", "where"),
+    [
+        (0, "differing coordinates"),
+        (1, "share a coordinate"),
+        (1.5, "share a coordinate"),
+        (2, "two points coincide"),
+        (3, "two points coincide"),
+        (float("inf"), "largest differences of two points tie"),
+    ],
+)
+def test_it_says_where_a_distance_has_its_kinks(order, where):
+    points = nn.Parameter(torch.randn(3, 4))
+    (distance,) = scan(lambda: torch.cdist(points, torch.zeros(2, 4), p=order)).operations
+    assert where in distance.reason
+
+
 def test_backward_inside_the_closure_adds_nothing():
     model = nn.Sequential(nn.Linear(3, 3), nn.Softplus(), nn.Linear(3, 1))
 
@@ -359,6 +415,15 @@ def test_the_table_is_readable():
         ((lambda: None, torch.ones(2)), {}, TypeError, "inputs are given for a function"),
         ((nn.ReLU(), torch.ones(2)), {"named_parameters": nn.ReLU()}, TypeError, "a module brings its own"),
         ((lambda: None,), {"named_parameters": [torch.ones(2)]}, TypeError, "named_parameters holds tensor"),
+        ((lambda: None,), {"named_parameters": 3}, TypeError, "named_parameters is 3; accepted are a module"),
+        (
+            (lambda: None,),
+            {"named_parameters": torch.optim.SGD([nn.Parameter(torch.ones(1))])},
+            TypeError,
+            "named_parameters is an SGD; accepted are a module",
+        ),
+        ((nn.ReLU,), {}, TypeError, "target is the class ReLU; accepted is an instance"),
+        ((nn.ReLU(), torch.ones(2)), {"known": {"relu": "smooth"}}, TypeError, r"known\['relu'\] is 'smooth'"),
     ],
 )
 def test_bad_input_is_named(arguments, keywords, error, message):

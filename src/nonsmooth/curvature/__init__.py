@@ -5,6 +5,7 @@ from nonsmooth.curvature.lanczos import Eigenpair, largest_eigenpair
 from nonsmooth.curvature.products import HessianOperator, hessian_operator
 from nonsmooth.curvature.sharpness import Sharpness, sharpness
 from nonsmooth.curvature.smoothness import (
+    OscillationSmoothness,
     Point,
     StepSmoothness,
     directional_smoothness,
@@ -25,6 +26,7 @@ __all__ = [
     "HessianOperator",
     "KinkGap",
     "OptimizerSharpness",
+    "OscillationSmoothness",
     "Point",
     "Sharpness",
     "StabilityThreshold",

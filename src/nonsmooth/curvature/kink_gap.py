@@ -64,17 +64,22 @@ def kink_gap(
         Both curvatures and their gap for each ε; nothing of the run is changed.
 
     Raises:
-        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
+        TypeError: the closure cannot be called, a parameter is no whole, real, floating-point leaf, or the direction
+            or the epsilons are no such tensor or sequence.
         ValueError: an ε or the direction is out of its range, a mode is unknown or missing, or the loss is no number
             that depends on a parameter.
         RuntimeError: autograd refuses the second derivative, so there is nothing to compare with.
     """
+    if not isinstance(epsilons, Sequence):
+        raise TypeError(f"epsilons is {epsilons!r}; accepted is a sequence of positive numbers")
     if not epsilons or not all(0 < epsilon < torch.inf for epsilon in epsilons):
         raise ValueError(f"epsilons is {tuple(epsilons)}; accepted are positive numbers")
     probe = Probe(closure, parameters, model=model, mode=mode)
     if direction is None:
         generator = torch.Generator().manual_seed(seed)
         direction = torch.randn(probe.size, generator=generator, dtype=probe.dtype)
+    elif not isinstance(direction, Tensor) or not direction.is_floating_point():
+        raise TypeError(f"direction is {direction!r}; accepted is a tensor of real floating-point numbers")
     elif direction.shape != (probe.size,) or not 0 < float(direction.norm()) < torch.inf:
         raise ValueError(
             f"direction has shape {tuple(direction.shape)} and length {float(direction.norm())}; accepted are finite "

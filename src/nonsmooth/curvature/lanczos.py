@@ -27,6 +27,7 @@ class Eigenpair:
             Ritz values, where that is smaller.
         converged: the error is at most a third of the tolerance times |θ|, or down to rounding.
         products: how many.
+        asymmetry: how far H is from symmetric on the vectors that were tried, relative to its largest Ritz value.
     """
 
     value: float
@@ -36,6 +37,7 @@ class Eigenpair:
     error: float
     converged: bool
     products: int
+    asymmetry: float
 
 
 def largest_eigenpair(
@@ -66,15 +68,18 @@ def largest_eigenpair(
     precision = ROUNDING * torch.finfo(start.dtype).eps
     diagonal: list[float] = []
     beside: list[float] = []
+    lopsided = 0.0
     for count in range(1, steps + 1):
         vector = product(basis[count - 1])
         diagonal.append(float(vector @ basis[count - 1]))
         known = basis[:count]
+        if count > 1:  # ⟨q₍ₖ₋₁₎, Hqₖ⟩, which is ⟨qₖ, Hq₍ₖ₋₁₎⟩ if H is symmetric
+            lopsided = max(lopsided, abs(float(vector @ basis[count - 2]) - beside[-1]))
         for _ in range(2):  # once is not enough in rounded arithmetic, twice is
             vector = vector - known.T @ (known @ vector)
         beside.append(float(vector.norm()))
         if not torch.isfinite(torch.tensor([diagonal[-1], beside[-1]])).all():
-            return Eigenpair(torch.nan, None, torch.nan, torch.nan, torch.nan, False, count)
+            return Eigenpair(torch.nan, None, torch.nan, torch.nan, torch.nan, False, count, torch.nan)
         values, vectors = _tridiagonal(diagonal, beside)
         residual, error = _bounds(values, vectors, beside[-1])
         rounding = precision * float(values.abs().max())
@@ -85,8 +90,16 @@ def largest_eigenpair(
             break
         basis[count] = vector / beside[-1]
     found = known.T @ vectors[:, -1].to(start)
+    largest = float(values.abs().max())
     return Eigenpair(
-        float(values[-1]), found / found.norm(), float(values[0]), residual, error, converged or exhausted, count
+        value=float(values[-1]),
+        vector=found / found.norm(),
+        lowest=float(values[0]),
+        residual=residual,
+        error=error,
+        converged=converged or exhausted,
+        products=count,
+        asymmetry=lopsided / largest if largest > 0 else 0.0,
     )
 
 

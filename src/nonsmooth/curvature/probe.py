@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,10 @@ from nonsmooth.curvature.state import MODES, State
 
 Closure = Callable[[], Any]
 """Computes the loss on the data that is meant, a tensor of one element, and does not call backward."""
+
+
+ERROR, REENTRANT = "Error", "CheckpointFunctionBackward"
+"""Nodes of a graph: one that stands for an error, and one that runs a graph of its own in its backward pass."""
 
 
 class RefusedError(RuntimeError):
@@ -59,6 +63,7 @@ class Probe:
         wide = any(parameter.dtype == torch.float64 for parameter in self.parameters)
         self.dtype = torch.float64 if wide else torch.float32
         self._state = State(self.parameters, model, mode)
+        self._seen = False
 
     @property
     def precision(self) -> float:
@@ -71,10 +76,17 @@ class Probe:
         with self._state.kept():
             yield
 
+    def loss(self) -> float:
+        """The loss alone; a closure that calls backward does that all the same."""
+        return float(self._loss().detach())
+
     def gradient(self) -> tuple[float, Tensor]:
         """The loss and its gradient, without a graph."""
         loss = self._loss()
         parts: Sequence[Tensor | None] | None = self._gradients_of_backward()
+        if parts is None and _holds(loss, REENTRANT):
+            loss.backward()  # type: ignore[no-untyped-call]
+            parts = self._gradients_of_backward() or [None] * len(self.parameters)
         if parts is None:
             parts = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         return float(loss.detach()), self.averaged(self.flat(parts))
@@ -90,13 +102,17 @@ class Probe:
             loss = self._loss()
             if self._gradients_of_backward() is not None:
                 raise RefusedError("the closure calls backward itself")
+            if _holds(loss, REENTRANT):
+                raise RefusedError("a checkpoint is reentrant, whose parameters only backward reaches")
             # A slope that requires a gradient: functions that are marked as once differentiable say so only then.
             slope = torch.ones_like(loss, requires_grad=True)
             try:
                 parts = torch.autograd.grad(loss, self.parameters, slope, allow_unused=True, create_graph=True)
             except RuntimeError as error:
                 raise refusal(error) from None
-        if any(part is not None and _refuses(part) for part in parts):
+        # A node that stands for an error raises when it is reached; but it hides what lies behind it, so that autograd
+        # finds no way from the gradient to the weights, and takes the derivative for zero.
+        if any(part is not None and _holds(part, ERROR) for part in parts):
             raise RefusedError("a function is marked with once_differentiable")
         return float(loss.detach()), list(parts)
 
@@ -146,7 +162,9 @@ class Probe:
         self._state.rewind()
         for parameter in self.parameters:
             parameter.grad = None
-        loss = self.closure()
+        with self._state.functions_watched() if not self._seen else nullcontext():
+            loss = self.closure()
+        self._seen = True
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element")
         if not loss.requires_grad:
@@ -159,18 +177,14 @@ class Probe:
         return None if all(gradient is None for gradient in gradients) else gradients
 
 
-def _refuses(gradient: Tensor) -> bool:
-    """Whether a graph holds a node that stands for an error.
-
-    Such a node raises when it is reached; but it hides what lies behind it, so that autograd finds no way from the
-    gradient to the weights, and takes the derivative for zero.
-    """
-    waiting, seen = [gradient.grad_fn], set()
+def _holds(result: Tensor, name: str) -> bool:
+    """Whether the graph of a result has a node of a name."""
+    waiting, seen = [result.grad_fn], set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
-        if type(node).__name__ == "Error":
+        if type(node).__name__ == name:
             return True
         seen.add(node)
         waiting.extend(following for following, _ in node.next_functions)
@@ -190,14 +204,18 @@ def _checked(parameters: Iterable[Tensor]) -> list[Tensor]:
         raise TypeError("parameters is a tensor; accepted is a list of them, such as list(model.parameters())")
     chosen = list({id(parameter): parameter for parameter in parameters}.values())
     for parameter in chosen:
-        if not isinstance(parameter, Tensor) or not parameter.is_leaf:
-            raise TypeError(f"parameters hold {parameter!r}; accepted are tensors that are leaves of the graph")
+        if not isinstance(parameter, Tensor):
+            raise TypeError(f"parameters hold a {type(parameter).__name__}; accepted are tensors")
+        if not parameter.is_leaf:
+            raise TypeError(
+                f"parameters hold a result of {parameter.grad_fn}; accepted are tensors that are leaves of the graph"
+            )
     chosen = [parameter for parameter in chosen if parameter.requires_grad]
     for parameter in chosen:
         if hasattr(parameter, "device_mesh"):
             raise TypeError("parameters hold a DTensor; accepted are whole tensors, as under DistributedDataParallel")
         if not parameter.is_floating_point():
             raise TypeError(f"parameters hold a tensor of {parameter.dtype}; accepted are real floating-point ones")
-    if not chosen:
-        raise ValueError("parameters hold none that requires a gradient")
+    if not sum(parameter.numel() for parameter in chosen):
+        raise ValueError("parameters hold none that requires a gradient and has entries")
     return chosen

@@ -38,8 +38,9 @@ class HessianOperator:
     def __init__(self, probe: Probe, method: str | None) -> None:
         self._probe = probe
         self.size, self.dtype, self.device = probe.size, probe.dtype, probe.device
-        self.method, self.products = method or DOUBLE_BACKWARD, 0
+        self.method, self.products, self._asked = method or DOUBLE_BACKWARD, 0, method
         self.reason: str | None = None
+        self._shortening = 1.0
         self._graph: list[Tensor | None] | None = None
         if self.method == DOUBLE_BACKWARD:
             try:
@@ -51,9 +52,20 @@ class HessianOperator:
             self.loss, self.gradient = probe.gradient()
 
     @property
+    def precision(self) -> float:
+        """The relative rounding error of what was computed."""
+        return self._probe.precision
+
+    @property
     def step(self) -> float:
-        """ε of a central difference, along a unit vector: ∛(rounding) times ‖w‖, at least times 1."""
-        return float(self._probe.precision ** (1 / 3) * self._probe.weights().norm().clamp(min=1.0))
+        """ε of a central difference, along a unit vector.
+
+        A quarter of ∛(rounding), which balances rounding and truncation for functions that change over distances of
+        1, and no less than what the rounding of the weights themselves leaves of it.
+        """
+        precision = self.precision
+        length = max(float(precision ** (1 / 3)) / 4, 2 * precision * float(self._probe.weights().norm()))
+        return length / self._shortening
 
     def product(self, vector: Tensor) -> Tensor:
         """Hv for a flat v, as a flat vector; under DistributedDataParallel the mean over processes.
@@ -71,6 +83,24 @@ class HessianOperator:
             except RefusedError as error:
                 self._fall_back(error, None)
         return self._difference(vector)
+
+    @contextmanager
+    def shortened(self, factor: float) -> Iterator[None]:
+        """A block in which the ε of differences is that much shorter, to see what depends on it."""
+        before = self._shortening
+        self._shortening = factor
+        try:
+            yield
+        finally:
+            self._shortening = before
+
+    def refuse(self, reason: str) -> None:
+        """Go over to differences, because what double backward gave cannot be right.
+
+        Raises:
+            RuntimeError: double backward was asked for.
+        """
+        self._fall_back(RefusedError(reason), self._asked)
 
     def flat(self, parts: Tensor | Sequence[Tensor]) -> Tensor:
         """One vector of a tensor for each parameter, in the order of the parameters; a flat one as it is.
@@ -146,7 +176,8 @@ def hessian_operator(
 
     The closure runs once, and all products use its graph. Nothing of the run is changed: random number generators,
     `.grad`, the modes and buffers of the modules, autocast; after the block no graph is left. Only generators of the
-    closure's own and buffers that are handed to functions without a module are the closure's business.
+    closure's own, buffers that are handed to functions without a module and, where the closure calls backward itself,
+    `.grad` of leaves that are in no module and none of `parameters`, are the closure's business.
 
     Args:
         closure: computes the loss on the data that is meant and returns it, without calling backward.

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nonsmooth.curvature.lanczos import largest_eigenpair
+from nonsmooth.curvature.lanczos import Eigenpair, largest_eigenpair
 from nonsmooth.curvature.probe import Closure
-from nonsmooth.curvature.products import HessianOperator, hessian_operator
+from nonsmooth.curvature.products import DIFFERENCES, DOUBLE_BACKWARD, HessianOperator, hessian_operator
 
 NOISE = 0.1
 """How much of a warm start is random, relative to it: enough for an eigenvector that has overtaken it to be found."""
 FEWEST_COLD, FEWEST_WARM = 10, 4
 """Products before convergence is believed. With fewer, one cold start in thirty converges to another eigenvalue."""
+ASYMMETRY = 1e-2
+"""Relative: what is farther from symmetric is no Hessian, in numbers of single precision."""
+SHORTENING = 2.0
+"""By what ε is divided to see whether differences depend on it."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,10 @@ class Sharpness:
         eigenvector: a unit vector, shape (coordinates,); hand it to the next measurement as `start`. None with NaN.
         lowest: the smallest Ritz value, a byproduct: λ_min is at most that.
         residual: ‖Hv - λv‖: an eigenvalue lies that close.
-        error: a bound of the distance to that eigenvalue, at most the residual.
-        converged: the error is at most a third of the tolerance, relative, or down to rounding.
+        error: a bound of the distance to that eigenvalue, at most the residual; with finite differences plus what
+            depends on their ε, which on functions with kinks is most of it.
+        converged: the error is at most a third of the tolerance, relative, or down to rounding; with finite
+            differences at most the tolerance.
         products: Hessian-vector products that were used.
         method: "double backward" or "finite differences", which on functions with kinks are different quantities.
         reason: why differences were taken; None with double backward.
@@ -119,9 +125,13 @@ def measured(
         pair |= {"eigenvector": None, "converged": False}
     else:
         fewest = FEWEST_COLD if start is None else FEWEST_WARM
-        found = largest_eigenpair(
-            product, first, tolerance=tolerance, max_products=max_products, fewest_products=fewest
-        )
+        found = _largest(operator, product, first, tolerance, max_products, fewest)
+        if operator.method == DOUBLE_BACKWARD and found.asymmetry > max(ASYMMETRY, 16 * operator.precision):
+            operator.refuse(
+                f"its products are not symmetric, by {found.asymmetry:.1g}: the backward pass of some function is not "
+                "differentiable, and does not say so"
+            )
+            found = _largest(operator, product, first, tolerance, max_products, fewest)
         pair = {name: getattr(found, name) for name in ("value", "lowest", "residual", "error", "converged")}
         pair["eigenvector"] = found.vector
     return Sharpness(
@@ -134,12 +144,36 @@ def measured(
     )
 
 
+def _largest(
+    operator: HessianOperator,
+    product: Callable[[Tensor], Tensor],
+    start: Tensor,
+    tolerance: float,
+    max_products: int,
+    fewest: int,
+) -> Eigenpair:
+    """The pair; by differences with what depends on their ε in its error: truncation, rounding, and jumps at kinks."""
+    differences = operator.method == DIFFERENCES and max_products > 1
+    found = largest_eigenpair(
+        product, start, tolerance=tolerance, max_products=max_products - differences, fewest_products=fewest
+    )
+    if operator.method == DOUBLE_BACKWARD or found.vector is None:
+        return found
+    with operator.shortened(SHORTENING):
+        other = float(product(found.vector) @ found.vector)
+    # Of a smooth loss it is three quarters of the truncation at the longer ε.
+    error = found.error + abs(found.value - other) * 4 / 3
+    return replace(found, error=error, converged=found.converged and error <= tolerance * abs(found.value))
+
+
 def _start(operator: HessianOperator, scale: Tensor | None, start: Tensor | None, seed: int) -> Tensor:
     """A random vector, and what is known: the last eigenvector, or else the gradient."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(operator.size, generator=generator, dtype=operator.dtype).to(operator.device)
     noise /= noise.norm()
     if start is not None:
+        if not isinstance(start, Tensor):
+            raise TypeError(f"start is a {type(start).__name__}; accepted is a tensor of ({operator.size},)")
         if start.shape != (operator.size,) or not bool(torch.isfinite(start).all()):
             raise ValueError(f"start has shape {tuple(start.shape)}; accepted are finite vectors of ({operator.size},)")
         known, share = start.to(noise), NOISE
@@ -166,5 +200,5 @@ def check_search(tolerance: float, max_products: int) -> None:
     """Raise a ValueError unless there is something to search for."""
     if not tolerance > 0:
         raise ValueError(f"tolerance is {tolerance}; accepted are positive numbers")
-    if max_products < 1:
-        raise ValueError(f"max_products is {max_products}; accepted are numbers of at least 1")
+    if not isinstance(max_products, int) or max_products < 1:
+        raise ValueError(f"max_products is {max_products}; accepted are whole numbers of at least 1")

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from nonsmooth.curvature.loss_noise import loss_noise
 from nonsmooth.curvature.probe import Closure, Probe
 
 ROUNDING = 64.0
 """Times the rounding error of the losses: how far a sum over a data set may be off."""
+NOISE = 10.0
+"""Times the measured standard deviation of the rounding in a loss: how far one may be off."""
 
 
 def directional_smoothness(move: Tensor, change: Tensor) -> Tensor:
@@ -56,18 +59,23 @@ class Point:
         gradient: ∇f(w), likewise.
         loss: f(w).
         precision: relative rounding error of the numbers that f was computed in.
+        noise: standard deviation of the rounding in f as `evaluate_point` measures it; 0 where it was not measured.
     """
 
     weights: Tensor = field(repr=False)
     gradient: Tensor = field(repr=False)
     loss: float
     precision: float
+    noise: float = 0.0
 
 
 def evaluate_point(
     closure: Closure, parameters: Iterable[Tensor], *, model: nn.Module | None = None, mode: str | None = None
 ) -> Point:
-    """The loss, the gradient and a copy of the weights; nothing of the run is changed.
+    """The loss, the gradient, a copy of the weights and the rounding in the loss; nothing of the run is changed.
+
+    The rounding is measured, by seven more evaluations of the loss a few units in the last place apart: where large
+    numbers cancel in a loss, it can be far above what the loss and its precision suggest.
 
     Args:
         closure: computes the loss on the data that is meant and returns it, having called backward or not.
@@ -85,7 +93,8 @@ def evaluate_point(
     probe = Probe(closure, parameters, model=model, mode=mode)
     with probe.undisturbed():
         loss, gradient = probe.gradient()
-    return Point(probe.weights(), gradient, loss, probe.precision)
+        noise = loss_noise(probe)
+    return Point(probe.weights(), gradient, loss, probe.precision, noise)
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,8 @@ class StepSmoothness:
         bregman: f(w') - f(w) - ⟨∇f(w), w' - w⟩.
         backward_bregman: the same from w' to w.
         distance: ‖w' - w‖.
-        rounding: how far rounding may have moved the two numbers before the last.
+        rounding: how far rounding may have moved the two Bregman numbers.
+        weight_rounding: how far rounding to their precision moves the weights.
     """
 
     directional: float
@@ -108,6 +118,7 @@ class StepSmoothness:
     backward_bregman: float
     distance: float
     rounding: float
+    weight_rounding: float
 
     @property
     def smallest_constant(self) -> float:
@@ -119,10 +130,10 @@ class StepSmoothness:
         return max(self.quotient, needed)
 
     def descent_residual(self, constant: float) -> float:
-        """f(w') - f(w) - ⟨∇f(w), w'-w⟩ - L/2·‖w'-w‖² in the worse direction.
+        """|f(w') - f(w) - ⟨∇f(w), w'-w⟩| - L/2·‖w'-w‖² in the worse direction.
 
         The descent lemma says that it is at most 0 for every function whose gradient is L-Lipschitz (Nesterov 2004,
-        Theorem 2.1.5). Above `rounding` it certifies that L fails.
+        Theorem 2.1.5 and Lemma 1.2.3). Far enough above `rounding` it certifies that L fails.
 
         Args:
             constant: L.
@@ -130,7 +141,7 @@ class StepSmoothness:
         Returns:
             The residual.
         """
-        return max(self.bregman, self.backward_bregman) - constant / 2 * self.distance**2
+        return max(abs(self.bregman), abs(self.backward_bregman)) - constant / 2 * self.distance**2
 
     def refutes(self, constant: float) -> bool:
         """Whether the descent lemma with L fails between the points by more than rounding.
@@ -141,7 +152,10 @@ class StepSmoothness:
         Returns:
             True if no gradient with that constant has such losses; False says nothing.
         """
-        return self.descent_residual(constant) > self.rounding
+        # The losses and gradients are those of weights that lie as far away as these were rounded, where a gradient
+        # with constant L is another by L times as much.
+        gradient = constant * self.weight_rounding * self.distance
+        return self.descent_residual(constant) > self.rounding + gradient
 
 
 def step_smoothness(
@@ -166,22 +180,40 @@ def step_smoothness(
     distance = float(move.norm())
     if distance == 0:
         raise ValueError("after is the same point as before; accepted are two points")
-    ahead, back = float(before.gradient @ move), float(after.gradient @ -move)
-    size = max(abs(before.loss), abs(after.loss), abs(ahead), abs(back))
+    precision = max(before.precision, after.precision)
+    # In double precision, and rounded as each of their terms is: they can be far larger than their sum.
+    ahead, back = (point.gradient.double() * move.double() for point in (before, after))
+    size = max(abs(before.loss), abs(after.loss), float(ahead.abs().sum()), float(back.abs().sum()))
+    noise = NOISE * max(before.noise, after.noise)
     return StepSmoothness(
         directional=float(change @ move) / _squared_length(move, preconditioner),
         quotient=float(gradient_quotient(move, change)),
-        bregman=after.loss - before.loss - ahead,
-        backward_bregman=before.loss - after.loss - back,
+        bregman=after.loss - before.loss - float(ahead.sum()),
+        backward_bregman=before.loss - after.loss + float(back.sum()),
         distance=distance,
-        rounding=ROUNDING * max(before.precision, after.precision) * size,
+        rounding=max(ROUNDING * precision * size, noise),
+        weight_rounding=precision * float(torch.maximum(before.weights.abs(), after.weights.abs()).norm()),
     )
+
+
+@dataclass(frozen=True)
+class OscillationSmoothness:
+    """The curvature along what alternates between two steps.
+
+    Attributes:
+        value: ⟨Δ²g, Δ²w⟩/⟨Δ²w, PΔ²w⟩, to be compared with an optimiser's `stability_threshold`; where it decays the
+            weights by their gradient, with its `for_loss`.
+        rounding: how far rounding may have moved it. A run that does not oscillate has little to measure.
+    """
+
+    value: float
+    rounding: float
 
 
 def oscillation_smoothness(
     first: Point, second: Point, third: Point, preconditioner: Tensor | Sequence[Tensor] | None = None
-) -> float:
-    """⟨Δ²g, Δ²w⟩/⟨Δ²w, PΔ²w⟩ of three points in a row: the curvature along what alternates between two steps.
+) -> OscillationSmoothness:
+    """Compare three points in a row: the curvature along what alternates between two steps.
 
     A step is drift and oscillation in one. Momentum strengthens the drift up to (1 + β)/(1 - β) times against the
     oscillation, so that the directional smoothness along a step of Nesterov's method or Adam lies far below their
@@ -195,7 +227,7 @@ def oscillation_smoothness(
         preconditioner: P > 0, as in `step_smoothness`; None for 1.
 
     Returns:
-        The quotient, to be compared with the optimiser's `stability_threshold`.
+        The quotient and its rounding.
 
     Raises:
         ValueError: the points are of different parameters, or the two steps are the same, or P is of others.
@@ -205,15 +237,25 @@ def oscillation_smoothness(
     if not bool(move.any()):
         raise ValueError("the step from second to third is the one from first to second; accepted are two steps")
     change = third.gradient - 2 * second.gradient + first.gradient
-    return float(change @ move) / _squared_length(move, preconditioner)
+    length, squared = float(move.norm()), _squared_length(move, preconditioner)
+    value = float(change @ move) / squared
+    # Three gradients are rounded, and three points: those by the weights' precision, times the curvature.
+    points, precision = (first, second, third), torch.finfo(move.dtype).eps
+    gradients = max(point.precision * float(point.gradient.norm()) for point in points)
+    places = precision * max(float(point.weights.norm()) for point in points)
+    rounding = 4 * gradients * length / squared + 8 * abs(value) * places / length
+    return OscillationSmoothness(value, rounding)
 
 
 def _check_same_parameters(**points: Point) -> None:
-    """Raise ValueError, with the points' names, unless all have as many coordinates."""
+    """Raise ValueError, with the points' names, unless all have as many coordinates of one type."""
     shapes = [tuple(point.weights.shape) for point in points.values()]
     if len(set(shapes)) > 1:
         names, found = (" and ".join(map(str, part)) for part in (points, shapes))
         raise ValueError(f"{names} have {found} coordinates; accepted are points of the same parameters")
+    kinds = {str(point.weights.dtype) for point in points.values()}
+    if len(kinds) > 1:
+        raise ValueError(f"{' and '.join(points)} are in {' and '.join(sorted(kinds))}; accepted is one type")
 
 
 def _squared_length(move: Tensor, preconditioner: Tensor | Sequence[Tensor] | None) -> float:
@@ -223,5 +265,8 @@ def _squared_length(move: Tensor, preconditioner: Tensor | Sequence[Tensor] | No
     if not isinstance(preconditioner, Tensor):
         preconditioner = torch.cat([part.flatten().to(move) for part in preconditioner])
     if preconditioner.shape != move.shape:
-        raise ValueError(f"preconditioner has {len(preconditioner)} entries; accepted are {len(move)}")
+        shape = tuple(preconditioner.shape)
+        raise ValueError(f"preconditioner has shape {shape}; accepted are {tuple(move.shape)}")
+    if not bool((preconditioner > 0).all()):
+        raise ValueError(f"preconditioner has the entry {float(preconditioner.min())}; accepted are positive numbers")
     return float(torch.where(move == 0, 0.0, preconditioner.to(move) * move.square()).sum())

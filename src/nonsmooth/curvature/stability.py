@@ -6,6 +6,7 @@ The thresholds are about full batches and preconditioners that move slowly; `sta
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import torch
@@ -18,11 +19,11 @@ from nonsmooth.curvature.sharpness import Sharpness, check_search, measured
 from nonsmooth.curvature.stability_rules import (
     State,
     coupled_decay,
-    decoupled_decay,
     has_stepped,
     metric_of,
     rate_of,
     rule_of,
+    share_of,
 )
 
 
@@ -33,8 +34,10 @@ class StabilityThreshold:
     A parameter that does not move, for want of a gradient or of a step size, has an infinite P.
 
     Attributes:
-        value: the largest stable eigenvalue of P^(-1/2)(±H + wd·I)P^(-1/2), the minus under `maximize`.
-        step_size: α; of groups with different ones the largest, and P is that much larger in the others.
+        value: the largest stable eigenvalue of P^(-1/2)(±H + wd·I)P^(-1/2), the minus under `maximize`; infinite where
+            an alternating gradient moves nothing, as with a dampening of 1.
+        step_size: α; of groups with different ones the largest. Where groups differ in step size, momentum or decoupled
+            weight decay, P is larger in those that bear more.
         preconditioner: P for each parameter that requires a gradient, None where it is 1 everywhere.
         weight_decay: coupled weight decay, for each of those parameters.
         sign: -1 under `maximize`, else 1.
@@ -80,12 +83,12 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
 
     Returns:
         The threshold. Where a penalty has a prox, it is that of the loss without it: a prox that is firmly
-        non-expansive takes nothing away from it.
+        non-expansive takes nothing away from it. Dual averaging (RDA, XRDA) has none.
 
     Raises:
         TypeError: the optimiser is none of those.
-        ValueError: no step size is positive, groups differ in momentum or in `maximize`, or an adaptive optimiser has
-            not made a step yet.
+        ValueError: no step size is positive, groups differ in `maximize`, a decoupled weight decay is unstable by
+            itself, or an adaptive optimiser has not made a step yet.
     """
     optimizer = _unwrapped(optimizer)
     rule = rule_of(optimizer)
@@ -93,25 +96,24 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
     states: list[State] = [optimizer.state.get(p, {}) for _, p in pairs]
     if rule.metric is not None and not any(has_stepped(state) for state in states):
         raise ValueError("optimizer has made no step yet, so that its preconditioner does not exist")
-    rates = [rate_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
-    largest = max(rates, default=0.0)
-    if not largest > 0:
-        raise ValueError(f"lr is {largest}; accepted is at least one group with a positive step size")
-    moving = [(group, s) for (group, _), s, rate in zip(pairs, states, rates, strict=True) if rate > 0]
-    answers = {round(rule.answer(group, state), 12) for group, state in moving}
+    moving = [(group, s) for (group, _), s in zip(pairs, states, strict=True) if rate_of(rule, group, s) > 0]
+    step_size = max((rate_of(rule, *each) for each in moving), default=0.0)
+    if not step_size > 0:
+        raise ValueError(f"lr is {step_size}; accepted is at least one group with a positive step size")
     signs = {-1 if group.get("maximize", False) else 1 for group, _ in moving}
-    if len(answers) > 1 or len(signs) > 1:
-        raise ValueError("param_groups differ in momentum or in maximize; accepted are the same for all")
-    limit = 2.0 - max(decoupled_decay(group) for group, _ in moving)
+    if len(signs) > 1:
+        raise ValueError("param_groups differ in maximize; accepted is the same for all")
+    shares = [share_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
+    largest = max(shares)
     preconditioner = None
-    if rule.metric or len(set(rates)) > 1:
+    if largest > 0 and (rule.metric or len(set(shares)) > 1):
         preconditioner = tuple(
-            metric_of(rule, group, p, state, rate / largest)
-            for (group, p), state, rate in zip(pairs, states, rates, strict=True)
+            metric_of(rule, group, p, state, share / largest)
+            for (group, p), state, share in zip(pairs, states, shares, strict=True)
         )
     return StabilityThreshold(
-        value=limit / (answers.pop() * largest),
-        step_size=largest,
+        value=1 / largest if largest > 0 else inf,
+        step_size=step_size,
         preconditioner=preconditioner,
         weight_decay=tuple(coupled_decay(group) for group, _ in pairs),
         sign=signs.pop(),

@@ -37,11 +37,19 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """An optimiser's part of the theory, for one group: what α·G(-1)·h/P = 2 takes."""
+    """An optimiser's part of the theory, for one group: what α·G(-1)·h/P = 2 takes.
+
+    Attributes:
+        answer: G(-1).
+        metric: P; None where it is 1.
+        text: the formula.
+        decline: by what α is divided.
+    """
 
     answer: Callable[[Group, State], float]
     metric: Callable[[Group, State], Tensor] | None
     text: str
+    decline: Callable[[Group, State], float] = lambda group, state: 1.0
 
 
 def _sgd_answer(group: Group, state: State) -> float:
@@ -100,12 +108,16 @@ def _adagrad_metric(group: Group, state: State) -> Tensor:
     return total.sqrt() + float(group["eps"])
 
 
+def _adagrad_decline(group: Group, state: State) -> float:
+    return 1 + (float(state["step"]) - 1) * float(group["lr_decay"])
+
+
 _RULES: Mapping[type[Optimizer], Rule] = {
     SGD: Rule(_sgd_answer, None, "2/(α·G), G = (1-τ)/(1+μ), Nesterov (1+2μ)/(1+μ), without momentum 1"),
     RMSprop: Rule(_rmsprop_answer, _rmsprop_metric, "(2+2μ)/α on P = √v + ε"),
     NAdam: Rule(_nadam_answer, _nadam_metric, "2(1+β₁)/((a(1-β₁) + b(1+β₁))α) on P = √v̂ + ε"),
     Adam: Rule(_adam_answer, _adam_metric, "(2-α·wd)(1+β₁)/((1-β₁)α) on P = (1-β₁ᵗ)(√v̂ + ε), wd if decoupled"),
-    Adagrad: Rule(lambda group, state: 1.0, _adagrad_metric, "2/α_t on P = √s + ε"),
+    Adagrad: Rule(lambda group, state: 1.0, _adagrad_metric, "2/α_t on P = √s + ε", _adagrad_decline),
 }
 
 
@@ -133,8 +145,22 @@ def rate_of(rule: Rule, group: Group, state: State) -> float:
     """The step size, with Adagrad's own decay; 0 for a parameter that an adaptive optimiser never moved."""
     if rule.metric is not None and not has_stepped(state):
         return 0.0
-    decline = 1 + (float(state["step"]) - 1) * float(group["lr_decay"]) if "lr_decay" in group else 1.0
-    return float(group["lr"]) / decline
+    return float(group["lr"]) / rule.decline(group, state)
+
+
+def share_of(rule: Rule, group: Group, state: State) -> float:
+    """What curvature a parameter alone bears, inverted and without its P: α·G(-1)/(2 - α·wd), wd where decoupled.
+
+    Raises:
+        ValueError: the decay alone makes the weights diverge.
+    """
+    rate = rate_of(rule, group, state)
+    if rate == 0:
+        return 0.0
+    decay = decoupled_decay(group)
+    if decay >= 2:
+        raise ValueError(f"lr·weight_decay is {decay}; accepted are numbers below 2, where the decay itself is stable")
+    return rate * rule.answer(group, state) / (2 - decay)
 
 
 def metric_of(rule: Rule, group: Group, parameter: Tensor, state: State, share: float) -> Tensor:

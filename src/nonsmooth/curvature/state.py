@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
+
+from nonsmooth.curvature.modes import FunctionsWithModes, has_modes
+from nonsmooth.random_state import RandomState
 
 MODES = ("train", "eval", "current")
 
 
 @dataclass
-class _Buffer:
-    """A buffer of a module and what it held."""
+class _Buffers:
+    """The buffers of a module, and what they held."""
 
     module: nn.Module
-    name: str
-    tensor: Tensor
-    content: Tensor
+    tensors: dict[str, Tensor | None]
+    passing: set[str]
+    contents: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _Buffers:
+        """Those of a module as it is."""
+        contents = {name: t.detach().clone() for name, t in module._buffers.items() if t is not None}
+        return cls(module, dict(module._buffers), set(module._non_persistent_buffers_set), contents)
 
     def put_back(self) -> None:
-        self.module._buffers[self.name] = self.tensor
-        # Written only where it changed, since a graph of the user's may need it untouched. Its version does not tell:
-        # batch normalisation updates its statistics without counting.
-        if not torch.equal(self.tensor, self.content):
-            with torch.no_grad():
-                self.tensor.copy_(self.content)
+        """The same tensors under the same names with the same content; what came to them goes."""
+        self.module._buffers.clear()
+        self.module._buffers.update(self.tensors)
+        self.module._non_persistent_buffers_set.clear()
+        self.module._non_persistent_buffers_set.update(self.passing)
+        for name, content in self.contents.items():
+            tensor = self.tensors[name]
+            # Written only where it changed. That it was in the meantime is not the business of a graph of the user's.
+            if tensor is not None and not torch.equal(tensor, content):
+                with torch.no_grad(), _unsafe_preserve_version_counter(tensor):
+                    tensor.copy_(content)
 
 
 class State:
@@ -55,10 +65,9 @@ class State:
 
     def __init__(self, parameters: Sequence[Tensor], model: nn.Module | None, mode: str | None) -> None:
         self._parameters, self._model, self._mode = parameters, model, mode
-        self._devices = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
         self._gradients: dict[Tensor, Tensor | None] = {}
         self._modes: dict[nn.Module, bool] = {}
-        self._buffers: list[_Buffer] = []
+        self._buffers: list[_Buffers] = []
         self._wrappers: list[_Wrapper] = []
         self.precision = max(torch.finfo(parameter.dtype).eps for parameter in parameters)
 
@@ -70,8 +79,8 @@ class State:
     @contextmanager
     def kept(self) -> Iterator[State]:
         """A block after which everything is as before, also after an exception."""
-        self._random = _random_state(self._devices)
-        caching, hook = torch.is_autocast_cache_enabled(), None
+        self._random = RandomState()
+        caching, hook, train = torch.is_autocast_cache_enabled(), None, nn.Module.train
         try:
             # A cached cast would be that of other weights where weights are moved, and would keep the graph alive.
             torch.set_autocast_cache_enabled(False)
@@ -81,9 +90,11 @@ class State:
                 self._enter(self._model)
             else:
                 hook = register_module_forward_pre_hook(lambda module, _: self._enter(module))
+            nn.Module.train = self._watched(train)  # type: ignore[method-assign, assignment]
             with torch.inference_mode(False), torch.enable_grad():
                 yield self
         finally:
+            nn.Module.train = train  # type: ignore[method-assign]
             if hook is not None:
                 hook.remove()
             self.rewind()
@@ -97,12 +108,53 @@ class State:
             torch.set_autocast_cache_enabled(caching)
 
     def rewind(self) -> None:
-        """Random numbers and buffers as at first, so that dropout draws the same mask in every evaluation."""
-        _set_random_state(self._random, self._devices)
-        for buffer in self._buffers:
-            buffer.put_back()
+        """Random numbers, buffers and modes as at first, so that dropout draws the same mask in every evaluation."""
+        self._random.restore()
+        torch.clear_autocast_cache()
+        for buffers in self._buffers:
+            buffers.put_back()
+        for module, training in self._modes.items():
+            module.training = self._training(training)
         for wrapper in self._wrappers:
             wrapper.module.require_forward_param_sync = wrapper.forward
+
+    @contextmanager
+    def functions_watched(self) -> Iterator[None]:
+        """A block for one evaluation, which is refused where a mode is missing that a function in a module goes by.
+
+        Raises:
+            ValueError: at its end.
+        """
+        if self._mode is not None:
+            yield
+            return
+        with FunctionsWithModes() as found:
+            yield
+        if found.names and self._modes:
+            self._refuse(found.names)
+
+    def _refuse(self, names: Iterable[str]) -> None:
+        raise ValueError(
+            f"mode is None, but {', '.join(sorted(names))} compute different things in training and in evaluation; "
+            f"accepted are {', '.join(map(repr, MODES))}"
+        )
+
+    def _training(self, before: bool) -> bool:
+        """The flag of a module during evaluations."""
+        return self._mode == "train" if self._mode in ("train", "eval") else before
+
+    def _watched(self, train: Callable[[nn.Module, bool], nn.Module]) -> Callable[[nn.Module, bool], nn.Module]:
+        """`nn.Module.train` and thereby `eval`, for a closure that calls them: the mode that was asked for stays."""
+
+        def watched(module: nn.Module, mode: bool = True) -> nn.Module:
+            self._enter(module)
+            train(module, mode)
+            if self._mode in ("train", "eval"):
+                for inner in module.modules():
+                    inner.training = self._training(mode)
+            return module
+
+        return watched
 
     def _set_aside_gradients(self, parameters: Iterable[Tensor]) -> None:
         for parameter in parameters:
@@ -115,26 +167,20 @@ class State:
                 self.precision = max(self.precision, torch.finfo(torch.get_autocast_dtype(device)).eps)
 
     def _enter(self, module: nn.Module) -> None:
-        if module in self._modes:
+        # Dynamo would trace what follows; a compiled model comes here itself, before it is traced.
+        if torch.compiler.is_compiling() or module in self._modes:
             return
         self._notice_autocast()
         found = [inner for inner in module.modules() if inner not in self._modes]
-        if self._mode is None and (names := sorted({type(inner).__name__ for inner in found if _has_modes(inner)})):
-            raise ValueError(
-                f"mode is None, but {', '.join(names)} compute different things in training and in evaluation; "
-                f"accepted are {', '.join(map(repr, MODES))}"
-            )
+        if self._mode is None and (names := {type(inner).__name__ for inner in found if has_modes(inner)}):
+            self._refuse(names)
         # A closure that calls backward itself writes to all of them, whichever are asked about.
         self._set_aside_gradients(module.parameters())
         for inner in found:
             self._modes[inner] = inner.training
-            if self._mode in ("train", "eval"):
-                inner.training = self._mode == "train"
-            self._buffers.extend(
-                _Buffer(inner, name, tensor, tensor.detach().clone())
-                for name, tensor in inner._buffers.items()
-                if tensor is not None
-            )
+            self._random.add(inner)
+            inner.training = self._training(inner.training)
+            self._buffers.append(_Buffers.of(inner))
             if isinstance(inner, DistributedDataParallel):
                 flags = inner.require_backward_grad_sync, inner.require_forward_param_sync
                 self._wrappers.append(_Wrapper(inner, *flags))
@@ -149,27 +195,3 @@ class _Wrapper:
     module: DistributedDataParallel
     backward: bool
     forward: bool
-
-
-def _has_modes(module: nn.Module) -> bool:
-    """Whether a module of torch computes something else in training than in evaluation."""
-    if isinstance(module, (_BatchNorm, _InstanceNorm)):
-        return bool(module.track_running_stats)
-    if isinstance(module, _DropoutNd):
-        return module.p > 0
-    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
-        return module.dropout > 0
-    return isinstance(module, nn.RReLU)
-
-
-def _random_state(devices: Sequence[int]) -> tuple[Any, ...]:
-    cuda = [torch.cuda.get_rng_state(device) for device in devices]
-    return torch.get_rng_state(), cuda, random.getstate(), np.random.get_state()
-
-
-def _set_random_state(state: tuple[Any, ...], devices: Sequence[int]) -> None:
-    torch.set_rng_state(state[0])
-    for device, kept in zip(devices, state[1], strict=True):
-        torch.cuda.set_rng_state(kept, device)
-    random.setstate(state[2])
-    np.random.set_state(state[3])

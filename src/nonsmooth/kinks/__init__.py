@@ -1,6 +1,7 @@
 """Where a function is not differentiable: scan a module, a loss or its graph; count crossings on a probe batch."""
 
-from nonsmooth.kinks.crossings import Crossings, LayerCrossings, crossings
+from nonsmooth.kinks.crossing_counts import Crossings, LayerCrossings
+from nonsmooth.kinks.crossings import crossings
 from nonsmooth.kinks.findings import Operation, PenaltyTerm, Scan
 from nonsmooth.kinks.penalty_terms import penalty_terms
 from nonsmooth.kinks.scanning import scan

@@ -3,124 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from nonsmooth.kinks.crossing_counts import Crossings, LayerCrossings
 from nonsmooth.kinks.findings import Operation
-from nonsmooth.kinks.leaves import Leaves
+from nonsmooth.kinks.leaves import INPUTS, Leaves, named
+from nonsmooth.kinks.operations import COMPOSITES, verdict_for
+from nonsmooth.kinks.out_of_sight import reported
 from nonsmooth.kinks.patterns import Packed, Pattern, pattern_after, pattern_before
 from nonsmooth.kinks.place import Modules, here
+from nonsmooth.kinks.points import Point, distance_between, standing_at, state_at
 from nonsmooth.kinks.recording import Recorder
-from nonsmooth.kinks.records import RecordedCall
-from nonsmooth.kinks.scanning import tensors_in
+from nonsmooth.kinks.records import NO_MARKS, Marks, Record, RecordedCall
+from nonsmooth.kinks.scanning import operation_of, tensors_in
 from nonsmooth.kinks.smoothness import Smoothness
-from nonsmooth.kinks.undisturbed import undisturbed
+from nonsmooth.kinks.undisturbed import ordinary, undisturbed
 
-Point = Mapping[str, Tensor] | Tensor
-
-
-@dataclass(frozen=True)
-class LayerCrossings:
-    """What happened at one call of one operation.
-
-    Attributes:
-        operation: its name.
-        module: path of the module; None outside modules.
-        source: "file:line".
-        entries: number of entries of its pattern: inputs of an element-wise operation, windows of a pooling.
-        changed: how many of them lie in another region, or pick another entry, after than before.
-        units: number of entries per sample of the probe batch.
-        never_change: units whose region is the same for all samples, before and after.
-        dead: those of them whose region is one where the operation is constant, so that no gradient passes.
-        near_before: entries within ε of a kink before; None where that is not measured.
-        near_after: after.
-    """
-
-    operation: str
-    module: str | None
-    source: str | None
-    entries: int
-    changed: int
-    units: int
-    never_change: int
-    dead: int
-    near_before: int | None
-    near_after: int | None
-
-    @property
-    def location(self) -> str:
-        """Module path and source line, as far as they are known."""
-        return Operation(self.operation, Smoothness.C0, "", self.module, self.source).location
-
-
-@dataclass(frozen=True)
-class Crossings:
-    """What `crossings` counted.
-
-    Attributes:
-        layers: one entry per call, in the order of the forward pass.
-        epsilon: ε, in the units of the pre-activations.
-        distance: Euclidean distance of the two points over all parameters.
-        samples: size of the probe batch.
-    """
-
-    layers: tuple[LayerCrossings, ...] = field(repr=False)
-    epsilon: float
-    distance: float
-    samples: int
-
-    @property
-    def entries(self) -> int:
-        """Number of entries of all patterns."""
-        return sum(layer.entries for layer in self.layers)
-
-    @property
-    def changed(self) -> int:
-        """Number of entries that changed: the kinks between the two points, each sample's counted."""
-        return sum(layer.changed for layer in self.layers)
-
-    @property
-    def fraction(self) -> float:
-        """That over the number of entries; 0 of none."""
-        return self.changed / self.entries if self.entries else 0.0
-
-    @property
-    def dead(self) -> int:
-        """Number of dead units."""
-        return sum(layer.dead for layer in self.layers)
-
-    @property
-    def near(self) -> float:
-        """The fraction of the entries, where it is measured, that lies within ε of a kink after."""
-        measured = [layer for layer in self.layers if layer.near_after is not None]
-        entries = sum(layer.entries for layer in measured)
-        return sum(layer.near_after or 0 for layer in measured) / entries if entries else 0.0
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.changed:,} of {self.entries:,} entries changed ({self.fraction:.3%}) over a distance of "
-            f"{self.distance:.4g}; {self.near:.3%} within {self.epsilon:g} of a kink; {self.samples} samples"
-        ]
-        lines += [
-            f"  {layer.operation} {layer.location}: {layer.changed:,} of {layer.entries:,} changed; of "
-            f"{layer.units:,} units {layer.never_change:,} never change, {layer.dead:,} dead"
-            for layer in self.layers
-        ]
-        return "\n".join(lines)
+WITHOUT_KINK = (Smoothness.SMOOTH, Smoothness.C1)
 
 
 def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, epsilon: float = 1e-3) -> Crossings:
     """Count the kinks between two points on a probe batch.
 
-    Both passes use the same inputs and the same random numbers, so that only the parameters differ; between different
-    batches a changed pattern would be a difference of the data. ReLU and its kin, clamps, absolute values, poolings,
-    extremes and orders are looked at wherever parameters reach them, functional calls and operations in place included.
-    Where the number of crossings is small, it is that of the kinks on the straight line between the points; an entry
-    that crosses and comes back is not seen.
+    Both passes use the same inputs and the same random numbers (of Python, NumPy and PyTorch, and of each
+    `torch.Generator` that is an attribute of a module), so that only the parameters differ; between different batches a
+    changed pattern would be a difference of the data. Of the operations that `scan` finds with kinks or jumps, those
+    that parameters reach are looked at, functional calls and operations in place included: ReLU and its kin, clamps,
+    absolute values and signs, comparisons, max-poolings, extremes and orders, roundings. The others, such as Euclidean
+    norms and scatter reductions, are listed as `uncounted`. Where the number of crossings is small, it is that of the
+    kinks on the straight line between the points; an entry that crosses and comes back is not seen.
 
     The model is as before, and no graph is made. It runs in the mode that it is in: with batch normalisation in
     training mode the batch decides, in evaluation mode the running statistics of each point, and the buffers of the
@@ -139,25 +55,35 @@ def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, eps
         The counts.
 
     Raises:
-        ValueError: ε is negative, a point does not fit the model, there is no tensor among the inputs, or the two
-            passes ran different operations, as where the data decide on the way.
+        TypeError: the model is no module, or a point is neither a state dict nor a vector.
+        ValueError: ε is no number of at least 0, a point does not fit the model or is not finite, there are no samples
+            among the inputs, a lazy module has not run yet, or the two passes ran different operations, as where the
+            parameters decide on the way.
     """
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon is {epsilon}; accepted is a number of at least 0")
-    args, kwargs = _arguments(inputs)
-    batch = next((len(tensor) for tensor in tensors_in((args, kwargs)) if tensor.ndim), None)
-    if batch is None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is {model!r}; accepted is a torch.nn.Module")
+    if not isinstance(epsilon, Real) or not epsilon >= 0:
+        raise ValueError(f"epsilon is {epsilon!r}; accepted is a number of at least 0")
+    named(model)  # refuses lazy modules, which have no point yet
+    args, kwargs = _arguments(ordinary(inputs))
+    batch = next((len(tensor) for tensor in tensors_in((args, kwargs)) if tensor.ndim), 0)
+    if not batch:
         raise ValueError(f"inputs is {inputs!r}; accepted is a probe batch that holds a tensor with samples")
-    states = [_state(model, point, name) for point, name in ((before, "before"), (after, "after"))]
-    first = _patterns(model, states[0], args, kwargs, _Kept(batch, epsilon))
-    second = _patterns(model, states[1], args, kwargs, _Compared(batch, epsilon, first))
+    with torch.inference_mode(False):
+        states = state_at(model, before, "before"), state_at(model, after, "after")
+        first = _Kept()
+        _run(model, states[0], args, kwargs, first, epsilon)
+        second = _Compared(batch, first)
+        found = _run(model, states[1], args, kwargs, second, epsilon)
+        distance = distance_between(model, *states)
     if second.position != len(first.calls):
         raise ValueError(
-            f"after ran {second.position} operations with kinks, before {len(first.calls)}: the data decide which run"
+            f"after ran {second.position} operations with kinks, before {len(first.calls)}: the parameters "
+            "decide which run"
         )
-    names = [name for name, _ in model.named_parameters()]
-    distance = sum(float((states[1][name] - states[0][name]).double().square().sum()) for name in names) ** 0.5
-    return Crossings(tuple(second.layers), epsilon, distance, batch)
+    counting = sum(record.bit for record in found.counting)
+    layers = tuple(layer for layer, bits in second.layers if bits & counting)
+    return Crossings(layers, float(epsilon), distance, batch, found.uncounted())
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -166,35 +92,15 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}
 
 
-def _state(model: nn.Module, point: Point, argument: str) -> dict[str, Tensor]:
-    """All parameters and buffers at a point: copies, which a forward pass may write to."""
-    state = {name: value.detach().clone() for name, value in [*model.named_parameters(), *model.named_buffers()]}
-    if isinstance(point, Tensor):
-        parameters = list(model.named_parameters())
-        length = sum(parameter.numel() for _, parameter in parameters)
-        if point.shape != (length,):
-            raise ValueError(f"{argument} has shape {tuple(point.shape)}; accepted is a vector of length {length}")
-        parts = torch.split(point.detach(), [parameter.numel() for _, parameter in parameters])
-        given = {name: part.view_as(p) for (name, p), part in zip(parameters, parts, strict=True)}
-    else:
-        given = dict(point)
-    aliases = {*state, *model.state_dict()}  # a state dict names tied weights by each of their names
-    for name, value in given.items():
-        if name not in aliases or (name in state and value.shape != state[name].shape):
-            wanted = (
-                f"shape {tuple(state[name].shape)}" if name in state else f"names such as {next(iter(state), '')!r}"
-            )
-            raise ValueError(f"{argument} holds {name!r} of shape {tuple(value.shape)}; accepted is {wanted}")
-        if name in state:
-            state[name] = value.detach().to(state[name]).clone()
-    return state
+_What = tuple[str, str | None, str | None, torch.Size]
+"""Operation, module, source, and shape of the pattern: the same in both passes."""
 
 
 @dataclass(frozen=True)
 class _Call:
     """What is kept of a pattern of the first pass."""
 
-    what: tuple[str, str | None, str | None, torch.Size]
+    what: _What
     pattern: Packed
     near: int | None
 
@@ -202,84 +108,134 @@ class _Call:
 class _Kept:
     """Keeps the patterns of the first pass, one bit an entry where there are two regions."""
 
-    def __init__(self, batch: int, epsilon: float) -> None:
-        self.batch, self.epsilon = batch, epsilon
+    def __init__(self) -> None:
         self.calls: list[_Call] = []
 
-    def see(self, what: tuple[str, str | None, str | None, torch.Size], pattern: Pattern) -> None:
+    def see(self, what: _What, pattern: Pattern, bits: int, *, sampled: bool) -> None:
         self.calls.append(_Call(what, Packed.of(pattern.regions), pattern.near))
 
 
 class _Compared:
-    """Compares the patterns of the second pass with those of the first, one after the other."""
+    """Compares the patterns of the second pass with those of the first, one after the other.
 
-    def __init__(self, batch: int, epsilon: float, first: _Kept) -> None:
-        self.batch, self.epsilon, self.first = batch, epsilon, first
-        self.layers: list[LayerCrossings] = []
+    Attributes:
+        layers: the counts, each with the bits of the records that it belongs to.
+    """
+
+    def __init__(self, batch: int, first: _Kept) -> None:
+        self.batch, self.first = batch, first
+        self.layers: list[tuple[LayerCrossings, int]] = []
         self.position = 0
 
-    def see(self, what: tuple[str, str | None, str | None, torch.Size], pattern: Pattern) -> None:
+    def see(self, what: _What, pattern: Pattern, bits: int, *, sampled: bool) -> None:
         if self.position >= len(self.first.calls) or self.first.calls[self.position].what != what:
-            raise ValueError(f"the two passes differ from {what} on: the data decide which operations run")
+            raise ValueError(f"the two passes differ from {what} on: the parameters decide which operations run")
         call = self.first.calls[self.position]
         self.position += 1
-        now = pattern.regions
-        was = call.pattern.regions()
-        samples = now.shape[0] if now.ndim and now.shape[0] == self.batch else 1
-        both = torch.cat((was.reshape(samples, -1), now.reshape(samples, -1)))
-        same = (both == both[:1]).all(0)
-        flat = torch.zeros_like(same)
-        for region in pattern.flat:
-            flat |= both[0] == region
+        now, was = pattern.regions, call.pattern.regions()
+        units = never_change = dead = None
+        if sampled and now.numel() and now.ndim and now.shape[0] % self.batch == 0:
+            both = torch.cat((was.reshape(len(was), -1), now.reshape(len(now), -1)))
+            same = (both == both[:1]).all(0)
+            flat = torch.zeros_like(same)
+            for region in pattern.flat:
+                flat |= both[0] == region
+            units, never_change, dead = same.numel(), int(same.sum()), int((same & flat).sum())
         operation, module, source, _ = what
-        self.layers.append(
-            LayerCrossings(
-                operation,
-                module,
-                source,
-                entries=now.numel(),
-                changed=int((was != now).sum()),
-                units=same.numel(),
-                never_change=int(same.sum()),
-                dead=int((same & flat).sum()),
-                near_before=call.near,
-                near_after=pattern.near,
-            )
+        layer = LayerCrossings(
+            operation,
+            module,
+            source,
+            entries=now.numel(),
+            changed=int((was != now).sum()),
+            units=units,
+            never_change=never_change,
+            dead=dead,
+            near_before=call.near,
+            near_after=pattern.near,
+            on_kink=pattern.on_kink,
         )
-
-
-Sink = TypeVar("Sink", _Kept, _Compared)
+        self.layers.append((layer, bits))
 
 
 class _Probe(Recorder):  # type: ignore[no-untyped-call]
-    """Hands the pattern of each operation that parameters reach to `sink`."""
+    """Hands the pattern of each operation with kinks that parameters reach to `sink`.
 
-    def __init__(self, leaves: Leaves, modules: Modules, sink: _Kept | _Compared) -> None:
+    Attributes:
+        counting: the records of operations with kinks that the result of the model depends on.
+    """
+
+    def __init__(self, leaves: Leaves, modules: Modules, sink: _Kept | _Compared, epsilon: float) -> None:
         super().__init__(leaves, modules)
-        self.sink = sink
+        self.sink, self.epsilon = sink, epsilon
+        self.counting: list[Record] = []
+        self._marks = NO_MARKS
+        self._counted = self._missed = 0
+
+    def add_input(self, tensor: Tensor) -> None:
+        """Note that the samples are in a tensor, which is constant otherwise."""
+        self._mark(tensor, INPUTS, 0, varies=False)
 
     def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
-        pattern = pattern_before(name, RecordedCall(func, args, kwargs), self.sink.epsilon) if reach else None
+        marks, self._marks = self._marks, NO_MARKS
+        bits = marks.values | marks.parts | marks.squared | marks.unsquared
+        if not bits or not reach & ~INPUTS:
+            return func(*args, **kwargs)
+        place, call = here(self.modules), RecordedCall(func, args, kwargs)
+        whole = place.functional in COMPOSITES  # its parts have kinks that it has not
+        pattern = None if whole else pattern_before(name, call, self.epsilon)
         result = func(*args, **kwargs)
-        if reach and pattern is None:
+        if pattern is None and not whole:
             pattern = pattern_after(name, result)
         if pattern is not None:
-            place = here(self.modules)
-            self.sink.see((name, place.module, place.source, pattern.regions.shape), pattern)
+            self._counted |= bits
+            what = (name, place.module, place.source, pattern.regions.shape)
+            self.sink.see(what, pattern, bits, sampled=bool(reach & INPUTS))
+        elif place.custom is None or not (func.is_view or verdict_for(name, call).smoothness in WITHOUT_KINK):
+            self._missed |= bits
         return result
 
+    def decide(self, outputs: list[Tensor]) -> None:
+        """Set aside the records that the result does not depend on, as `scan` does."""
+        decisive = self.depends(outputs) | self.escaped if outputs else -1
+        self.counting = [
+            record
+            for record in self.found.records.values()
+            if record.bit & decisive
+            and not record.instead_of & decisive
+            and record.reach & ~INPUTS
+            and record.verdict.smoothness not in WITHOUT_KINK
+        ]
 
-def _patterns(
-    model: nn.Module, state: dict[str, Tensor], args: tuple[Any, ...], kwargs: dict[str, Any], sink: Sink
-) -> Sink:
+    def uncounted(self) -> tuple[Operation, ...]:
+        """Those of them that have calls without a pattern."""
+        counted = self._counted & ~self._missed
+        return tuple(operation_of(record, self.leaves) for record in self.counting if not record.bit & counted)
+
+    def _judge(self, *call: Any) -> Marks:
+        self._marks = super()._judge(*call)
+        return self._marks
+
+
+def _run(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    sink: _Kept | _Compared,
+    epsilon: float,
+) -> _Probe:
     """One pass at a point; its patterns go to the sink."""
     names = {name for name, _ in model.named_parameters()}
     leaves = Leaves([(name, value) for name, value in state.items() if name in names], complete=True)
-    probe = _Probe(leaves, Modules(model), sink)
-    with undisturbed(list(model.parameters()), model.modules()), torch.no_grad():
+    probe = _Probe(leaves, Modules(model), sink, epsilon)
+    for tensor in tensors_in((args, kwargs)):
+        probe.add_input(tensor)
+    with undisturbed(list(model.parameters()), model.modules()), torch.no_grad(), standing_at(model, state) as standing:
         try:
-            with probe:
-                functional_call(model, state, args, kwargs)
+            with reported(probe.leave), probe:
+                result = standing(*args, **kwargs)
+            probe.decide(list(tensors_in(result)))
         finally:
             probe.restore()
-    return sink
+    return probe

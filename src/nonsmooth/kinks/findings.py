@@ -109,13 +109,14 @@ class PenaltyTerm:
     Attributes:
         kind: "l1" (Σ|w|), "group" (Σ‖w_g‖₂) or "max" (Σ‖w_g‖∞).
         parameters: names of the parameters in it.
-        strength: λ, of Σ|w| and not of its mean; the largest where it differs from entry to entry; None where it
-            could not be measured, because the loss is not linear in the term.
-        uniform: whether it is the same for all entries or groups.
+        strength: λ, of Σ|w| and not of its mean; the largest where it differs from entry to entry. None for a term
+            without a gradient that could not be measured: the loss is not linear in it, or it has another λ for each
+            entry, or the loss is another one each time that it is computed.
+        uniform: whether λ is known, and the same for all entries or groups that are in the term.
         value: R(w), without λ.
         centred: whether it is about w itself; otherwise about w minus something.
         has_gradient: whether the loss has a gradient through it. If not, training does not see the term.
-        source: "file:line", where it is known.
+        source: "file:line" of the first norm in it, where it is known.
     """
 
     kind: str

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from numbers import Real
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.operations import SOFTSIGN, operator_of, squared_verdict, verdict_for
+from nonsmooth.kinks.operations import PARTS, SOFTSIGN, operator_of, squared_verdict, verdict_for
 from nonsmooth.kinks.place import TORCH
-from nonsmooth.kinks.rules import KEEPS_SIGN, POSITIVE, base, is_even, unknown
+from nonsmooth.kinks.rules import at_least_square, base, is_even, unknown
+from nonsmooth.kinks.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
 from nonsmooth.kinks.smoothness import Smoothness, Verdict
 
 BOOKKEEPING = {"torch::autograd::AccumulateGrad", "torch::autograd::CopyBackwards", "GraphRoot", "UndefinedGrad"}
 VIEWS = {"view", "unsqueeze", "squeeze", "expand", "transpose", "permute", "t", "select", "slice", "_unsafe_view"}
 NOTES = (
     "The graph holds operations with a derivative only: comparisons, argmax, .data and .detach() leave no trace in it, "
-    "and it keeps source lines only under torch.autograd.set_detect_anomaly(True). Scan a closure to see them.",
+    "nor does a constant that is added under a root, which is taken for a positive one. It keeps source lines only "
+    "under torch.autograd.set_detect_anomaly(True). Scan a closure to see them.",
 )
 
 
@@ -33,8 +34,11 @@ class NodeCall:
         self._node = node
 
     def argument(self, name: str) -> Any:
-        """A saved argument that is no tensor."""
-        return getattr(self._node, f"_saved_{name}", None)
+        """A saved argument; None where it is not saved, or was freed by `backward`."""
+        try:
+            return getattr(self._node, f"_saved_{name}", None)
+        except RuntimeError:
+            return None
 
     def depends(self, position: int) -> bool:
         """Whether a tensor argument has a gradient."""
@@ -43,29 +47,37 @@ class NodeCall:
 
     def positive(self) -> bool:
         """By the node that made the argument; an added constant is taken to be an ε, since the graph drops it."""
-        return _positive(self._node.next_functions[0][0], depth=8)
+        return _sign(self._node.next_functions[0][0], depth=8) is Sign.POSITIVE
 
 
-def _positive(node: Any, depth: int) -> bool:
+def _sign(node: Any, depth: int) -> Sign:
     if node is None or depth == 0:
-        return False
+        return Sign.UNKNOWN
     sources = [source for source, _ in node.next_functions]
-    operator = operator_of(node)
-    if operator == "add":
-        return len(sources) == 1 or None in sources
-    if operator in {"clamp", "clamp_min"}:
-        least = getattr(node, "_saved_min", None)
-        return isinstance(least, Real) and float(least) > 0
-    if operator in KEEPS_SIGN | VIEWS:
-        return all(_positive(source, depth - 1) for source in sources)
-    return operator in POSITIVE or f"_{operator}" in POSITIVE
+    operator = operator_of(node) or ""
+
+    def signs() -> list[Sign]:
+        known = [_sign(source, depth - 1) for source in sources if source is not None]
+        if operator == "add" and len(known) == 1:  # the graph drops constants
+            return [*known, Sign.POSITIVE]
+        if operator in {"mul", "div"} and len(known) == 1:
+            factor = NodeCall(node).argument("self" if sources[0] is None else "other")
+            return [*known, sign_of_constant(factor) if isinstance(factor, Tensor) else sign_of_number(factor)]
+        return known if len(known) == len(sources) else [Sign.UNKNOWN]
+
+    if operator in VIEWS:
+        return min(signs())
+    twice = len(sources) == 2 and sources[0] is sources[1]
+    return sign_of_result(operator, NodeCall(node).argument, signs, twice=twice)
 
 
-def nodes_below(root: Any) -> Iterator[Any]:
-    """Every node of the graph, once."""
+def nodes_below(root: Any, ends: Container[Any] = ()) -> Iterator[Any]:
+    """Every node of the graph, once; not what lies behind `ends`."""
     seen, stack = {root}, [root]
     while stack:
         node = stack.pop()
+        if node in ends:
+            continue
         yield node
         for source, _ in reversed(node.next_functions):
             if source is not None and source not in seen:
@@ -77,18 +89,7 @@ def scan_graph(loss: Tensor, leaves: Leaves, known: Mapping[str, Smoothness]) ->
     """Scan the graph of a tensor."""
     found: dict[Any, Operation] = {}
     smooth: dict[str, int] = {}
-    nodes = sorted(nodes_below(loss.grad_fn), key=lambda node: node._sequence_nr())  # as they were made
-    consumers: dict[Any, list[Any]] = {}
-    for node in nodes:
-        for source, _ in node.next_functions:
-            consumers.setdefault(source, []).append(node)
-    softsigns = {node for node in map(_softsign, nodes) if node is not None}
-    for node in nodes:
-        if node.name() in BOOKKEEPING:
-            continue
-        name, verdict = ("softsign", SOFTSIGN) if node in softsigns else _judge(node, known)
-        if verdict.smoothness is Smoothness.C0 and _only_squared(node, consumers.get(node, [])):
-            verdict = squared_verdict(operator_of(node) or "", NodeCall(node)) or verdict
+    for node, name, verdict in judged(loss, known, leaves):
         if verdict.smoothness is Smoothness.SMOOTH:
             smooth[name] = smooth.get(name, 0) + 1
             continue
@@ -108,11 +109,38 @@ def scan_graph(loss: Tensor, leaves: Leaves, known: Mapping[str, Smoothness]) ->
     return Scan(tuple(found.values()), tuple(smooth.items()), leaves.names_of(-1), "autograd graph", NOTES)
 
 
-def _judge(node: Any, known: Mapping[str, Smoothness]) -> tuple[str, Verdict]:
+def judged(tensor: Tensor, known: Mapping[str, Smoothness], leaves: Leaves) -> Iterator[tuple[Any, str, Verdict]]:
+    """The operations in the graph of a tensor, as they were made: node, name and verdict."""
+    nodes = sorted(nodes_below(tensor.grad_fn, leaves.named_nodes), key=lambda node: node._sequence_nr())
+    consumers: dict[Any, list[tuple[Any, int]]] = {tensor.grad_fn: [(None, tensor.output_nr)]}
+    for node in nodes:
+        for source, output in node.next_functions:
+            consumers.setdefault(source, []).append((node, output))
+    softsigns = {node for node in map(_softsign, nodes) if node is not None}
+    for node in nodes:
+        if node.name() in BOOKKEEPING:
+            continue
+        uses = consumers.get(node, [])
+        name, verdict = ("softsign", SOFTSIGN) if node in softsigns else judge_node(node, known)
+        if verdict.smoothness is Smoothness.C0:
+            squared = squared_verdict(operator_of(node) or "", NodeCall(node))
+            if squared is not None and all(_is_power(above, node, squared) for above, _ in uses):
+                verdict = squared
+        part = PARTS.get(operator_of(node) or "")
+        used = [output in part.positions for _, output in uses] if part is not None else []
+        if part is None or not all(used):
+            yield node, name, verdict
+        if part is not None and any(used):
+            yield node, f"{name} ({part.name})", part.verdict
+
+
+def judge_node(node: Any, known: Mapping[str, Smoothness]) -> tuple[str, Verdict]:
+    """The name of the operation whose derivative a node computes, and the verdict on it."""
     operator = operator_of(node)
     name = operator or node.name().removesuffix("Backward")
-    if name in known:
-        return name, Verdict(known[name], "as stated by the caller")
+    for key in (name, name.lstrip("_")):
+        if key in known:
+            return key, Verdict(known[key], "as stated by the caller")
     if operator is not None:
         return operator.lstrip("_"), verdict_for(operator, NodeCall(node))
     if "CopySlices" in node.name():
@@ -130,14 +158,12 @@ def _softsign(node: Any) -> Any:
     return absolute if is_it else None
 
 
-def _only_squared(node: Any, consumers: list[Any]) -> bool:
-    """Whether nothing but even powers of a node's result are used."""
-    for above in consumers:
-        even = base(above) == "Pow" and is_even(getattr(above, "_saved_exponent", None))
-        own = base(above) == "Mul" and {source for source, _ in above.next_functions} == {node}
-        if not (even or (own and len(above.next_functions) == 2)):
-            return False
-    return bool(consumers)
+def _is_power(above: Any, node: Any, squared: Verdict) -> bool:
+    """Whether a node takes such a power of another's result that the kink there becomes as smooth as its square."""
+    if base(above) == "Mul":
+        return [source for source, _ in above.next_functions] == [node, node]
+    exponent = NodeCall(above).argument("exponent") if base(above) == "Pow" else None
+    return is_even(exponent) or (squared.smoothness is Smoothness.C1 and at_least_square(exponent))
 
 
 def line_of(node: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,11 @@ from torch.nn.parameter import is_lazy
 
 INPUTS = 1
 """The bit of all inputs together; bit k + 1 is that of parameter k."""
+
+ACCEPTED = (
+    "accepted are a module, a mapping of names to tensors, or pairs of a name and a tensor, as from "
+    "model.named_parameters()"
+)
 
 NamedParameters = nn.Module | Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]
 
@@ -29,13 +35,13 @@ def named(parameters: NamedParameters | None) -> list[tuple[str, Tensor]]:
         if lazy:
             raise ValueError(f"parameter {lazy[0]!r} has no shape yet; accepted is a module that has run once")
         return own
+    if not isinstance(parameters, Iterable):
+        shown = repr(parameters) if isinstance(parameters, Real) else f"an {type(parameters).__name__}"
+        raise TypeError(f"named_parameters is {shown}; {ACCEPTED}")
     pairs = list(parameters.items() if isinstance(parameters, Mapping) else parameters)
     for pair in pairs:
         if not _is_pair(pair):
-            raise TypeError(
-                f"named_parameters holds {pair!r}; accepted are a module, a mapping of names to tensors, or pairs of a "
-                "name and a tensor, as from model.named_parameters()"
-            )
+            raise TypeError(f"named_parameters holds {pair!r}; {ACCEPTED}")
     return pairs
 
 
@@ -49,14 +55,22 @@ class Leaves:
     Args:
         pairs: names and tensors.
         complete: no other leaf is a parameter; otherwise leaves that turn up get a name by their order and shape.
+
+    Attributes:
+        names: of the parameters, "" for inputs.
+        tensors: the parameters, and the inputs.
+        floating: the bits of the parameters that are floating-point numbers.
+        named_nodes: the autograd nodes of those that are computed from something.
     """
 
     def __init__(self, pairs: list[tuple[str, Tensor]], *, complete: bool) -> None:
         self.names: list[str] = []
         self.tensors: list[Tensor] = []
         self.complete = complete
+        self.floating = 0
         self._bits: dict[int, int] = {}
         self._memory: dict[int, list[tuple[int, int, int]]] = {}
+        self.named_nodes: set[Any] = set()
         self._nodes: dict[Any, int] = {}
         for name, tensor in pairs:
             self._add(name, tensor)
@@ -67,9 +81,14 @@ class Leaves:
         self.names.append(name)
         self.tensors.append(tensor)
         bit = self._bits[id(tensor)] = 2 << (len(self.names) - 1)
+        if tensor.is_floating_point() or tensor.is_complex():
+            self.floating |= bit
         storage = storage_of(tensor)
         if storage is not None:
             self._memory.setdefault(storage, []).append((bit, *_extent(tensor)))
+        if tensor.grad_fn is not None:  # named, and computed from something: what lies behind it is not looked for
+            self.named_nodes.add(tensor.grad_fn)
+            self._nodes[tensor.grad_fn] = self._nodes.get(tensor.grad_fn, 0) | bit
         return bit
 
     def add_input(self, tensor: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.operations import POOLING
-from nonsmooth.kinks.rules import jump, kink, once, unknown
+from nonsmooth.kinks.rules import jump, kink, once, softplus_verdict, unknown
 from nonsmooth.kinks.smoothness import SMOOTH, Smoothness, Verdict
 
 Rule = Verdict | Callable[[Any], Verdict]
@@ -59,10 +59,12 @@ MODULES: dict[type[nn.Module], Rule] = {
     nn.Softshrink: kink("at -λ and λ"),
     nn.Hardshrink: jump("at -λ and λ"),
     nn.Softsign: once("at 0"),
+    nn.Softplus: lambda m: softplus_verdict(m.beta, m.threshold),
     **dict.fromkeys(
         (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
          nn.FractionalMaxPool2d, nn.FractionalMaxPool3d), POOLING),
-    **dict.fromkeys((nn.LPPool1d, nn.LPPool2d, nn.LPPool3d), kink("where a window is 0")),
+    **dict.fromkeys((nn.LPPool1d, nn.LPPool2d, nn.LPPool3d),
+                    lambda m: SMOOTH if m.norm_type == 1 else kink("where a window is 0")),
     nn.L1Loss: kink("where the difference is 0"),
     nn.SmoothL1Loss: lambda m: once("where |difference| = β") if m.beta > 0 else kink("β = 0: the absolute value"),
     nn.HuberLoss: once("where |difference| = δ"),

@@ -11,6 +11,7 @@ jumps, and what autograd takes for a derivative at a kink does not matter here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from nonsmooth.kinks.rules import (
@@ -18,6 +19,8 @@ from nonsmooth.kinks.rules import (
     Rule,
     base,
     chosen_rule,
+    clamp_rule,
+    copysign_rule,
     elu_rule,
     elu_slope_rule,
     embedding_bag_rule,
@@ -26,6 +29,8 @@ from nonsmooth.kinks.rules import (
     jump,
     kink,
     leaky_relu_rule,
+    logit_rule,
+    lu_rule,
     multi_margin_rule,
     norm_rule,
     once,
@@ -36,6 +41,7 @@ from nonsmooth.kinks.rules import (
     root_rule,
     rounding_mode_rule,
     smooth_l1_rule,
+    softplus_rule,
     squared_clamp_rule,
     squared_norm_rule,
     threshold_rule,
@@ -69,6 +75,7 @@ RULES: dict[str, Rule] = {
     "softshrink": kink("at -λ and λ"),
     "hardshrink": jump("at -λ and λ"),
     "threshold": threshold_rule,
+    "softplus": softplus_rule,
     # Slopes, where a loss contains derivatives
     **dict.fromkeys(
         ("threshold_backward", "hardtanh_backward", "hardsigmoid_backward", "hardswish_backward", "leaky_relu_backward",
@@ -89,7 +96,7 @@ RULES: dict[str, Rule] = {
     "abs": kink("at 0"),
     "angle": jump("across the negative axis and at 0"),
     "atan2": jump("across the negative axis and at 0"),
-    "copysign": jump("where the sign is that of 0"),
+    "copysign": copysign_rule,
     "hypot": kink("where both are 0"),
     "linalg_vector_norm": norm_rule,
     "linalg__powsum": norm_rule,
@@ -109,14 +116,25 @@ RULES: dict[str, Rule] = {
     "sqrt": lambda call: root_rule(call, 0.5),
     "pow": power_rule,
     "float_power": power_rule,
+    # Special functions. A boundary of the domain at which the value is finite and the slope is not counts, as at √0.
+    "asin": kink("at -1 and 1, where its slope is infinite"),
+    "acos": kink("at -1 and 1, where its slope is infinite"),
+    "acosh": kink("at 1, where its slope is infinite"),
+    "special_entr": lambda call: SMOOTH if call.positive() else kink("at 0, where its slope is infinite"),
+    "igamma": kink("at 0, where its slope is infinite for a < 1"),
+    "igammac": kink("at 0, where its slope is infinite for a < 1"),
+    "special_i0e": kink("at 0, where the slope goes from 1 to -1"),
+    "special_i1e": once("at 0, where the second derivative jumps"),
+    "logit": logit_rule,
+    "frexp": jump("at powers of 2, where the mantissa falls from 1 to 1/2"),
     # Extremes and orders
     **dict.fromkeys(
         ("max", "min", "amax", "amin", "aminmax", "_aminmax", "maximum", "minimum", "fmax", "fmin", "cummax", "cummin",
          "_cummax_helper", "_cummin_helper", "kthvalue", "median", "nanmedian", "sort", "msort", "topk", "quantile",
          "nanquantile"), TIES),
-    "clamp": kink("at its bounds"),
-    "clamp_min": kink("at its bound"),
-    "clamp_max": kink("at its bound"),
+    "clamp": clamp_rule,
+    "clamp_min": clamp_rule,
+    "clamp_max": clamp_rule,
     **dict.fromkeys(
         ("max_pool1d", "max_pool1d_with_indices", "max_pool2d", "max_pool2d_with_indices", "max_pool3d",
          "max_pool3d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
@@ -158,11 +176,16 @@ RULES: dict[str, Rule] = {
          "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "_fake_quantize_learnable_per_tensor_affine",
          "_fake_quantize_learnable_per_channel_affine", "_fused_moving_avg_obs_fq_helper"), QUANTISED),
     # Linear algebra: symmetric functions of eigenvalues are smooth, single ones are not where they cross.
-    "_linalg_eigh": kink("where eigenvalues cross; the eigenvectors jump there"),
-    "linalg_eigh": kink("where eigenvalues cross; the eigenvectors jump there"),
-    "linalg_eig": kink("where eigenvalues cross; the eigenvectors jump there"),
+    "_linalg_eigh": kink("where eigenvalues cross"),
+    "linalg_eigh": kink("where eigenvalues cross"),
+    "linalg_eig": kink("where eigenvalues cross"),
     "linalg_eigvals": kink("where eigenvalues cross"),
-    "_linalg_svd": kink("where singular values cross or are 0; the singular vectors jump there"),
+    "_linalg_svd": kink("where singular values cross or are 0"),
+    "linalg_qr": jump("where a pivot is 0: a column of Q and a row of R change their sign"),
+    "geqrf": jump("where a pivot is 0: a column of Q and a row of R change their sign"),
+    "linalg_lu": lu_rule,
+    "linalg_lu_factor": lu_rule,
+    "linalg_lu_factor_ex": lu_rule,
     "linalg_pinv": jump("where the rank changes"),
     "linalg_lstsq": jump("where the rank changes"),
     # Choices by a condition, and what else depends on how it is called
@@ -175,13 +198,35 @@ RULES: dict[str, Rule] = {
     "miopen_rnn": recurrent_rule,
 }  # fmt: skip
 
-INDEX_OUTPUTS = {
-    "max": (1,), "min": (1,), "cummax": (1,), "cummin": (1,), "kthvalue": (1,), "median": (1,), "nanmedian": (1,),
-    "sort": (1,), "topk": (1,), "mode": (1,), "max_pool2d_with_indices": (1,), "max_pool3d_with_indices": (1,),
-    "adaptive_max_pool2d": (1,), "adaptive_max_pool3d": (1,), "fractional_max_pool2d": (1,),
-    "fractional_max_pool3d": (1,),
+
+@dataclass(frozen=True)
+class Part:
+    """Outputs of an operation with a class of their own, which counts only if something uses them.
+
+    Attributes:
+        positions: which outputs.
+        name: what they are called.
+        verdict: their class.
+    """
+
+    positions: tuple[int, ...]
+    name: str
+    verdict: Verdict
+
+
+POSITIONS = Part((1,), "indices", jump("the positions that it returns: piecewise constant, without gradient"))
+EIGENVECTORS = jump("where eigenvalues cross, or by a sign that is nobody's choice")
+SINGULAR_VECTORS = jump("where singular values cross or are 0, or by a sign that is nobody's choice")
+
+PARTS = {
+    **dict.fromkeys(
+        ("max", "min", "cummax", "cummin", "kthvalue", "median", "nanmedian", "sort", "topk", "mode",
+         "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool3d",
+         "fractional_max_pool2d", "fractional_max_pool3d"), POSITIONS),
+    **dict.fromkeys(("_linalg_eigh", "linalg_eigh", "linalg_eig"), Part((1,), "vectors", EIGENVECTORS)),
+    "_linalg_svd": Part((0, 2), "vectors", SINGULAR_VECTORS),
+    "std_mean": Part((1,), "mean", SMOOTH),
 }  # fmt: skip
-"""Which outputs are positions: they jump where the values have a kink, and count only if something uses them."""
 
 PIECEWISE_CONSTANT = frozenset(
     ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside", "floor_divide", "histc", "histogram",
@@ -195,16 +240,16 @@ SOFTSIGN = once("at 0, where the second derivative jumps")
 COMPOSITES: dict[str, tuple[Verdict, str]] = {
     # x/(1 + |x|) has the slope 1/(1 + |x|)², which is Lipschitz.
     "softsign": (SOFTSIGN, "abs"),
-    # (Σ xᵖ)^(1/p); sign(x)·relu(|x|) in its code is just x.
-    **dict.fromkeys(("lp_pool1d", "lp_pool2d", "lp_pool3d"), (kink("where a window is 0"), "relu")),
+    # (Σ xᵖ)^(1/p), linear for p = 1; sign(x)·relu(|x|) in its code is just x.
+    **dict.fromkeys(("lp_pool1d", "lp_pool2d", "lp_pool3d"), (kink("where a window is 0"), "pow")),
 }
 """Functions of `torch.nn.functional` that are not what their parts suggest: they are taken as a whole. Beside the
-verdict stands the part that is counted, since each call makes it once."""
+verdict stands the part that it is about; the others do not count."""
 
 
 SQUARES: dict[str, Verdict | Callable[[Call], Verdict | None]] = {
     **dict.fromkeys(
-        ("relu", "leaky_relu", "_prelu_kernel", "rrelu_with_noise", "elu", "softshrink"), once("its square, at 0")),
+        ("relu", "leaky_relu", "_prelu_kernel", "rrelu_with_noise", "elu", "softshrink"), once("a power of it, at 0")),
     **dict.fromkeys(("abs", "sqrt", "std", "hypot", "_euclidean_dist"), SMOOTH),
     "clamp": squared_clamp_rule,
     "clamp_min": squared_clamp_rule,
@@ -212,7 +257,7 @@ SQUARES: dict[str, Verdict | Callable[[Call], Verdict | None]] = {
                     squared_norm_rule),
 }  # fmt: skip
 """What becomes of a kink where the value is 0 there, and nothing but its square, or another even power, is used: the
-ridge penalty ‖w‖², the squared hinge, the squared ReLU."""
+ridge penalty ‖w‖², the squared hinge, the squared ReLU. If the square is C¹, so is any power from 2 on."""
 
 
 def squared_verdict(name: str, call: Call) -> Verdict | None:

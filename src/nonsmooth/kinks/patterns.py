@@ -26,13 +26,21 @@ class Pattern:
 
     Attributes:
         regions: region or index of every entry, an integer tensor.
-        near: number of entries within ε of a kink; None where the distance is not measured.
+        near: number of entries within ε of a kink, and not on it; None where the distance is not measured.
+        on_kink: number of entries at distance 0.
         flat: regions in which the operation is constant.
     """
 
     regions: Tensor
-    near: int | None
+    near: int | None = None
+    on_kink: int | None = None
     flat: tuple[int, ...] = ()
+
+    @classmethod
+    def at(cls, regions: Tensor, distance: Tensor, epsilon: float, flat: tuple[int, ...] = ()) -> Pattern:
+        """With the distance of each entry from the next kink."""
+        near = (distance > 0) & (distance <= epsilon)
+        return cls(regions, int(near.sum()), int((distance == 0).sum()), flat)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,13 @@ def _clamp(call: Call) -> Breaks:
 
 
 def _pair(call: Call) -> Breaks:
-    return Breaks(call.argument("self") - call.argument("other"), (0.0,))
+    # A product, since truth values cannot be subtracted.
+    return Breaks(call.argument("self") + -1.0 * call.argument("other"), (0.0,))
+
+
+def _reversed_pair(call: Call) -> Breaks:
+    """Where equality belongs to the other side."""
+    return Breaks(-1.0 * call.argument("self") + call.argument("other"), (0.0,))
 
 
 def _norm(call: Call) -> Breaks | None:
@@ -94,8 +108,17 @@ ELEMENTWISE: dict[str, Callable[[Call], Breaks | None]] = {
     "clamp_max": lambda call: Breaks(call.argument("self"), (call.argument("max"),), (1,)),
     "abs": _at(0.0),
     "sign": _at(0.0),
+    "sgn": _at(0.0),
+    "heaviside": _at(0.0),
     "maximum": _pair,
     "minimum": _pair,
+    "fmax": _pair,
+    "fmin": _pair,
+    # Their sides are what is made of a kink by hand, as in torch.where(x > 0, x, 0).
+    "gt": _pair,
+    "le": _pair,
+    "ge": _reversed_pair,
+    "lt": _reversed_pair,
     "linalg_vector_norm": _norm,
 }
 
@@ -109,11 +132,20 @@ POOLS = {
 }
 """Poolings over windows, and over how many dimensions."""
 
-EXTREMES = {"amax": False, "amin": True, "max": False, "min": True}
+EXTREMES = {"amax": False, "amin": True, "max": False, "min": True, "argmax": False, "argmin": True}
 """Reductions to an extreme entry, and whether it is the smallest."""
 
-PICKING = {"adaptive_max_pool2d", "adaptive_max_pool3d", "fractional_max_pool2d", "fractional_max_pool3d", "kthvalue",
-           "median", "sort", "topk"}  # fmt: skip
+ROUNDINGS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "floor": (torch.floor, 0.0),
+    "ceil": (torch.ceil, 0.0),
+    "trunc": (torch.trunc, 0.0),
+    "frac": (torch.trunc, 0.0),
+    "round": (torch.round, 0.5),
+}
+"""Operations that jump at whole numbers, or halfway between: the number of the step, and where the jumps are."""
+
+PICKING = {"adaptive_max_pool2d", "adaptive_max_pool3d", "cummax", "cummin", "fractional_max_pool2d",
+           "fractional_max_pool3d", "kthvalue", "median", "nanmedian", "sort", "topk"}  # fmt: skip
 """They return the indices themselves; the distance to the next tie is not measured."""
 
 
@@ -121,41 +153,57 @@ def pattern_before(name: str, call: Call, epsilon: float) -> Pattern | None:
     """The pattern that a call is about to make; None if its input does not show it, or there is none."""
     if name in ELEMENTWISE:
         breaks = ELEMENTWISE[name](call)
-        return None if breaks is None else _regions(breaks, epsilon)
+        if breaks is not None:
+            return None if breaks.point.is_complex() else _regions(breaks, epsilon)
+    if name in ROUNDINGS:
+        return _rounded(call, *ROUNDINGS[name], epsilon)
     if name in POOLS:
         return _picked(_windows(call, POOLS[name]), epsilon)
     if name in EXTREMES and not isinstance(call.argument("other"), Tensor):
         point = _along_last(call.argument("self"), call.argument("dim"))
         return _picked(-point if EXTREMES[name] else point, epsilon)
+    if name == "linalg_vector_norm" and call.argument("ord") == torch.inf:
+        return _picked(_along_last(call.argument("self").abs(), call.argument("dim")), epsilon)
     return None
 
 
 def pattern_after(name: str, result: Any) -> Pattern | None:
     """The pattern that a call returned by itself."""
-    return Pattern(result[1], None) if name in PICKING and isinstance(result, tuple) else None
+    return Pattern(result[1]) if name in PICKING and isinstance(result, tuple) else None
 
 
 def _regions(breaks: Breaks, epsilon: float) -> Pattern:
     point = breaks.point
     regions = torch.zeros(point.shape, dtype=torch.uint8, device=point.device)
-    near = torch.zeros(point.shape, dtype=torch.bool, device=point.device)
+    distance = torch.full_like(point, torch.inf)
     for bound in breaks.at:
         regions = regions + (point > bound)
-        near |= (point - bound).abs() <= epsilon
-    return Pattern(regions, int(near.sum()), breaks.flat)
+        distance = torch.minimum(distance, (point - bound).abs())
+    return Pattern.at(regions, distance, epsilon, breaks.flat)
+
+
+def _rounded(call: Call, step: Callable[[Tensor], Tensor], offset: float, epsilon: float) -> Pattern:
+    scale = 10.0 ** (call.argument("decimals") or 0)
+    point = call.argument("self") * scale
+    jump = (point - offset).round() + offset
+    distance = (point - jump).abs() / scale
+    if step is torch.trunc:
+        distance = distance.masked_fill(jump == 0, torch.inf)
+    return Pattern.at(step(point).to(torch.int64), distance, epsilon)
 
 
 def _picked(candidates: Tensor, epsilon: float) -> Pattern:
-    """The index of the largest of the last dimension; near a kink where the second largest comes within ε."""
+    """The index of the largest of the last dimension; the second largest tells how near a kink is."""
     index = candidates.argmax(-1)
     if candidates.shape[-1] == 1:
-        return Pattern(index, 0)
+        return Pattern(index, 0, 0)
     first, second = candidates.topk(2, -1).values.unbind(-1)
-    return Pattern(index, int((first - second <= epsilon).sum()))
+    return Pattern.at(index, first - second, epsilon)
 
 
 def _along_last(point: Tensor, dim: int | list[int] | None) -> Tensor:
     """The dimensions that are reduced, as one at the end."""
+    point = point if point.ndim else point[None]
     dims = sorted(d % point.ndim for d in ([dim] if isinstance(dim, int) else dim or range(point.ndim)))
     kept = [d for d in range(point.ndim) if d not in dims]
     return point.permute(*kept, *dims).flatten(len(kept))

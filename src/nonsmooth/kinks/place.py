@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-TORCH = str(Path(torch.__file__).parent)
-HERE = str(Path(__file__).parent)
+TORCH = str(Path(torch.__file__).parent) + os.sep
+HERE = str(Path(__file__).parent) + os.sep
+"""Folders, so that packages whose names begin alike, as torchvision's does, count as the user's code."""
 FUNCTIONAL = str(Path(torch.nn.functional.__file__ or ""))
 AUTOGRAD_FUNCTION = str(Path(TORCH) / "autograd" / "function.py")
 TRANSPARENT = {"CheckpointFunction"}
@@ -29,12 +31,14 @@ class Place:
         source: "file:line" of the innermost frame that is not PyTorch's; None if there is none.
         functional: the function of `torch.nn.functional` that it went through.
         custom: the class of a user's `torch.autograd.Function` around it.
+        replayed: inside a function that runs again in the backward pass, with a gradient that is not recorded now.
     """
 
     module: str | None
     source: str | None
     functional: str | None
     custom: type | None
+    replayed: bool = False
 
 
 class Modules:
@@ -67,6 +71,7 @@ def here(modules: Modules) -> Place:
     frame: FrameType | None = sys._getframe(2)
     stack: list[nn.Module] = []
     source = functional = custom = None
+    replayed = False
     while frame is not None:
         code = frame.f_code
         name = code.co_filename
@@ -77,6 +82,7 @@ def here(modules: Modules) -> Place:
                 function: Any = frame.f_locals.get("cls")
                 if isinstance(function, type) and function.__name__ not in TRANSPARENT:
                     custom, source, functional, stack = function, None, None, []
+                replayed = replayed or (isinstance(function, type) and function.__name__ in TRANSPARENT)
         elif source is None and not name.startswith(HERE) and not name.startswith("<frozen"):
             source = f"{name}:{frame.f_lineno}"
         if code.co_argcount and code.co_varnames[0] == "self":
@@ -84,4 +90,4 @@ def here(modules: Modules) -> Place:
             if isinstance(owner, nn.Module):
                 stack.append(owner)
         frame = frame.f_back
-    return Place(modules.path(stack), source, functional, custom)
+    return Place(modules.path(stack), source, functional, custom, replayed)

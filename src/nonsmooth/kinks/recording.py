@@ -7,35 +7,42 @@ operations found so far. So an operation whose result is thrown away, or only lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._ops import HigherOrderOperator
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode_stack,
+)
 
+from nonsmooth.kinks.graph import judge_node, judged, line_of
 from nonsmooth.kinks.leaves import INPUTS, Leaves, storage_of
+from nonsmooth.kinks.ledger import Ledger
 from nonsmooth.kinks.operations import (
     COMPARISON,
     COMPOSITES,
-    INDEX_OUTPUTS,
+    PARTS,
     PIECEWISE_CONSTANT,
+    operator_of,
     squared_verdict,
     verdict_for,
 )
 from nonsmooth.kinks.place import Modules, Place, here
-from nonsmooth.kinks.records import NO_MARKS, Dependence, Marks, Record, RecordedCall, Use, use_of
+from nonsmooth.kinks.records import NO_MARKS, Dependence, Marks, RecordedCall, Use, tensors_among, use_of
 from nonsmooth.kinks.rules import jump, unknown
+from nonsmooth.kinks.signs import Sign
 from nonsmooth.kinks.smooth_operations import SHAPE_ONLY
-from nonsmooth.kinks.smoothness import Smoothness, Verdict
-
-HIDDEN_WRITES = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4), "miopen_batch_norm": (3, 4)}
-"""Arguments that are written although the operator's schema does not say so: running statistics."""
+from nonsmooth.kinks.smoothness import SMOOTH, Smoothness, Verdict
+from nonsmooth.kinks.writes import Writes, weak
 
 CAST = jump("a cast to integers rounds")
-LEAVES_TENSORS = unknown("a number that depends on it leaves for Python: what is computed from it is not seen")
-OWN_DERIVATIVE = "an autograd.Function of its own"
+BITS = jump("the bits of a floating-point number are taken for an integer")
+LEAVES_TENSORS = unknown("a number that depends on it leaves PyTorch: what is computed from it is not seen")
+FUNCTIONS_INSIDE = unknown("an operator that runs functions: what they do is not seen")
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -47,16 +54,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known: classes of operations and custom functions that the user states, by name.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self, leaves: Leaves, modules: Modules, known: Mapping[str, Smoothness] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.leaves, self.modules, self.known = leaves, modules, dict(known or {})
-        self.records: dict[Any, Record] = {}
-        self.smooth: dict[str, int] = {}
+        self.leaves, self.modules = leaves, modules
+        self.found = Ledger(leaves, dict(known or {}))
         self.escaped = 0
+        self._writes = Writes()
         self._memory: dict[int, Dependence] = {}
-        self._new: dict[int, StorageWeakRef] = {}
-        self._overwritten: dict[int, tuple[Any, Any]] = {}
-        self._writes: dict[Any, tuple[tuple[int, str], ...]] = {}
+        self._start = torch._C._autograd._get_sequence_nr()
+        self._read: dict[Any, int] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -65,43 +73,46 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        arguments = list(_tensors((*args, *kwargs.values())))
-        written = self._written(func, args, kwargs)
-        for tensor in written:
-            self._keep(tensor)
+        arguments = list(tensors_among((*args, *kwargs.values())))
         backward = torch._C._current_graph_task_id() != -1 and not torch.is_grad_enabled()
+        if isinstance(func, HigherOrderOperator):
+            return self._run_with_functions(func, args, kwargs, arguments, counts=not backward)
+        written = self._writes.written(func, args, kwargs)
+        for tensor in written:
+            self._writes.keep(tensor)
         name = func.overloadpacket.__name__
         name = name if name.startswith("__") else name.rstrip("_")
         name = name if func.namespace == "aten" else f"{func.namespace}::{name}"
         if backward or name in SHAPE_ONLY:
             result = func(*args, **kwargs)
-            self._remember(_tensors((result,)), arguments)
+            self._writes.remember(tensors_among((result,)), arguments)
             return result
         reach, records = self._depends(arguments, use=use_of(func, name, args))
-        marks = NO_MARKS
+        call = RecordedCall(func, args, kwargs, self.dependence)
+        marks, sign = NO_MARKS, Sign.UNKNOWN
         varies = bool(reach) and any(self._varies(tensor) for tensor in arguments)
         if varies:
-            marks = self._judge(func, name, args, kwargs, arguments, reach)
+            marks = self._judge(func, name, call, kwargs, arguments, reach)
+        if reach and not func.is_view:
+            sign = call.sign(name)
         if name in {"_local_scalar_dense", "item", "equal", "is_nonzero"}:
             self.escaped |= records | marks.values
         result = self.run(func, name, args, kwargs, reach)
-        outputs = list(_tensors((result,)))
-        self._remember(outputs, arguments)
+        outputs = list(tensors_among((result,)))
+        self._writes.remember(outputs, arguments)
         if reach:
-            positions = INDEX_OUTPUTS.get(name, ())
-            positive = RecordedCall(func, args, kwargs, self.dependence).makes_positive(name)
+            positions = PARTS[name].positions if name in PARTS else ()
             varies = varies and name not in PIECEWISE_CONSTANT
+            old = {storage_of(argument) for argument in arguments}
             for index, output in enumerate(outputs):
-                bits = marks.indices if index in positions else marks.values
+                bits = marks.parts if index in positions else marks.values
                 self._mark(output, reach, records | bits, varies=varies)
             for tensor in written:
                 self._mark(tensor, reach, records | marks.values, varies=varies)
-            for tensor in [*outputs, *written]:
+            for tensor in [] if func.is_view else [*outputs, *written]:
                 known = self.dependence(tensor)
-                if known is not None and not func.is_view:
-                    known.positive = positive
-                    known.squared |= marks.squared
-                    known.unsquared |= marks.unsquared
+                if known is not None:
+                    known.hold(sign, marks, whole=storage_of(tensor) not in old or _is_whole(tensor))
         return result
 
     def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
@@ -121,52 +132,75 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The bits of the records that tensors depend on."""
         return self._depends(tensors)[1]
 
+    def leave(self, how: str, tensor: Tensor) -> None:
+        """Note that a tensor is about to leave PyTorch; also that whoever gets its memory may write to it."""
+        if self not in _get_current_dispatch_mode_stack():  # inside an operator, which is judged as a whole
+            return
+        reach, records = self._depends([tensor])
+        if reach and self._varies(tensor):
+            with _disable_current_modes():  # a copy is no operation of the pass
+                self._writes.keep(tensor)
+            place = here(self.modules)
+            if place.custom is not None:
+                bit = self.found.add_custom(place, how, reach)
+            else:
+                bit = self.found.add(how, LEAVES_TENSORS, place, reach, arguments=[tensor])
+            self.escaped |= records | bit
+
     def restore(self) -> None:
         """Put back tensors that existed before and were written."""
-        for storage, kept in self._overwritten.values():
-            storage.copy_(kept)
-        self._overwritten.clear()
+        self._writes.restore()
 
-    def _judge(self, func: Any, name: str, args: Any, kwargs: Any, arguments: list[Tensor], reach: int) -> Marks:
+    def _run_with_functions(self, func: Any, args: Any, kwargs: Any, arguments: list[Tensor], *, counts: bool) -> Any:
+        for tensor in arguments:  # no schema says which of them the functions write to
+            self._writes.keep(tensor)
+        reach, records = self._depends(arguments)
+        name = func.name()
+        if counts and any(self._varies(tensor) for tensor in arguments):
+            verdict = self.found.stated(name) or FUNCTIONS_INSIDE
+            records |= self.found.add(name, verdict, here(self.modules), reach, arguments=arguments)
+        result = func(*args, **kwargs)
+        outputs = list(tensors_among((result,)))
+        self._writes.remember(outputs, arguments)
+        for tensor in outputs if reach and counts else ():
+            self._mark(tensor, reach, records, varies=True)
+        return result
+
+    def _judge(
+        self, func: Any, name: str, call: RecordedCall, kwargs: Any, arguments: list[Tensor], reach: int
+    ) -> Marks:
         """Record what is not smooth."""
         place = here(self.modules)
-        verdict = SMOOTH_VIEW if func.is_view else self._verdict(func, name, args, kwargs, arguments)
+        if any(self._is_reinterpreted(tensor) for tensor in arguments):
+            name, verdict = "view", BITS
+        else:
+            verdict = SMOOTH if func.is_view else self._verdict(name, call, kwargs, arguments)
         if place.custom is not None:
             inner = "" if verdict.smoothness is Smoothness.SMOOTH else f"{name}, {verdict.smoothness}"
-            bit = self._custom(place, inner, arguments, reach)
+            bit = self.found.add_custom(place, inner, reach)
             return Marks(bit, bit)
-        count = 1
-        if place.functional in COMPOSITES and verdict.smoothness is not Smoothness.SMOOTH:
-            verdict, counted = COMPOSITES[place.functional]
-            count, name = int(name == counted), place.functional
         shown = name.lstrip("_")
+        if place.functional in COMPOSITES and verdict.smoothness is not Smoothness.SMOOTH:
+            whole, part = COMPOSITES[place.functional]
+            shown, verdict = place.functional, whole if name == part else SMOOTH
         if verdict.smoothness is Smoothness.SMOOTH:
             if not func.is_view:
-                self.smooth[shown] = self.smooth.get(shown, 0) + 1
+                self.found.count_smooth(shown)
             return NO_MARKS
-        bit = self._record(shown, verdict, place, arguments, reach, count=count)
-        squared = squared_verdict(name, RecordedCall(func, args, kwargs))
+        bit = self.found.add(shown, verdict, place, reach, arguments=arguments)
+        squared = squared_verdict(name, call)
         if squared is not None and verdict.smoothness is Smoothness.C0:
-            return Marks(0, 0, self._squared(shown, squared, place, arguments, reach, bit), bit)
-        if name not in INDEX_OUTPUTS:
+            return Marks(0, 0, self.found.add_instead(bit, shown, squared, place, reach, arguments), bit)
+        if name not in PARTS:
             return Marks(bit, bit)
-        indices = jump(f"the positions that {name} returns: piecewise constant, without gradient")
-        return Marks(bit, self._record(f"{shown} (indices)", indices, place, arguments, reach))
+        part_of_it = PARTS[name]
+        shown = f"{shown} ({part_of_it.name})"
+        return Marks(bit, self.found.add(shown, part_of_it.verdict, place, reach, arguments=arguments))
 
-    def _squared(
-        self, name: str, verdict: Verdict, place: Place, arguments: list[Tensor], reach: int, plain: int
-    ) -> int:
-        """The bit of the record that counts if only the square of a result is used."""
-        if verdict.smoothness is Smoothness.SMOOTH:
-            return 0
-        bit = self._record(name, verdict, place, arguments, reach)
-        record = next(record for record in self.records.values() if record.bit == bit)
-        record.instead_of |= plain
-        return bit
-
-    def _verdict(self, func: Any, name: str, args: Any, kwargs: Any, arguments: list[Tensor]) -> Verdict:
-        if name in self.known:
-            return Verdict(self.known[name], "as stated by the caller")
+    def _verdict(self, name: str, call: RecordedCall, kwargs: Any, arguments: list[Tensor]) -> Verdict:
+        stated = self.found.stated(name)
+        if stated is not None:
+            return stated
         if name == "_local_scalar_dense":
             return LEAVES_TENSORS
         if name == "_to_copy" and (dtype := kwargs.get("dtype")) is not None:
@@ -176,96 +210,64 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return CAST
         if name == "copy" and not (arguments[0].is_floating_point() or arguments[0].is_complex()):
             return CAST
-        return verdict_for(name, RecordedCall(func, args, kwargs, self.dependence))
-
-    def _custom(self, place: Place, inner: str, arguments: list[Tensor], reach: int) -> int:
-        function: Any = place.custom
-        name = function.__name__
-        verdict = (
-            Verdict(self.known[name], "as stated by the caller") if name in self.known else unknown(OWN_DERIVATIVE)
-        )
-        if verdict.smoothness is Smoothness.SMOOTH:
-            return 0
-        bit = self._record(name, verdict, place, arguments, reach, custom=True)
-        record = next(record for record in self.records.values() if record.bit == bit)
-        if inner and inner not in record.inside:
-            record.inside.append(inner)
-        return bit
-
-    def _record(
-        self,
-        name: str,
-        verdict: Verdict,
-        place: Place,
-        arguments: list[Tensor],
-        reach: int,
-        *,
-        count: int = 1,
-        custom: bool = False,
-    ) -> int:
-        key = (name, verdict, place.module, place.source)
-        record = self.records.get(key)
-        if record is None:
-            record = self.records[key] = Record(name, verdict, place, 1 << len(self.records))
-        record.calls += count
-        record.reach |= reach
-        if custom:  # inside, gradients are not recorded
-            record.gradient |= reach
-        elif torch.is_grad_enabled():
-            for tensor in arguments:
-                record.gradient |= self.leaves.with_gradient(tensor)
-        return record.bit
-
-    def _written(self, func: Any, args: Any, kwargs: Any) -> list[Tensor]:
-        writes = self._writes.get(func)
-        if writes is None:
-            packet = func.overloadpacket.__name__
-            writes = self._writes[func] = tuple(
-                (position, argument.name)
-                for position, argument in enumerate(func._schema.arguments)
-                if (argument.alias_info is not None and argument.alias_info.is_write)
-                or position in HIDDEN_WRITES.get(packet, ())
-            )
-        values = (args[position] if position < len(args) else kwargs.get(name) for position, name in writes)
-        return list(_tensors(values))
-
-    def _keep(self, tensor: Tensor) -> None:
-        storage = storage_of(tensor)
-        if storage is None or storage in self._new or storage in self._overwritten or tensor.device.type == "meta":
-            return
-        memory = tensor.untyped_storage()
-        self._overwritten[storage] = (memory, memory.clone())  # type: ignore[no-untyped-call]
-
-    def _remember(self, outputs: Iterable[Tensor], arguments: list[Tensor]) -> None:
-        """Memory that a call returns, and that none of its arguments lies in, is new."""
-        old = {storage_of(argument) for argument in arguments}
-        for output in outputs:
-            storage = storage_of(output)
-            if storage is not None and storage not in old and storage not in self._new:
-                self._new[storage] = _weak(output)
+        return verdict_for(name, call)
 
     def _depends(self, tensors: Iterable[Tensor], *, use: Use = Use.OTHER) -> tuple[int, int]:
         reach = records = 0
         for tensor in tensors:
             if tensor.requires_grad and tensor.grad_fn is None:
                 reach |= self.leaves.bit_of(tensor)
-            reach |= self.leaves.in_memory(tensor)
+            own = self.leaves.in_memory(tensor)
+            reach |= own
             known = self.dependence(tensor)
             if known is not None:
                 reach |= known.reach
                 records |= known.records | known.deferred(use)
-            elif tensor.grad_fn is not None:  # computed before the recording began
+            elif tensor.grad_fn is not None:
                 reach |= self.leaves.with_gradient(tensor)
+                records |= 0 if own else self._read_graph(tensor)
         return reach, records
+
+    def _read_graph(self, tensor: Tensor) -> int:
+        """The bits of what a tensor is computed from, where its computation was not recorded.
+
+        It was computed before the recording began, in another thread, or beside the dispatcher. Of the last, nobody
+        knows what went into it: everything that was found so far may have.
+        """
+        root = tensor.grad_fn
+        in_this_pass = root._sequence_nr() >= self._start  # type: ignore[union-attr]
+        if storage_of(tensor) is None and in_this_pass:  # sparse: dependence is kept per storage, and it has none
+            return self.found.all_bits
+        if in_this_pass and operator_of(root) is None:
+            if root not in self._read:
+                name, verdict = judge_node(root, self.found.known)
+                if not self.found.has(name):
+                    self.found.add(name, verdict, here(self.modules), self.leaves.of_node(root), arguments=[tensor])
+                self._read[root] = self.found.all_bits
+            return self._read[root]
+        bits = 0
+        for node, name, verdict in judged(tensor, self.found.known, self.leaves):
+            if node not in self._read:
+                place, reach = Place(None, line_of(node), None, None), self.leaves.of_node(node)
+                self._read[node] = self.found.add(name, verdict, place, reach, gradient=reach)
+            bits |= self._read[node]
+        return bits
 
     def _varies(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on parameters or inputs otherwise than piecewise constantly."""
         if not (tensor.is_floating_point() or tensor.is_complex()):
-            return False
+            return self._is_reinterpreted(tensor)
         if (tensor.requires_grad and tensor.grad_fn is None) or self.leaves.in_memory(tensor):
             return True
         known = self.dependence(tensor)
         return tensor.grad_fn is not None if known is None else known.varies
+
+    def _is_reinterpreted(self, tensor: Tensor) -> bool:
+        """Whether integers lie in the memory of floating-point numbers: a view with another type."""
+        if tensor.is_floating_point() or tensor.is_complex():
+            return False
+        known = self.dependence(tensor)
+        return known.varies if known is not None else bool(self.leaves.in_memory(tensor) & self.leaves.floating)
 
     def _mark(self, tensor: Tensor, reach: int, records: int, *, varies: bool) -> None:
         storage = storage_of(tensor)
@@ -274,23 +276,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         varies = varies and (tensor.is_floating_point() or tensor.is_complex())
         known = self._memory.get(storage)
         if known is None:
-            self._memory[storage] = Dependence(_weak(tensor), reach, records, varies)
+            self._memory[storage] = Dependence(weak(tensor), reach, records, varies)
         else:
             known.reach |= reach
             known.records |= records
             known.varies |= varies
 
 
-SMOOTH_VIEW = Verdict(Smoothness.SMOOTH)
-
-
-def _weak(tensor: Tensor) -> StorageWeakRef:
-    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-
-
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether a tensor fills its memory."""
+    return tensor.numel() * tensor.element_size() >= tensor.untyped_storage().nbytes()

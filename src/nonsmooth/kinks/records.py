@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from numbers import Real
 from typing import Any
 
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from nonsmooth.kinks.place import Place
-from nonsmooth.kinks.rules import KEEPS_SIGN, POSITIVE, is_even
+from nonsmooth.kinks.rules import at_least_square, is_even
+from nonsmooth.kinks.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
 from nonsmooth.kinks.smoothness import Verdict
 
 
 @dataclass
 class Record:
-    """An operation at a place, over all of its calls; `instead_of` has the records that make it void."""
+    """An operation at a place, over all of its calls.
+
+    Attributes:
+        name: as it is shown.
+        verdict: its class.
+        place: where it stands.
+        bit: what stands for it in sets of records.
+        calls: number of calls.
+        reach: the bits of what reaches it.
+        gradient: the bits of what reaches it with a gradient.
+        instead_of: the bits of the records that make it void.
+        inside: what an `autograd.Function` calls.
+        node: the number of the autograd node of that function's last call.
+    """
 
     name: str
     verdict: Verdict
@@ -29,6 +42,7 @@ class Record:
     gradient: int = 0
     instead_of: int = 0
     inside: list[str] = field(default_factory=list)
+    node: int = -1
 
 
 @dataclass
@@ -44,12 +58,20 @@ class Dependence:
     reach: int
     records: int
     varies: bool
-    positive: bool = False
+    sign: Sign = Sign.UNKNOWN
     squared: int = 0
     unsquared: int = 0
 
+    def hold(self, sign: Sign, marks: Marks, *, whole: bool) -> None:
+        """Note what an operation has written here: to the whole of it, or to a part."""
+        self.sign = sign if whole else min(self.sign, sign)
+        self.squared = marks.squared | (0 if whole else self.squared)
+        self.unsquared = marks.unsquared | (0 if whole else self.unsquared)
+
     def deferred(self, use: Use) -> int:
         """The records that count from now on because of how this memory is used."""
+        if use is Use.POWER:  # a power that is not even helps where the square would still have a kink
+            return self.squared or self.unsquared
         return {Use.VIEW: 0, Use.SQUARE: self.squared, Use.OTHER: self.unsquared}[use]
 
 
@@ -58,15 +80,17 @@ class Use(Enum):
 
     VIEW = "view"
     SQUARE = "square"
+    POWER = "power"
     OTHER = "other"
 
 
 def use_of(func: Any, name: str, args: Any) -> Use:
-    """Whether a call squares its argument, or takes another even power, only views it, or does something else."""
+    """Whether a call squares its argument, or takes another power, only views it, or does something else."""
     if func.is_view:
         return Use.VIEW
-    square = name == "square" or (name == "pow" and is_even(args[1])) or (name == "mul" and args[0] is args[1])
-    return Use.SQUARE if square else Use.OTHER
+    if name == "square" or (name == "pow" and is_even(args[1])) or (name == "mul" and args[0] is args[1]):
+        return Use.SQUARE
+    return Use.POWER if name == "pow" and at_least_square(args[1]) else Use.OTHER
 
 
 @dataclass(frozen=True)
@@ -74,14 +98,14 @@ class Marks:
     """The bits of records that depend on the result of a call from now on.
 
     Attributes:
-        values: of all outputs but positions.
-        indices: of positions.
+        values: of all outputs but those.
+        parts: of outputs that have a class of their own.
         squared: of what uses the square of an output.
         unsquared: of what uses it otherwise, where the square is smoother.
     """
 
     values: int
-    indices: int
+    parts: int
     squared: int = 0
     unsquared: int = 0
 
@@ -132,24 +156,38 @@ class RecordedCall:
     def positive(self) -> bool:
         """Whether the first argument was made positive."""
         known = self._dependence(self._args[0]) if isinstance(self._args[0], Tensor) else None
-        return known is not None and known.positive
+        return known is not None and known.sign is Sign.POSITIVE
 
-    def makes_positive(self, name: str) -> bool:
-        """Whether the result stays away from 0."""
-        if name in POSITIVE:
-            return True
-        if name == "add":
-            other = self._args[1] if len(self._args) > 1 else None
-            if isinstance(other, Real):
-                return float(other) > 0
-            return not (self.depends(0) and self.depends(1))
-        if name in {"clamp", "clamp_min"}:
-            least = self.argument("min")
-            return isinstance(least, Real) and float(least) > 0
-        if name not in KEEPS_SIGN or not self._args or not isinstance(self._args[0], Tensor):
-            return False
-        known = [self._dependence(argument) for argument in self._args if isinstance(argument, Tensor)]
-        factor = self._args[1] if name in {"mul", "div"} else 1
-        return all(k is not None and k.positive for k in known) and not (
-            isinstance(factor, Real) and float(factor) <= 0
-        )
+    def sign(self, name: str) -> Sign:
+        """The sign of the result, as far as it shows in the call."""
+        twice = len(self._args) > 1 and self._args[0] is self._args[1]
+        return sign_of_result(name, self.argument, lambda: self._signs(name), twice=twice)
+
+    def _signs(self, name: str) -> list[Sign]:
+        """The signs of the operands; constants are read only where they decide."""
+        arguments = list(tensors_among(self._args))
+        signs, constants = [], []
+        for tensor in arguments:
+            known = self._dependence(tensor)
+            if known is not None and known.reach:
+                signs.append(known.sign)
+            elif tensor.requires_grad:
+                signs.append(Sign.UNKNOWN)
+            else:
+                constants.append(tensor)
+        if name in {"add", "mul", "div"} and len(arguments) == 1:
+            signs.append(sign_of_number(self._args[1]))
+        if name == "add" and sign_of_number(self.argument("alpha") or 1) is not Sign.POSITIVE:
+            return [Sign.UNKNOWN]
+        if Sign.UNKNOWN in signs:
+            return signs
+        return [*signs, *map(sign_of_constant, constants)]
+
+
+def tensors_among(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments or results, and in lists of them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_among(value)

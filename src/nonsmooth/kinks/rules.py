@@ -8,6 +8,9 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor
+
 from nonsmooth.kinks.smoothness import SMOOTH, Smoothness, Verdict
 
 
@@ -24,7 +27,7 @@ class Call(Protocol):
         """Whether parameters or inputs reach the tensor argument at that position."""
 
     def positive(self) -> bool:
-        """Whether the first argument visibly stays away from 0: an ε was added to it, or it is an exponential."""
+        """Whether the first argument visibly stays above 0: an exponential, or a square with an ε added to it."""
 
 
 NODE_SUFFIX = re.compile(r"Backward(AutogradNestedTensor|AutogradCUDA)?\d*(List|Scalar|ScalarList|Tensor)?(_copy)?$")
@@ -83,6 +86,43 @@ def leaky_relu_rule(call: Call) -> Verdict:
     return SMOOTH if slope == 1 else kink(f"at 0 the slope goes from {slope:g} to 1")
 
 
+def softplus_rule(call: Call) -> Verdict:
+    """Softplus goes over to the identity at its threshold."""
+    return softplus_verdict(_number(call, "beta", 1.0), _number(call, "threshold", 20.0))
+
+
+def softplus_verdict(beta: float, threshold: float) -> Verdict:
+    """It jumps there by log(1 + exp(-threshold))/β: at the default of 20 less than single precision resolves."""
+    step = max(-threshold, 0) + math.log1p(math.exp(-abs(threshold)))
+    if step <= torch.finfo(torch.float32).eps * abs(threshold):
+        return SMOOTH
+    return jump(f"at {threshold / beta:g}, its threshold, by {step / beta:.2g}")
+
+
+def logit_rule(call: Call) -> Verdict:
+    """With an ε its argument is clamped."""
+    epsilon = _number(call, "eps", 0.0)
+    return kink(f"at {epsilon:g} and {1 - epsilon:g}, where its argument is clamped") if epsilon > 0 else SMOOTH
+
+
+def clamp_rule(call: Call) -> Verdict:
+    """The identity where no bound is finite."""
+    bounds = [bound for bound in (call.argument("min"), call.argument("max")) if bound is not None]
+    if bounds and all(isinstance(bound, Real) and math.isinf(bound) for bound in bounds):
+        return SMOOTH
+    return kink("at its bounds" if len(bounds) == 2 else "at its bound")
+
+
+def copysign_rule(call: Call) -> Verdict:
+    """|x| with the sign of another number, which jumps only if that number is trained."""
+    return jump("where the number that gives the sign is 0") if call.depends(1) else kink("at 0")
+
+
+def lu_rule(call: Call) -> Verdict:
+    """Without pivoting, quotients of polynomials."""
+    return SMOOTH if call.argument("pivot") is False else jump("where another row becomes the pivot")
+
+
 def threshold_rule(call: Call) -> Verdict:
     """Continuous only where the value below the threshold is the threshold."""
     edge, value = call.argument("threshold"), call.argument("value")
@@ -121,20 +161,17 @@ def norm_rule(call: Call) -> Verdict:
         return kink("where the vector is 0")
     if math.isinf(order):
         return kink("where the largest (or smallest) entries tie")
-    return kink("where an entry is 0" if order <= 1 else "where the vector is 0")
+    return kink("where an entry is 0" if order < 2 else "where the vector is 0")
 
 
 def pairwise_rule(call: Call) -> Verdict:
     """Distances between points, by the order of the norm."""
-    order = call.argument("p")
-    return jump("counts differing entries") if order == 0 else kink("where two points coincide")
-
-
-POSITIVE = {"exp", "exp2", "softplus", "sigmoid", "_softmax", "cosh"}
-"""Operations whose results stay above 0."""
-
-KEEPS_SIGN = {"mean", "sum", "clone", "_to_copy", "mul", "div", "sqrt", "reciprocal", "rsqrt"}
-"""Operations, beside views, whose results stay above 0 if all of their arguments do."""
+    order = _number(call, "p", 2.0)
+    if order == 0:
+        return jump("counts differing coordinates")
+    if math.isinf(order):
+        return kink("where the largest differences of two points tie")
+    return kink("where two points share a coordinate" if order < 2 else "where two points coincide")
 
 
 def root_rule(call: Call, power: float) -> Verdict:
@@ -147,12 +184,20 @@ def root_rule(call: Call, power: float) -> Verdict:
 
 
 def power_rule(call: Call) -> Verdict:
-    """Whole powers are smooth; a tensor of exponents is taken to be used on positive bases."""
+    """Whole powers are smooth, others have a root at 0; so do trained exponents, which can become any number."""
     exponent = call.argument("exponent")
-    if not isinstance(exponent, Real):  # a tensor: the base is positive, or the exponents are whole numbers
+    if isinstance(call.argument("self"), Real):
         return SMOOTH
-    power = float(exponent)
-    return SMOOTH if power.is_integer() or power < 0 else root_rule(call, power)
+    if not isinstance(exponent, Tensor):
+        powers = [float(exponent)] if isinstance(exponent, Real) else []
+    elif call.depends(1):
+        return root_rule(call, 0.5) if call.depends(0) else SMOOTH
+    elif exponent.is_meta or exponent.is_complex():
+        powers = []
+    else:
+        powers = exponent.detach()[(exponent > 0) & (exponent != exponent.round())].flatten().tolist()
+    roots = [power for power in powers if power > 0 and not power.is_integer()]
+    return root_rule(call, min(roots)) if roots else SMOOTH
 
 
 def grid_sample_rule(call: Call) -> Verdict:
@@ -192,7 +237,7 @@ def chosen_rule(call: Call) -> Verdict:
 def squared_clamp_rule(call: Call) -> Verdict | None:
     """max(x, 0)² is C¹, as a squared hinge is; at another bound the kink stays."""
     least, most = call.argument("min"), call.argument("max")
-    return once("its square, at 0") if isinstance(least, Real) and float(least) == 0 and most is None else None
+    return once("a power of it, at 0") if isinstance(least, Real) and float(least) == 0 and most is None else None
 
 
 def squared_norm_rule(call: Call) -> Verdict | None:
@@ -204,3 +249,8 @@ def squared_norm_rule(call: Call) -> Verdict | None:
 def is_even(exponent: Any) -> bool:
     """Whether a power is the square, or another even one."""
     return isinstance(exponent, Real) and float(exponent) > 0 and float(exponent) % 2 == 0
+
+
+def at_least_square(exponent: Any) -> bool:
+    """Whether a power makes a function that is 0 at its kink differentiable there, with a Lipschitz gradient."""
+    return isinstance(exponent, Real) and float(exponent) >= 2

@@ -12,11 +12,12 @@ from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.graph import scan_graph
 from nonsmooth.kinks.leaves import INPUTS, Leaves, NamedParameters, named
 from nonsmooth.kinks.module_tree import scan_tree
+from nonsmooth.kinks.out_of_sight import reported
 from nonsmooth.kinks.place import Modules
 from nonsmooth.kinks.recording import Recorder
 from nonsmooth.kinks.records import Record
 from nonsmooth.kinks.smoothness import Smoothness
-from nonsmooth.kinks.undisturbed import undisturbed
+from nonsmooth.kinks.undisturbed import ordinary, undisturbed
 
 
 def scan(
@@ -38,16 +39,16 @@ def scan(
 
     A recorded operation counts if floating-point inputs or parameters reach it, and the result depends on it.
 
-    The model is as before, also after an exception: parameters, buffers, `.grad`, modes and the random number
-    generators. It runs in the mode that it is in.
+    The model is as before, also after an exception: parameters, buffers, `.grad`, modes, attributes of its modules and
+    the random number generators. It runs in the mode that it is in.
 
     Args:
         target: see above.
         *inputs: example inputs of a module.
         named_parameters: a module, a mapping or pairs of name and tensor; for a loss or a callable, whose parameters
             otherwise are called after their order and shape. Without them, `.data` of a parameter that was not used
-            before cannot be recognised. With the module, its modes and the names of its buffers are put back as well,
-            should a callable change them.
+            before cannot be recognised. With the module, its modes and attributes are put back as well, should a
+            callable change them.
         known: classes of operations that are not in the table ("my_library::my_op") and of `autograd.Function`s
             ("MyFunction"), as you state them.
         **keyword_inputs: likewise.
@@ -56,16 +57,20 @@ def scan(
         The scan.
 
     Raises:
-        TypeError: the target is none of these, or inputs are given for a target that takes none.
+        TypeError: the target is none of these, inputs are given for a target that takes none, or something else than
+            a `Smoothness` is stated.
         ValueError: a tensor has no graph, or a lazy module has not run yet.
     """
-    stated = dict(known or {})
+    stated = _stated(known)
+    if isinstance(target, type):
+        raise TypeError(f"target is the class {target.__name__}; accepted is an instance, as {target.__name__}(...)")
     if isinstance(target, nn.Module):
         if named_parameters is not None:
             raise TypeError("named_parameters is for a loss or a callable; a module brings its own")
         if not inputs and not keyword_inputs:
             return scan_tree(target, stated)
         module = target
+        inputs, keyword_inputs = ordinary((inputs, keyword_inputs))
         leaves = Leaves(named(module), complete=True)
         return _record(lambda: module(*inputs, **keyword_inputs), leaves, module, (inputs, keyword_inputs), stated)
     if inputs or keyword_inputs:
@@ -84,6 +89,15 @@ def scan(
     return _record(target, leaves, root, (), stated)
 
 
+def _stated(known: Mapping[str, Smoothness] | None) -> dict[str, Smoothness]:
+    """A copy of what the user states."""
+    stated = dict(known or {})
+    for name, smoothness in stated.items():
+        if not isinstance(smoothness, Smoothness):
+            raise TypeError(f"known[{name!r}] is {smoothness!r}; accepted is a class, as Smoothness.C0")
+    return stated
+
+
 def _record(
     call: Callable[[], Any], leaves: Leaves, root: nn.Module | None, inputs: Any, known: Mapping[str, Smoothness]
 ) -> Scan:
@@ -93,7 +107,7 @@ def _record(
             recorder.add_input(tensor)
     with undisturbed(list(leaves.tensors), root.modules() if root is not None else ()):
         try:
-            with recorder:
+            with reported(recorder.leave), recorder:
                 result = call()
             outputs = list(tensors_in(result))
             counted = recorder.depends(outputs) | recorder.escaped if outputs else -1
@@ -101,10 +115,10 @@ def _record(
             recorder.restore()
     operations = tuple(
         operation_of(record, leaves)
-        for record in recorder.records.values()
+        for record in recorder.found.records.values()
         if record.bit & counted and not record.instead_of & counted
     )
-    return Scan(operations, tuple(recorder.smooth.items()), leaves.names_of(-1), "forward pass")
+    return Scan(operations, tuple(recorder.found.smooth.items()), leaves.names_of(-1), "forward pass")
 
 
 def operation_of(record: Record, leaves: Leaves) -> Operation:

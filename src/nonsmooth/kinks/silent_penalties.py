@@ -1,181 +1,151 @@
 """Penalties that a loss contains and its gradient does not: on `.data`, on `.detach()`, under `no_grad`, by `.item()`.
 
-Candidates are the absolute values and norms of parameters' memory that record no gradient. Whether the loss contains
-one, and with which λ, is measured: the closure runs again with the term made larger.
+Candidates are the norms of parameters that are not in the graph of the loss. The closure runs again with one made
+larger: if the loss grows and its gradient stays, the term is in the loss and training does not see it. If the gradient
+changes too, the norm is no penalty but part of the model, as the scale of a quantisation is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nonsmooth.kinks.experiment import Experiment, Outcome, Unit
 from nonsmooth.kinks.findings import PenaltyTerm
-from nonsmooth.kinks.leaves import Leaves, storage_of
-from nonsmooth.kinks.place import Modules, here
-from nonsmooth.kinks.recording import Recorder
-from nonsmooth.kinks.undisturbed import undisturbed
+from nonsmooth.kinks.leaves import Leaves
+from nonsmooth.kinks.penalty_candidates import Candidate
 
-FACTOR = 1e4
-"""How many times larger a term is made: far above the rounding errors of a loss in single precision."""
-
-COPIES = {"cat", "stack", "clone", "_to_copy"}
-KINDS = {1.0: "l1", 2.0: "group", float("inf"): "max"}
+Found = tuple[list[Unit], float | None]
+"""Norms that have a term in common, and its λ if it could be measured."""
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    kind: str
-    names: tuple[str, ...]
-    value: float
-    source: str | None
-
-
-class _Listener(Recorder):  # type: ignore[no-untyped-call]
-    """Notes the candidates, and multiplies the results of some by a factor.
-
-    Args:
-        leaves: the parameters.
-        factors: by the position of a candidate in the run.
-    """
-
-    def __init__(self, leaves: Leaves, factors: Mapping[int, float]) -> None:
-        super().__init__(leaves, Modules(None))
-        self.candidates: list[_Candidate] = []
-        self._factors = factors
-        self._copies: dict[int, tuple[Tensor, int]] = {}
-
-    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
-        result = func(*args, **kwargs)
-        if not reach or func._schema.is_mutable or not isinstance(result, Tensor):
-            return result
-        if name in COPIES:
-            parts = args[0] if isinstance(args[0], (list, tuple)) else [args[0]]
-            bits = [self._weights(part) for part in parts]
-            storage = storage_of(result)
-            if all(bits) and storage is not None:
-                self._copies[storage] = (result, sum({*bits}))
-            return result
-        kind = _kind(name, args, kwargs)
-        bits_of_term = self._weights(args[0]) if kind is not None and isinstance(args[0], Tensor) else 0
-        bits_of_term &= self.leaves.mask_of(trainable=True)
-        if kind is None or not bits_of_term or (torch.is_grad_enabled() and args[0].requires_grad):
-            return result
-        place = here(self.modules)
-        names = self.leaves.names_of(bits_of_term)
-        self.candidates.append(_Candidate(kind, names, float(result.detach().double().sum()), place.source))
-        return result * self._factors.get(len(self.candidates) - 1, 1.0)
-
-    def _weights(self, tensor: Tensor) -> int:
-        """The bits of the parameters of which a tensor holds the numbers themselves."""
-        copy = self._copies.get(storage_of(tensor) or 0)
-        return self.leaves.in_memory(tensor) or (copy[1] if copy else 0)
-
-
-def _kind(name: str, args: Any, kwargs: Mapping[str, Any]) -> str | None:
-    if name == "abs":
-        return "l1"
-    if name in {"linalg_vector_norm", "norm"}:
-        order = args[1] if len(args) > 1 else kwargs.get("ord", kwargs.get("p", 2))
-        return KINDS.get(2.0 if order is None else float(order))
-    return None
-
-
-def silent_terms(
-    closure: Callable[[], Any],
-    pairs: list[tuple[str, Tensor]],
-    modules: list[nn.Module],
-    graph_terms: Callable[[Tensor, Leaves], tuple[PenaltyTerm, ...]],
+def closure_terms(
+    closure: Callable[[], Any], pairs: list[tuple[str, Tensor]], modules: list[nn.Module]
 ) -> tuple[PenaltyTerm, ...]:
-    """The terms of a closure: those that `graph_terms` finds in its loss, then those without a gradient."""
-
-    def run(factors: Mapping[int, float], *, graph: bool = False) -> tuple[float, tuple[PenaltyTerm, ...], _Listener]:
-        leaves = Leaves(pairs, complete=True)
-        listener = _Listener(leaves, factors)
-        with undisturbed([tensor for _, tensor in pairs], modules):
-            try:
-                with listener:
-                    loss = closure()
-                if not isinstance(loss, Tensor) or loss.numel() != 1:
-                    raise ValueError(f"loss returned {loss!r}; accepted is a tensor of one element")
-                terms = graph_terms(loss, leaves) if graph and loss.grad_fn is not None else ()
-                return float(loss.detach()), terms, listener
-            finally:
-                listener.restore()
-
-    loss, found, listener = run({}, graph=True)
-    candidates = listener.candidates
-    if not candidates:
+    """The terms of a closure: those in the graph of its loss, then those without a gradient."""
+    experiment = Experiment(closure, pairs, modules)
+    found, candidates = experiment.record()
+    lines: dict[Any, list[Unit]] = {}
+    for unit in _units(candidates, experiment.leaves):
+        lines.setdefault((unit.one.kind, unit.one.source), []).append(unit)
+    if not lines:
         return found
-    places: dict[Any, list[int]] = {}
-    for position, candidate in enumerate(candidates):
-        places.setdefault((candidate.kind, candidate.source), []).append(position)
-    deterministic = run({})[0] == loss
-    silent: list[PenaltyTerm] = []
-    for positions in places.values():
-        group = [candidates[position] for position in positions]
-        if not deterministic:  # the closure draws new data each time, so nothing can be measured
-            silent.append(_silent(group, None))
-            continue
-        silent += _measured(group, positions, loss, lambda factors: run(factors)[0])
-    return (*found, *silent)
+    if experiment.repeats():
+        silent = _silent(lines, experiment)
+        return (*found, *(_term(units, strength) for units, strength in silent))
+    # The closure draws new data each time, so nothing can be measured: only what is seen to be added is named.
+    added = ([unit for unit in units if unit.flow & experiment.visible] for units in lines.values())
+    return (*found, *(_term(units, None) for units in added if units))
 
 
-def _measured(
-    group: list[_Candidate], positions: list[int], loss: float, run: Callable[[Mapping[int, float]], float]
-) -> list[PenaltyTerm]:
-    """The terms of one source line, together if one λ explains two runs with different factors, else one by one."""
-    strengths = [_strength(group, positions, factors, loss, run) for factors in (_even(positions), _uneven(positions))]
-    if all(strength == 0 for strength in strengths):  # computed, and not in the loss
-        return []
-    if _agree(*strengths):
-        return [_silent(group, strengths[0])]
-    if len(group) == 1:  # the loss is not linear in it
-        return [_silent(group, None)]
+def _units(candidates: dict[int, Candidate], leaves: Leaves) -> list[Unit]:
+    alike: dict[Any, list[int]] = {}
+    for call, candidate in candidates.items():
+        alike.setdefault((candidate.kind, candidate.source, candidate.numbers), []).append(call)
+    trainable = leaves.mask_of(trainable=True)
     return [
-        term
-        for candidate, position in zip(group, positions, strict=True)
-        for term in _measured([candidate], [position], loss, run)
+        Unit(
+            tuple(calls),
+            candidates[calls[0]],
+            leaves.names_of(candidates[calls[0]].numbers.bits & trainable),
+            sum(candidates[call].flow for call in calls),
+            frozenset(within for call in calls if (within := candidates[call].within) is not None),
+        )
+        for calls in alike.values()
     ]
 
 
-def _even(positions: list[int]) -> dict[int, float]:
-    return dict.fromkeys(positions, 1 + FACTOR)
+def _silent(lines: dict[Any, list[Unit]], experiment: Experiment) -> list[Found]:
+    """The terms of all lines, in the order in which they were computed."""
+    found: list[Found] = []
+    explained: set[int] = set()
+    for (kind, _), line in sorted(lines.items(), key=lambda item: item[0][0] != "max"):
+        # What makes absolute values larger makes the largest larger, too.
+        units = [unit for unit in line if kind != "l1" or not explained & {*unit.calls}]
+        for together, strength in _silent_on_line(units, experiment):
+            found.append((together, strength))
+            explained.update(*(unit.within for unit in together))
+    return sorted(found, key=lambda term: term[0][0].calls)
 
 
-def _uneven(positions: list[int]) -> dict[int, float]:
-    return {position: 1 + FACTOR / (2 + k) for k, position in enumerate(positions)}
+def _silent_on_line(units: list[Unit], experiment: Experiment) -> list[Found]:
+    """The terms of one source line: together if one λ explains two runs, else one by one."""
+    if _growth(experiment.run(units, uneven=True), experiment) == 0:  # computed, and not in the loss
+        return []
+    return _measured(_additive(units, experiment), experiment)
 
 
-def _strength(
-    group: list[_Candidate],
-    positions: list[int],
-    factors: Mapping[int, float],
-    loss: float,
-    run: Callable[[Mapping[int, float]], float],
-) -> float:
-    """λ, if it is the same for all: by how much the loss grows, over by how much the terms do; 0 below rounding."""
-    growth = run(factors) - loss
-    total = sum((factors[p] - 1) * candidate.value for candidate, p in zip(group, positions, strict=True))
-    return 0.0 if total == 0 or abs(growth) <= 1e-6 * abs(loss) else growth / total
+def _additive(units: list[Unit], experiment: Experiment) -> list[Unit]:
+    """The units that leave the gradient as it is, by halving."""
+    if experiment.keeps_gradient(units):
+        return units
+    if len(units) == 1:
+        return []
+    half = len(units) // 2
+    return [*_additive(units[:half], experiment), *_additive(units[half:], experiment)]
 
 
-def _agree(first: float, second: float) -> bool:
-    return abs(first - second) <= 1e-3 * max(abs(first), abs(second))
+def _measured(units: list[Unit], experiment: Experiment) -> list[Found]:
+    if not units:
+        return []
+    even, uneven = experiment.run(units), experiment.run(units, uneven=True)
+    first, second = _growth(even, experiment), _growth(uneven, experiment)
+    if first == second == 0:
+        return []
+    strength, other = (_over(growth, units, run) for growth, run in ((first, even), (second, uneven)))
+    if _agree(strength, other, units):
+        return [(units, strength)]
+    if len(units) == 1:  # the loss is not linear in it, or has another λ for each of its entries
+        return [(units, None)]
+    strengths = [
+        _alone(unit, experiment) if strength is None else strength
+        for unit, strength in zip(units, experiment.derivatives(units), strict=True)
+    ]
+    predicted = sum(s * size for s, size in zip(strengths, _sizes(units, uneven), strict=True))
+    if _agree(predicted, second, units):
+        return [([unit], s) for unit, s in zip(units, strengths, strict=True) if s != 0]
+    return [term for unit in units for term in _measured([unit], experiment)]
 
 
-def _silent(group: list[_Candidate], strength: float | None) -> PenaltyTerm:
-    names = tuple(dict.fromkeys(name for candidate in group for name in candidate.names))
+def _growth(outcome: Outcome, experiment: Experiment) -> float:
+    """By how much the loss grew; 0 below its rounding errors."""
+    growth = outcome.loss - experiment.loss
+    return 0.0 if abs(growth) <= 1e-6 * abs(experiment.loss) else growth
+
+
+def _alone(unit: Unit, experiment: Experiment) -> float:
+    """λ of one unit, from one run."""
+    outcome = experiment.run([unit])
+    return _over(_growth(outcome, experiment), [unit], outcome)
+
+
+def _over(growth: float, units: list[Unit], outcome: Outcome) -> float:
+    """The growth of the loss over that of R(w)."""
+    return growth / sum(_sizes(units, outcome)) if growth else 0.0
+
+
+def _sizes(units: list[Unit], outcome: Outcome) -> list[float]:
+    """By how much R(w) of each unit grew; not a number where it was not computed, if a branch depends on it."""
+    return [outcome.grown.get(unit.calls[0], math.nan) / abs(unit.one.numbers.factor) for unit in units]
+
+
+def _agree(first: float, second: float, units: list[Unit]) -> bool:
+    tolerance = max(1e-3, *(2 * torch.finfo(unit.one.dtype).eps for unit in units))
+    return abs(first - second) <= tolerance * max(abs(first), abs(second))
+
+
+def _term(units: list[Unit], strength: float | None) -> PenaltyTerm:
     return PenaltyTerm(
-        kind=group[0].kind,
-        parameters=names,
+        kind=units[0].one.kind,
+        parameters=tuple(dict.fromkeys(name for unit in units for name in unit.names)),
         strength=strength,
         uniform=strength is not None,
-        value=sum(candidate.value for candidate in group),
-        centred=True,
+        value=sum(unit.value for unit in units),
+        centred=all(unit.one.numbers.centred for unit in units),
         has_gradient=False,
-        source=group[0].source,
+        source=units[0].one.source,
     )

@@ -46,11 +46,11 @@ _fused_dropout dropout alpha_dropout feature_dropout _sparse_mm
 
 _CURVED = """
 square prod cumprod exp exp2 expm1 sin cos sinh cosh tanh atan asinh erf erfc special_erfcx erfinv sigmoid sinc i0
-special_i0e special_i1 special_i1e special_log_ndtr special_ndtr softplus silu mish gelu glu log_sigmoid_forward
+special_i1 special_log_ndtr special_ndtr silu mish gelu glu log_sigmoid_forward
 log_sigmoid logsumexp _logcumsumexp logcumsumexp logaddexp logaddexp2 _softmax softmax _safe_softmax _log_softmax
 log_softmax _masked_softmax _sparse_softmax _sparse_log_softmax var var_mean matrix_exp linalg_matrix_exp linalg_det
 _linalg_det mse_loss soft_margin_loss binary_cross_entropy_with_logits nll_loss_forward nll_loss nll_loss2d_forward
-nll_loss2d _ctc_loss _cudnn_ctc_loss miopen_ctc_loss polar lgamma digamma polygamma mvlgamma igamma igammac
+nll_loss2d _ctc_loss _cudnn_ctc_loss miopen_ctc_loss polar lgamma digamma polygamma mvlgamma
 special_zeta _standard_gamma _standard_gamma_grad _dirichlet_grad _scaled_dot_product_flash_attention
 _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_efficient_attention
 _scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable
@@ -70,15 +70,15 @@ _upsample_nearest_exact3d_backward nll_loss_backward nll_loss2d_backward masked_
 """
 
 _DOMAIN = """
-div true_divide reciprocal rsqrt log log10 log1p log2 logit xlogy special_xlog1py special_entr special_ndtri acos asin
-acosh atanh tan addcdiv linalg_inv_ex _linalg_solve_ex linalg_solve_ex cholesky linalg_cholesky_ex cholesky_solve
-cholesky_inverse linalg_solve_triangular triangular_solve linalg_lu_factor_ex linalg_lu linalg_lu_solve lu_unpack
-linalg_qr linalg_householder_product ormqr geqrf linalg_slogdet _linalg_slogdet binary_cross_entropy
+div true_divide reciprocal rsqrt log log10 log1p log2 xlogy special_xlog1py special_ndtri
+atanh tan addcdiv linalg_inv_ex _linalg_solve_ex linalg_solve_ex cholesky linalg_cholesky_ex cholesky_solve
+cholesky_inverse linalg_solve_triangular triangular_solve linalg_lu_solve lu_unpack
+linalg_householder_product ormqr linalg_slogdet _linalg_slogdet binary_cross_entropy
 binary_cross_entropy_backward native_layer_norm native_layer_norm_backward native_group_norm
 native_group_norm_backward native_batch_norm native_batch_norm_backward _native_batch_norm_legit
 _native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update batch_norm_backward
 _batch_norm_impl_index cudnn_batch_norm cudnn_batch_norm_backward miopen_batch_norm miopen_batch_norm_backward
-_fused_rms_norm _fused_rms_norm_backward _weight_norm_interface _weight_norm_interface_backward nan_to_num ldexp frexp
+_fused_rms_norm _fused_rms_norm_backward _weight_norm_interface _weight_norm_interface_backward nan_to_num ldexp
 """
 
 DOMAIN = frozenset(_DOMAIN.split())
@@ -87,13 +87,14 @@ variance of 0 where the ε of a normalisation is 0. `binary_cross_entropy` also 
 probability of e⁻¹⁰⁰ would reach and one computed in float32 or float64 does not, except as an exact 0."""
 
 SMOOTH_OPERATIONS = frozenset(f"{_MOVING} {_LINEAR} {_CURVED}".split()) | DOMAIN
-"""Among them, for reasons that a reader may miss: `softplus` is linear above its threshold, which moves it by 2e-9 at
-the default of 20, as rounding would; `gelu`, `silu` and `mish` are analytic; a cross-entropy picks by the target, not
-by a maximum; attention is a softmax; dropout and the random slopes that go with a call are constants of that call."""
+"""Among them, for reasons that a reader may miss: `gelu`, `silu` and `mish` are analytic; a cross-entropy picks by the
+target, not by a maximum; attention is a softmax; dropout and the random slopes that go with a call are constants of
+that call."""
 
 _SHAPE_ONLY = """
 empty_like _efficientzerotensor zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros
 new_ones new_full new_empty_strided sym_size sym_stride sym_numel sym_storage_offset size stride numel is_same_size
+is_coalesced dense_dim
 """
 
 SHAPE_ONLY = frozenset(_SHAPE_ONLY.split())

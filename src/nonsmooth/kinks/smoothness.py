@@ -10,13 +10,17 @@ from enum import Enum
 class Smoothness(Enum):
     """The class of a function, with respect to its tensor arguments, wherever it is defined.
 
+    A boundary of its domain counts where the value is finite and the slope is not: √x at 0, arcsin at ±1. Where the
+    value itself is infinite, as log x at 0, it does not.
+
     Classes compare from worst to best, DISCONTINUOUS < C0 < C1 < SMOOTH. UNKNOWN has no place in that order, and
     comparing it is a TypeError.
 
     Attributes:
         DISCONTINUOUS: its value jumps.
         C0: continuous, and somewhere not differentiable, or without a Lipschitz gradient near some point.
-        C1: differentiable with a Lipschitz gradient on bounded sets, and somewhere not twice differentiable.
+        C1: differentiable with a Lipschitz gradient on bounded sets, and somewhere not infinitely differentiable: a
+            function that is C² or C³ has no class of its own.
         SMOOTH: infinitely differentiable wherever it is defined.
         UNKNOWN: not in the table, or decided by something that cannot be seen.
     """

@@ -7,48 +7,69 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from nonsmooth.kinks.attributes import Attributes
+from nonsmooth.random_state import RandomState
 
 
 @contextmanager
 def undisturbed(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ()) -> Iterator[None]:
-    """Put back what is not the content of a tensor: random number generators, `.grad`, modes, names of buffers.
+    """Put back what is not the content of a tensor: random number generators, `.grad`, modes, attributes of modules.
 
     Inside, parameters have no gradient, and gradients are recorded.
 
     Args:
         parameters: those whose `.grad` a closure might touch.
-        modules: those whose training flags and buffers it might replace.
+        modules: those whose training flags, attributes and generators it might change.
     """
-    kept = [(parameter, parameter.grad) for parameter in parameters]
-    # A scripted module cannot replace its buffers, and they are no dictionary.
-    flags = [(m, m.training, dict(m._buffers) if isinstance(m._buffers, dict) else None) for m in modules]
-    devices = sorted({parameter.device.index for parameter, _ in kept if parameter.device.type == "cuda"})
+    kept = [(parameter, parameter.grad) for parameter in parameters if parameter.is_leaf]  # others have no `.grad`
+    modules = list(modules)
+    modes = [(module, module.training) for module in modules]
+    attributes = Attributes(modules, [parameter for parameter, _ in kept])
+    random_state = RandomState(modules)
     fastpath = torch.backends.mha.get_fastpath_enabled()
     try:
         for parameter, _ in kept:
             parameter.grad = None
         torch.backends.mha.set_fastpath_enabled(False)  # its fused kernel would hide the activation
-        with torch.random.fork_rng(devices=devices), torch.enable_grad(), _uncompiled():
+        with torch.inference_mode(False), torch.enable_grad(), _uncompiled():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+        random_state.restore()
         for parameter, gradient in kept:
             parameter.grad = gradient
-        for module, training, buffers in flags:
+        attributes.restore()
+        for module, training in modes:  # a scripted module keeps it elsewhere
             module.training = training
-            if buffers is not None:
-                module._buffers.clear()
-                module._buffers.update(buffers)
 
 
-def _uncompiled() -> AbstractContextManager[Any]:
+def ordinary(inputs: Any) -> Any:
+    """The inputs, with a clone of each tensor that was made in inference mode: autograd refuses to work with those."""
+    with torch.inference_mode(False):
+        return tree_map_only(Tensor, lambda tensor: tensor.clone() if tensor.is_inference() else tensor, inputs)
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
     """Compiled modules run their Python code; the compiler is not loaded where nothing was compiled."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-    return stance
+    if "torch._dynamo" in sys.modules:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+        return
+    compiler = torch.compile
+    torch.compile = _as_it_is
+    try:
+        yield
+    finally:
+        torch.compile = compiler
+
+
+def _as_it_is(model: Any = None, **options: Any) -> Any:
+    return _as_it_is if model is None else model
