@@ -144,6 +144,100 @@ def test_rounding_refutes_nothing():
     assert not along.refutes(0.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_true_constant_is_never_refuted_where_large_numbers_cancel(dtype):
+    """Least squares under gradient descent at α = 1/L: the descent lemma holds with equality along the top eigenvector,
+    and the loss ends as a difference of numbers far above it."""
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(200, 20, generator=generator).to(dtype)
+    response = data @ torch.randn(20, generator=generator).to(dtype) * 3
+    constant = float(torch.linalg.eigvalsh(data.double().T @ data.double() / 200)[-1])
+    weight = torch.zeros(20, dtype=dtype, requires_grad=True)
+
+    def loss():
+        return (data @ weight - response).square().mean() / 2
+
+    optimizer = torch.optim.SGD([weight], lr=1 / constant)
+    before = evaluate_point(loss, [weight])
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        after = evaluate_point(loss, [weight])
+        if torch.equal(before.weights, after.weights):
+            break
+        assert not step_smoothness(before, after).refutes(1.001 * constant)
+        before = after
+
+
+@pytest.mark.parametrize("how", ["logsumexp", "casts by hand", "autocast around no module"])
+def test_rounding_that_precision_does_not_tell_is_measured(how):
+    generator = torch.Generator().manual_seed(0)
+    rows, weight = torch.randn(50, 100, generator=generator), torch.randn(100, generator=generator)
+    if how == "logsumexp":
+        weight = weight + 1e4
+    weight.requires_grad_()
+
+    def loss():
+        if how == "logsumexp":
+            return weight.logsumexp(0) - weight[0]
+        if how == "casts by hand":
+            return (rows.bfloat16() @ weight.bfloat16()).float().square().mean() / 2
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return (rows @ weight).float().square().mean() / 2
+
+    constant = 1.0 if how == "logsumexp" else float(torch.linalg.eigvalsh(rows.T @ rows / 50)[-1])
+    for _ in range(30):
+        before = evaluate_point(loss, [weight])
+        with torch.no_grad():
+            weight.add_(1e-3 * torch.randn(100, generator=generator))
+        after = evaluate_point(loss, [weight])
+        assert before.noise > 0 if how == "logsumexp" else before.precision == torch.finfo(torch.bfloat16).eps
+        if not torch.equal(before.weights, after.weights):
+            assert not step_smoothness(before, after).refutes(1.01 * constant)
+
+
+def test_negative_curvature_refutes_a_constant_as_well():
+    weight = torch.tensor([0.5, 0.5], dtype=torch.float64, requires_grad=True)
+
+    def loss():
+        return -(3 * weight[0].square() + weight[1].square())
+
+    before = evaluate_point(loss, [weight])
+    with torch.no_grad():
+        weight[0] += 0.1
+    along = step_smoothness(before, evaluate_point(loss, [weight]))
+    assert along.refutes(5.9)
+    assert not along.refutes(6.1)
+
+
+def test_an_oscillation_that_is_rounding_says_so():
+    """Two equal steps in float32: what is left of their difference is rounding."""
+    weight = torch.full((1000,), 1.0, requires_grad=True)
+    points = []
+    for _ in range(3):
+        points.append(evaluate_point(lambda: weight.square().sum() / 2, [weight]))
+        with torch.no_grad():
+            weight.mul_(0.999)
+    found = oscillation_smoothness(*points)
+    assert found.rounding > 0.1
+    weight.data.fill_(1.0)
+    points = []
+    for sign in (1, -1, 1):
+        points.append(evaluate_point(lambda: weight.square().sum() / 2, [weight]))
+        weight.data.add_(0.1 * sign)
+    found = oscillation_smoothness(*points)
+    assert found.value == pytest.approx(1, rel=1e-4)
+    assert found.rounding < 1e-3
+
+
+def test_a_preconditioner_that_is_none_is_refused():
+    before, after = moved(quadratic(torch.ones(3)), torch.ones(3))
+    for entry in (0.0, -1.0):
+        with pytest.raises(ValueError, match="accepted are positive"):
+            step_smoothness(before, after, torch.tensor([1.0, entry, 1.0]))
+
+
 def test_many_pairs_at_once():
     move, change = torch.randn(3, 4, 5), torch.randn(3, 4, 5)
     assert directional_smoothness(move, change).shape == gradient_quotient(move, change).shape == (3, 4)

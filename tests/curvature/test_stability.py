@@ -224,9 +224,75 @@ def test_what_is_not_known_is_refused():
         stability_threshold(object())
     with pytest.raises(ValueError, match="no step yet"):
         stability_threshold(torch.optim.Adam([weight]))
-    with pytest.raises(ValueError, match="differ in momentum"):
-        stability_threshold(
-            torch.optim.SGD([{"params": [weight], "momentum": 0.5}, {"params": [other], "momentum": 0.9}], lr=0.1)
-        )
+    with pytest.raises(ValueError, match="differ in maximize"):
+        stability_threshold(torch.optim.SGD([{"params": [weight], "maximize": True}, {"params": [other]}], lr=0.1))
+    with pytest.raises(ValueError, match=r"lr·weight_decay is 3"):
+        decaying = torch.optim.AdamW([weight], lr=1.0, weight_decay=3.0)
+        weight.grad = torch.zeros_like(weight)
+        decaying.step()
+        stability_threshold(decaying)
     with pytest.raises(ValueError, match="lr is 0"):
         stability_threshold(torch.optim.SGD([weight], lr=0.0))
+
+
+def test_a_key_of_the_users_own_in_a_group_is_not_read():
+    weight = torch.ones(1, requires_grad=True)
+    groups = [{"params": [weight], "lr_decay": 0.9}]
+    assert stability_threshold(torch.optim.SGD(groups, lr=0.1)).value == pytest.approx(20)
+
+
+def test_what_an_alternating_gradient_does_not_move_bears_everything():
+    weight = torch.ones(1, requires_grad=True)
+    threshold = stability_threshold(torch.optim.SGD([weight], lr=0.1, momentum=0.9, dampening=1.0))
+    assert threshold.value == math.inf
+
+
+GROUPS = {
+    "momentum": (torch.optim.SGD, [{"momentum": 0.9}, {"momentum": 0.2, "lr": 0.3}], {}),
+    "nesterov and not": (torch.optim.SGD, [{"momentum": 0.9, "nesterov": True}, {"momentum": 0.9}], {}),
+    "decoupled decay": (torch.optim.AdamW, [{"weight_decay": 5.0}, {"weight_decay": 0.0}], {"eps": 1e8}),
+    "betas": (torch.optim.Adam, [{"betas": (0.9, 0.999)}, {"betas": (0.5, 0.999)}], {"eps": 1e8}),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_that_differ_are_stable_together_below_the_threshold_and_not_above(name):
+    """A curvature that couples a weight of each group; a large ε makes P a constant."""
+    kind, options, shared = GROUPS[name]
+    start = 1e-9  # so that gradients are far below ε
+    shape = torch.tensor([[2.0, 1.0], [1.0, 1.5]], dtype=torch.float64)
+
+    def run(scale, steps=3000):
+        weights = [torch.full((1,), start, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+        groups = [{"params": [w], **each} for w, each in zip(weights, options, strict=True)]
+        optimizer = kind(groups, lr=RATE, **shared)
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        for state in optimizer.state.values():
+            if "step" in state:
+                state["step"].fill_(100_000)  # the corrections of the first steps are over
+        for _ in range(steps):
+            gradient = scale * shape @ torch.cat([w.detach() for w in weights])
+            for weight, part in zip(weights, gradient, strict=True):
+                weight.grad = part.view(1)
+            optimizer.step()
+            largest = max(float(w.detach().abs()) for w in weights) / start
+            if largest > 1e4:
+                break
+        return largest, optimizer, weights
+
+    def ratio(scale):
+        _, optimizer, weights = run(scale, steps=1)
+
+        def loss():
+            both = torch.cat(weights)
+            return scale / 2 * both @ shape @ both
+
+        return optimizer_sharpness(optimizer, loss).ratio
+
+    unit = 1e8 if shared else 1.0  # of the curvature, as ε is
+    limit = unit / ratio(unit)
+    assert ratio(limit) == pytest.approx(1, rel=1e-3)
+    assert run(0.99 * limit)[0] < 1e-2
+    assert run(1.01 * limit)[0] > 1e4

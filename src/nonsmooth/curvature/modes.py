@@ -1,4 +1,4 @@
-"""What computes something else in training than in evaluation: modules, and functions that are called in others."""
+"""What the functions that a closure calls tell: whether modes matter, and in which precision it computes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
@@ -30,6 +31,12 @@ _RUNNING_MEAN: Mapping[Function, tuple[int, str]] = {
 """Functions that use statistics of the batch or running ones, with the argument that holds the running ones."""
 
 
+_PRODUCTS = {"linear", "bilinear", "matmul", "__matmul__", "mm", "bmm", "addmm", "baddbmm", "mv", "einsum", "tensordot"}
+_PRODUCTS.add(functional.scaled_dot_product_attention.__name__)
+TENSOR_FLOAT = 2.0**-10
+"""The relative rounding error of TensorFloat-32."""
+
+
 def has_modes(module: nn.Module) -> bool:
     """Whether a module of torch computes something else in training than in evaluation."""
     if isinstance(module, (_BatchNorm, _InstanceNorm)):
@@ -41,30 +48,50 @@ def has_modes(module: nn.Module) -> bool:
     return isinstance(module, nn.RReLU)
 
 
-class FunctionsWithModes(TorchFunctionMode):
-    """Inside it, the names of the functions are noted that compute something else in training than in evaluation.
+class WatchedFunctions(TorchFunctionMode):
+    """Inside it, the functions of PyTorch that are called are looked at; those inside a compiled model are not seen.
 
     Attributes:
-        names: of those that were called.
+        with_modes: names of those that compute something else in training than in evaluation.
+        precision: relative rounding error of the coarsest numbers that came out; 0 if there were none.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: set[str] = set()
+        self.with_modes: set[str] = set()
+        self.precision = 0.0
 
     def __torch_function__(
         self, function: Function, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Note the function and run it."""
+        """Run the function and note what it is."""
         del types
         options = dict(kwargs or {})
-        if function in _PROBABILITY and _argument(args, options, *_PROBABILITY[function], default=_usual(function)):
-            self.names.add(function.__name__)
-        if function in _RUNNING_MEAN and _argument(args, options, *_RUNNING_MEAN[function], default=None) is not None:
-            self.names.add(function.__name__)
-        if function is functional.rrelu:
-            self.names.add(function.__name__)
-        return function(*args, **options)
+        if _goes_by_mode(function, args, options):
+            self.with_modes.add(function.__name__)
+        result = function(*args, **options)
+        if isinstance(result, Tensor) and result.is_floating_point():
+            self.precision = max(self.precision, _precision(function, result))
+        return result
+
+
+def _goes_by_mode(function: Function, args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+    if function in _PROBABILITY:
+        return bool(_argument(args, options, *_PROBABILITY[function], default=_usual(function)) > 0)
+    if function in _RUNNING_MEAN:
+        return _argument(args, options, *_RUNNING_MEAN[function], default=None) is not None
+    return function is functional.rrelu
+
+
+def _precision(function: Function, result: Tensor) -> float:
+    """Of a result; products on a GPU may be computed in TensorFloat-32, which has ten bits."""
+    precision = torch.finfo(result.dtype).eps
+    if result.dtype == torch.float32 and result.is_cuda:
+        name = getattr(function, "__name__", "")
+        convolves = "conv" in name and torch.backends.cudnn.allow_tf32
+        multiplies = name in _PRODUCTS and torch.backends.cuda.matmul.allow_tf32
+        precision = TENSOR_FLOAT if convolves or multiplies else precision
+    return precision
 
 
 def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], place: int, name: str, *, default: Any) -> Any:

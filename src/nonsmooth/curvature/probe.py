@@ -67,7 +67,7 @@ class Probe:
 
     @property
     def precision(self) -> float:
-        """The relative rounding error of the coarsest parameter, or of autocast where it was seen to be on."""
+        """The relative rounding error of the coarsest parameter, or of the coarsest numbers that were seen."""
         return self._state.precision
 
     @contextmanager

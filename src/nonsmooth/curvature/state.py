@@ -13,7 +13,7 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from nonsmooth.curvature.modes import FunctionsWithModes, has_modes
+from nonsmooth.curvature.modes import WatchedFunctions, has_modes
 from nonsmooth.random_state import RandomState
 
 MODES = ("train", "eval", "current")
@@ -60,7 +60,7 @@ class State:
         mode: "train", "eval", "current" (each module as it is), or None where it makes no difference.
 
     Attributes:
-        precision: relative rounding error of the coarsest parameter, or of autocast where it was seen to be on.
+        precision: relative rounding error of the coarsest parameter, or of the coarsest numbers that were seen.
     """
 
     def __init__(self, parameters: Sequence[Tensor], model: nn.Module | None, mode: str | None) -> None:
@@ -120,18 +120,16 @@ class State:
 
     @contextmanager
     def functions_watched(self) -> Iterator[None]:
-        """A block for one evaluation, which is refused where a mode is missing that a function in a module goes by.
+        """A block for one evaluation, which tells the precision, and whether a mode is missing.
 
         Raises:
-            ValueError: at its end.
+            ValueError: at its end, where no mode was given and a function in a module goes by one.
         """
-        if self._mode is not None:
+        with WatchedFunctions() as found:
             yield
-            return
-        with FunctionsWithModes() as found:
-            yield
-        if found.names and self._modes:
-            self._refuse(found.names)
+        self.precision = max(self.precision, found.precision)
+        if self._mode is None and self._modes and found.with_modes:
+            self._refuse(found.with_modes)
 
     def _refuse(self, names: Iterable[str]) -> None:
         raise ValueError(
