@@ -59,14 +59,8 @@ def _panel(
     last = record.parameters["steps"]
     edge = Curve("the threshold", "paper", [(0, 1), (last, 1)], dashed=True)
     if band is not None:
-        edge = Curve(
-            "the threshold, " + " to ".join(f"{end:g}" for end in band) + " of it",
-            "paper",
-            edge.points,
-            [(x, *band) for x in (0, last)],
-            (),
-            True,
-        )
+        label = "the threshold, " + " to ".join(f"{end:g}" for end in band) + " of it"
+        edge = Curve(label, "paper", edge.points, [(x, *band) for x in (0, last)], dashed=True)
     curves = [edge]
     for name in readings:
         tone, mark, label = LOOKS[name]

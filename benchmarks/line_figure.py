@@ -72,7 +72,7 @@ class Panel:
 def number(value: float, log: bool) -> str:
     """A tick as SVG text."""
     if not log or value == 1:
-        return f"{value:.3g}"
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     power = str(round(math.log10(value))).replace("-", "−")
     return f'10<tspan dy="-5" font-size="9">{power}</tspan>'
 

@@ -360,3 +360,40 @@ def test_on_a_gpu(setting, method):
     assert found.value == pytest.approx(expected, rel=1e-2)
     sharpness(lambda: functional.cross_entropy(model(inputs.cuda()), targets.cuda()), model.parameters(), mode="train")
     assert torch.equal(before, torch.cuda.get_rng_state())
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "current"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_backward_pass_that_waits_goes_through_batch_statistics(mode, training):
+    torch.manual_seed(0)
+    model, rows = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)).train(training), torch.randn(9, 4)
+
+    def loss():
+        return model(rows).square().mean()
+
+    expected = torch.autograd.grad(loss(), list(model.parameters()))
+    waiting = loss()
+    sharpness(loss, model.parameters(), mode=mode)
+    waiting.backward()
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+
+
+def test_buffers_that_come_to_be_in_a_measurement_are_gone_after_it():
+    class Caches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+            self.register_buffer("cache", None)
+
+        def forward(self, rows):
+            self.cache = self.layer(rows)
+            self.register_buffer("late", self.cache.mean(0), persistent=False)
+            return self.cache
+
+    model, rows = Caches(), torch.randn(4, 3)
+    keys = set(model.state_dict())
+    sharpness(lambda: model(rows).square().mean(), model.parameters())
+    assert model.cache is None
+    assert "late" not in dict(model.named_buffers())
+    assert set(model.state_dict()) == keys

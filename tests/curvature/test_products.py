@@ -174,3 +174,17 @@ def test_a_compiled_model_is_measured_by_differences():
     assert found.value == pytest.approx(expected.value, rel=1e-4)
     assert found.method == "finite differences"
     assert found.reason
+
+
+@pytest.mark.slow
+def test_a_compiled_model_that_is_not_named_is_found_all_the_same():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 1)).double()
+    rows, compiled = torch.randn(20, 4).double(), torch.compile(model)
+    for mode in ("train", "eval"):
+        expected = sharpness(lambda: model(rows).square().mean(), model.parameters(), mode=mode)
+        found = sharpness(lambda: compiled(rows).square().mean(), model.parameters(), mode=mode)
+        assert found.value == pytest.approx(expected.value, rel=1e-3)
+    with pytest.raises(ValueError, match="mode is None"):
+        sharpness(lambda: compiled(rows).square().mean(), model.parameters())
+    assert model[1].num_batches_tracked == 0

@@ -47,7 +47,7 @@ class HessianOperator:
                 self.loss, self._graph = probe.graph_of_gradient()
                 self.gradient = probe.averaged(probe.flat(self._graph))
             except RefusedError as error:
-                self._fall_back(error, method)
+                self._fall_back(error)
         if self.method == DIFFERENCES:
             self.loss, self.gradient = probe.gradient()
 
@@ -81,7 +81,7 @@ class HessianOperator:
             try:
                 return self._probe.averaged(self._differentiated(vector))
             except RefusedError as error:
-                self._fall_back(error, None)
+                self._fall_back(error)
         return self._difference(vector)
 
     @contextmanager
@@ -100,7 +100,7 @@ class HessianOperator:
         Raises:
             RuntimeError: double backward was asked for.
         """
-        self._fall_back(RefusedError(reason), self._asked)
+        self._fall_back(RefusedError(reason))
 
     def flat(self, parts: Tensor | Sequence[Tensor]) -> Tensor:
         """One vector of a tensor for each parameter, in the order of the parameters; a flat one as it is.
@@ -148,9 +148,9 @@ class HessianOperator:
             return torch.zeros_like(vector)
         return gradient_difference(self._probe, vector / length, self.step).mul_(length)
 
-    def _fall_back(self, error: RefusedError, method: str | None) -> None:
-        if method == DOUBLE_BACKWARD:
-            raise RuntimeError(f"method is {method!r}, which autograd refuses here: {error}") from None
+    def _fall_back(self, error: RefusedError) -> None:
+        if self._asked == DOUBLE_BACKWARD:
+            raise RuntimeError(f"method is {self._asked!r}, which autograd refuses here: {error}") from None
         self.method, self.reason, self._graph = DIFFERENCES, str(error), None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,6 +126,9 @@ class State:
         Raises:
             ValueError: at its end, where no mode was given and a function in a module goes by one.
         """
+        if self._mode is not None and "torch._dynamo" in sys.modules:
+            yield  # it would be traced with a compiled model, and tracing batch normalisation under it fails
+            return
         with WatchedFunctions() as found:
             yield
         self.precision = max(self.precision, found.precision)
