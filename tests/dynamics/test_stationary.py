@@ -354,3 +354,25 @@ def test_bad_laws_are_named():
         subgradient_law(0.1, -1)
     with pytest.raises(ValueError, match="probability is 2"):
         subgradient_law(0.1, 1).quantile(2)
+
+
+class AsksForALoss(torch.optim.SGD):
+    """An optimiser whose step calls the closure that it was not given."""
+
+    def step(self, closure=None):
+        closure()
+        super().step()
+
+
+def test_arguments_of_the_wrong_kind_are_named():
+    def make(parameters):
+        return torch.optim.SGD(parameters, lr=0.01)
+
+    with pytest.raises(ValueError, match=r"coordinates is 1000\.0"):
+        stationary_law(make, 1.0, coordinates=1e3)
+    with pytest.raises(TypeError, match="start is a list"):
+        stationary_law(make, 1.0, start=[0.1, 0.2])
+    with pytest.raises(ValueError, match="lam is 1e"):
+        stationary_law(make, 1e39, dtype=torch.float32)
+    with pytest.raises(ValueError, match="AsksForALoss, whose step needs a closure"):
+        stationary_law(lambda parameters: AsksForALoss(parameters, lr=0.01), 1.0)

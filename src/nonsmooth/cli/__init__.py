@@ -144,7 +144,7 @@ class Precision(str, Enum):
 def floor(
     optimizer: Annotated[
         str,
-        typer.Option(metavar="NAME", help="sgd, momentum, nesterov, adam, adamw, rmsprop, … or any of torch.optim."),
+        typer.Option(metavar="NAME", help="sgd, momentum, nesterov, adam, adamw, rmsprop, … of torch.optim."),
     ],
     lr: Annotated[float, typer.Option(help="The step size α.")],
     lam: Annotated[float, typer.Option(help="λ, the strength of the L1 penalty in the loss.")],

@@ -185,7 +185,7 @@ def _numbers(request: Request, law: StationaryLaw, proximal: StationaryLaw | Non
     norm, error = law.l1_norm(request.parameters), request.parameters * law.standard_error
     table.add_row(f"L1 norm of {request.parameters:,} {weights}", Text(f"{_number(norm)} ± {_number(error)}", "bold"))
     table.add_row("mean |w|", f"{law.mean_magnitude:.4g}")
-    if law.closed_form is not None:
+    if law.closed_form is not None and not law.stalled:
         table.add_row("the same in closed form", f"{law.closed_form:.4g}")
     table.add_row(f"below {request.threshold:g}", f"{law.fraction_below(request.threshold):.2%}")
     table.add_row("exactly zero", f"{law.exact_zeros:.2%}")
@@ -198,6 +198,8 @@ def _numbers(request: Request, law: StationaryLaw, proximal: StationaryLaw | Non
         norm = proximal.l1_norm(request.parameters)
         table.add_row("with a proximal step", Text(f"L1 norm {_number(norm)}", "green"))
         table.add_row("", Text(f"{proximal.exact_zeros:.2%} exactly zero", "green"))
+        if not proximal.settled:
+            table.add_row("", Text("not settled: it still changes", "yellow"))
     return table
 
 

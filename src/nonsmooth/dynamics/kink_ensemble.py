@@ -125,7 +125,7 @@ class KinkEnsemble:
         try:
             self.optimizer.step()
         except TypeError as error:
-            if "closure" not in str(error):
+            if "closure" not in str(error) and "'NoneType' object is not callable" not in str(error):
                 raise
             raise ValueError(
                 f"make_optimizer gives {type(self.optimizer).__name__}, whose step needs a closure; accepted are "

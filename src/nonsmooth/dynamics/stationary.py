@@ -25,6 +25,8 @@ from nonsmooth.dynamics.kink_ensemble import (
 )
 from nonsmooth.dynamics.magnitude_histogram import MagnitudeHistogram
 
+LARGEST_SHARE = 1e6
+"""By how much λ is to be below the largest number of the type: steps and the test of separation multiply it."""
 START_STEPS = 30.0
 """Without a start of their own, coordinates start that many steady steps away from the kink, in standard deviations:
 far enough that the law does not remember the start, near enough to arrive within some hundred steps."""
@@ -174,17 +176,19 @@ def stationary_law(
         The law, with whether it has settled. Where it has not, more `max_steps` may help, or there is no such law.
 
     Raises:
-        TypeError: `make_optimizer` does not give a torch optimiser.
+        TypeError: `make_optimizer` does not give a torch optimiser, or `start` is neither a number nor a tensor.
         ValueError: a number is out of its range; the optimiser's penalty is not the L1 penalty of this λ; or it treats
             a coordinate by what others are, as LAMB or a clipped norm does, or it needs a closure.
         FloatingPointError: the coordinates do not stay finite.
     """
     for name, count in (("coordinates", coordinates), ("window", window), ("max_steps", max_steps)):
-        if count < 1:
-            raise ValueError(f"{name} is {count}; accepted is a number of at least 1")
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name} is {count!r}; accepted is a whole number of at least 1")
     _check_positive("lam", lam)
     _check_not_negative("noise", noise)
     problem = KinkProblem(make_optimizer, lam, noise, dtype)
+    if lam > torch.finfo(dtype).max / LARGEST_SHARE:
+        raise ValueError(f"lam is {lam}; accepted are numbers that {dtype} can count with")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         step = steady_step(problem)
@@ -230,6 +234,8 @@ def _starts(coordinates: int, start: float | Tensor, generator: torch.Generator)
         if not len(weights) or not torch.isfinite(weights).all():
             raise ValueError(f"start has {len(weights)} weights; accepted are finite weights, at least one")
         return weights[torch.randint(len(weights), (coordinates,), generator=generator)]
+    if not isinstance(start, (int, float)):
+        raise TypeError(f"start is a {type(start).__name__}; accepted are a standard deviation and a tensor of weights")
     _check_positive("start", start)
     return torch.empty(coordinates, dtype=torch.float64).normal_(0.0, start, generator=generator)
 
