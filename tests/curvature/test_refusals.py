@@ -86,7 +86,7 @@ def test_products_that_are_not_symmetric_give_way_to_differences():
 
 @pytest.mark.parametrize("width", [50, 400])
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.GELU])
-def test_differences_in_single_precision_are_right_or_say_that_they_are_not(activation, width):
+def test_differences_in_single_precision_are_right_at_any_width(activation, width):
     torch.manual_seed(0)
     inputs, targets = torch.randn(100, 80), torch.randint(10, (100,))
     model = nn.Sequential(
@@ -100,9 +100,9 @@ def test_differences_in_single_precision_are_right_or_say_that_they_are_not(acti
 
     exact = sharpness(loss, model.parameters(), tolerance=1e-4, max_products=60)
     found = sharpness(loss, model.parameters(), method="finite differences", start=exact.eigenvector)
-    assert found.value == pytest.approx(exact.value, rel=1e-2)
+    assert found.value == pytest.approx(exact.value, rel=1e-3)
+    assert found.converged
     assert found.products <= 15
-    assert abs(found.value - exact.value) <= found.error + 1e-2 * exact.value
 
 
 def test_differences_over_too_long_a_step_do_not_converge():

@@ -33,8 +33,8 @@ class Sharpness:
         eigenvector: a unit vector, shape (coordinates,); hand it to the next measurement as `start`. None with NaN.
         lowest: the smallest Ritz value, a byproduct: λ_min is at most that.
         residual: ‖Hv - λv‖: an eigenvalue lies that close.
-        error: a bound of the distance to that eigenvalue, at most the residual; with finite differences plus what
-            depends on their ε, which on functions with kinks is most of it.
+        error: a bound of the distance to that eigenvalue, at most the residual; with finite differences plus an
+            estimate, and no bound, of what depends on their ε, which on functions with kinks is most of it.
         converged: the error is at most a third of the tolerance, relative, or down to rounding; with finite
             differences at most the tolerance.
         products: Hessian-vector products that were used.
