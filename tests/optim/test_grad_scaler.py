@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
+from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD, SteadySGD, attach
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, SparseGroupL1, TransformedL1
 
 PENALTIES = [
@@ -36,6 +36,14 @@ PLAIN = [
     (ProxRMSprop, {"centered": True}),
     (ProxAdagrad, {}),
 ]
+
+
+@pytest.fixture(autouse=True)
+def uninitialised_memory_is_nan():
+    """What is left uninitialised is found always, not only where the memory happens to hold large numbers."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def scaled_step(weight, optimizer, scaler, gradient):
@@ -68,6 +76,32 @@ def test_an_overflow_leaves_the_weights_untouched(kind, options, penalty):
         assert not weight.isnan().any()
         assert torch.equal(weight.detach(), before) == overflowing
     assert scaler.get_scale() == 2.0
+
+
+class OwnSGD(torch.optim.SGD):
+    """A subclass, which a penalty is attached to by hooks."""
+
+
+@pytest.mark.parametrize("options", [{}, {"dampening": 0.5}, {"nesterov": True}], ids=str)
+@pytest.mark.parametrize("kind", [ProxSGD, SteadySGD, OwnSGD])
+def test_momentum_begins_after_an_overflow_as_if_that_had_not_been(kind, options):
+    """Torch's fused SGD averages memory that nothing has written."""
+
+    def build(weight):
+        options_ = {"lr": 0.1, "momentum": 0.9, "fused": True, **options}
+        if kind is OwnSGD:
+            return attach(OwnSGD([weight], **options_), L1(0.05))
+        return kind([weight], penalty=L1(0.05), **options_)
+
+    weight, other = start(), start()
+    overflowing, calm = build(weight), build(other)
+    scaled_step(weight, overflowing, torch.amp.GradScaler("cpu", init_scale=8.0), torch.full((5, 4), torch.inf))
+    assert torch.equal(weight, other)
+    for _ in range(3):
+        for each, optimizer in ((weight, overflowing), (other, calm)):
+            scaled_step(each, optimizer, torch.amp.GradScaler("cpu", init_scale=8.0), torch.ones(5, 4))
+    assert torch.equal(weight, other)
+    assert torch.equal(overflowing.state[weight]["momentum_buffer"], calm.state[other]["momentum_buffer"])
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=lambda penalty: type(penalty).__name__)

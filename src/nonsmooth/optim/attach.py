@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from nonsmooth.optim import optimisers
 from nonsmooth.optim.evaluation import unwrapped
+from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.optim.optimisers import Proximal
 from nonsmooth.optim.penalised import PenalisedOptimizer, with_penalties
@@ -69,13 +71,16 @@ def attach(optimizer: Optimizer, penalty: Penalty | None) -> Optimizer:
 def _hook(optimizer: Optimizer) -> None:
     """Take the prox in a hook that runs before all others, so that these see the final weights."""
     reader = PenaltyReader()
+    awaiting: list[Tensor] = []
 
     def check(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options
         check_before_step(stepping, reader)
+        awaiting[:] = awaiting_momentum(stepping)
 
     def threshold(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options
+        forget_unwritten(stepping, awaiting)
         with torch.no_grad():
             apply_penalties(stepping, reader)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
+from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.penalised import PenalisedOptimizer
 from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, specified
 from nonsmooth.penalties import Penalty
@@ -64,7 +65,9 @@ class Proximal(PenalisedOptimizer):
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
             base = base.__wrapped__
+        awaiting = awaiting_momentum(self)
         base(self)
+        forget_unwritten(self, awaiting)
         self.apply_penalties()
         return loss
 

@@ -175,7 +175,8 @@ def _threshold(
     """
     if "pull" not in state:
         state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
-        state["pulls"] = torch.zeros((), device=parameter.device if group.get("capturable") else "cpu")
+        on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
+        state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
     pull = state["pull"]
     if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
         from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
@@ -184,7 +185,7 @@ def _threshold(
         pull = pull.to_local()
     slope = _slope(penalty, parameter)
     metric = step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
-    state["pulls"] += 1
+    state["pulls"] += 1 if halted is None else ~halted.to(state["pulls"].device)
     on_host = state["pulls"].device.type == "cpu" and not torch.compiler.is_compiling()
     count = float(state["pulls"]) if on_host else state["pulls"]
     share = (group["forgetting"] + 1) / (count + group["forgetting"])
