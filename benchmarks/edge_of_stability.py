@@ -13,46 +13,37 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import edge_figure
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+import edge_seeds
+from edge_run import (
+    BAND,
+    IMAGES,
+    LINEAR,
+    OPTIMISERS,
+    READINGS,
+    WIDTH,
+    after,
+    linear,
+    network,
+    onset,
+    readings,
+    walk,
+)
 
-from nonsmooth.claims.huber_data import draw_regression, draw_start
-from nonsmooth.claims.lasso_data import draw_lasso
-from nonsmooth.curvature import Point, optimizer_sharpness, oscillation_smoothness, step_smoothness
-from nonsmooth.data import load_images
 from nonsmooth.lab import Cell, Context, Record, SilentWatcher, Store, run
 
 EXPERIMENT, VERSION = "edge-of-stability", 2
-IMAGES, WIDTH = 5000, 200
 STEPS, EVERY = 1000, 25
-ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
-OPTIMISERS: Mapping[str, Callable[[list[Tensor], float], torch.optim.Optimizer]] = {
-    "GD": lambda w, lr: torch.optim.SGD(w, lr=lr),
-    "Nesterov": lambda w, lr: torch.optim.SGD(w, lr=lr, momentum=0.9, nesterov=True),
-    "RMSprop": lambda w, lr: torch.optim.RMSprop(w, lr=lr),
-    "Adam": lambda w, lr: torch.optim.Adam(w, lr=lr),
-}
 RATES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "tanh": {"GD": (0.05, 0.03), "Nesterov": (0.03, 0.015), "RMSprop": (2e-5, 1e-5), "Adam": (3e-4, 2e-4)},
     "relu": {"GD": (0.06, 0.05), "Nesterov": (0.03, 0.02), "RMSprop": (4e-5, 2e-5, 1e-5), "Adam": (3e-4, 2e-4)},
 }
 """Step sizes α for each network and optimiser, the smallest last."""
 CONTROL_RATE = 0.01
-BAND = (0.95, 1.1)
-"""Where the ratio of the sharpness to its threshold is to lie after onset."""
-READINGS = ("sharpness", "midpoint", "directional", "oscillation")
-"""What is measured, each over the optimiser's threshold."""
-LINEAR = {"huber": (10.0, 0.0), "lasso": (0.01, 10.0)}
-"""Step size α and penalty λ of the two linear models, which are those of the paper's Figure 3 and §3."""
 LINEAR_STEPS, LINEAR_EVERY = 400, 10
 HEAD = (
     "| run, α | onset | sharpness | in the band | at the midpoint | directional | of the oscillation | last loss |\n"
@@ -78,115 +69,27 @@ def plan() -> list[Cell]:
     return cells
 
 
-@lru_cache(maxsize=1)
-def images(source: str, count: int) -> tuple[Tensor, Tensor]:
-    """Standardised pixels, (images, 3072), and labels as rows of an identity matrix."""
-    loaded = load_images(source, "train", limit=count)
-    pixels = loaded.inputs - loaded.inputs.mean((0, 2, 3), keepdim=True)
-    pixels = pixels / pixels.std((0, 2, 3), keepdim=True)
-    return pixels.flatten(1), functional.one_hot(loaded.labels, loaded.classes).float()
-
-
-def network(parameters: Mapping[str, Any], source: str) -> tuple[Callable[[], Tensor], list[Tensor]]:
-    """Half the squared error, summed over classes and averaged over images, in float32."""
-    inputs, targets = images(source, parameters["images"])
-    activation, width = ACTIVATIONS[parameters["model"]], parameters["width"]
-    torch.manual_seed(0)
-    layers = [nn.Linear(inputs.shape[1], width), activation(), nn.Linear(width, width), activation()]
-    model = nn.Sequential(*layers, nn.Linear(width, targets.shape[1]))
-    return lambda: (model(inputs) - targets).square().sum(1).mean() / 2, list(model.parameters())
-
-
-def linear(name: str) -> tuple[Callable[[], Tensor], list[Tensor]]:
-    """The paper's Huber regression of eq. (13), or its LASSO of eq. (11)."""
-    if name == "huber":
-        problem = draw_regression("uniform", 0, 1)
-        data, response, start = problem.data[0], problem.response[0], draw_start("uniform", 0, 1)[0, 0]
-        weight = start.clone().requires_grad_()
-        return lambda: functional.huber_loss(data @ weight, response), [weight]
-    drawn, strength = draw_lasso(0, 1), LINEAR["lasso"][1]
-    weight = drawn.start[0].clone().requires_grad_()
-    return (
-        lambda: (drawn.response[0] - drawn.data[0] @ weight).square().mean() + strength * weight.abs().sum(),
-        [weight],
-    )
-
-
-def here_at(weights: list[Tensor], loss: float) -> Point:
-    """The point at which backward was just called."""
-    flat = torch.cat([weight.detach().flatten() for weight in weights])
-    slope = torch.cat([weight.grad.flatten() for weight in weights])
-    return Point(flat, slope, loss, torch.finfo(flat.dtype).eps)
-
-
-@contextmanager
-def at_midpoint(points: Sequence[Point], weights: list[Tensor]) -> Iterator[None]:
-    """Put (w + 2w' + w'')/4 of three points in a row into the weights, and afterwards what was there.
-
-    In it a period of two cancels: it is where the run is on the average (Cohen et al. 2024, central flows).
-    """
-    first, second, third = (point.weights for point in points)
-    _fill(weights, (first + 2 * second + third) / 4)
-    try:
-        yield
-    finally:
-        _fill(weights, third)
-
-
-def _fill(weights: list[Tensor], flat: Tensor) -> None:
-    with torch.no_grad():
-        for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
-            weight.copy_(part.view_as(weight))
-
-
 def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
-    """The loss at every step, and both ratios at every few."""
+    """The loss at every step, and every reading at every few."""
     parameters: Mapping[str, Any] = cell.parameters
     if parameters["kind"] == "network":
-        closure, weights = network(parameters, context.data)
+        closure, model = network(parameters, context.data)
+        weights = list(model.parameters())
     else:
         closure, weights = linear(parameters["model"])
     optimizer = OPTIMISERS[parameters["optimiser"]](weights, parameters["lr"])
     record: dict[str, list[Any]] = {name: [] for name in ("step", *READINGS, "products", "converged")}
     losses, last = [], None
-    points: deque[Point] = deque(maxlen=3)
-    for step in range(parameters["steps"] + 1):
-        optimizer.zero_grad()
-        loss = closure()
-        loss.backward()
-        losses.append(float(loss.detach()))
-        points.append(here_at(weights, losses[-1]))
-        if step > 0 and step % parameters["every"] == 0:
-            read = optimizer_sharpness(optimizer, closure, start=last)
-            last = read.sharpness.eigenvector
-            limit, metric = read.threshold.value, read.threshold.preconditioner
-            record["step"].append(step)
-            record["sharpness"].append(read.ratio)
-            with at_midpoint(points, weights):
-                record["midpoint"].append(optimizer_sharpness(optimizer, closure, start=last).ratio)
-            record["directional"].append(step_smoothness(points[-2], points[-1], metric).directional / limit)
-            record["oscillation"].append(oscillation_smoothness(*points, metric).value / limit)
-            record["products"].append(read.sharpness.products)
-            record["converged"].append(read.sharpness.converged)
-            context.progress(step / parameters["steps"])
-        optimizer.step()
+    for step, points in walk(closure, weights, optimizer, parameters["steps"]):
+        losses.append(points[-1].loss)
+        if step == 0 or step % parameters["every"]:
+            continue
+        values, read = readings(optimizer, closure, weights, points, last)
+        last = read.sharpness.eigenvector
+        for name, value in {"step": step, **values}.items():
+            record[name].append(value)
+        context.progress(step / parameters["steps"])
     return {**record, "loss": losses}
-
-
-def onset(record: Record) -> int | None:
-    """The first measurement at which the sharpness is at its threshold or above, None if there is none."""
-    return next((i for i, ratio in enumerate(record["sharpness"]) if ratio >= 1), None)
-
-
-def late(record: Record) -> int:
-    """From where on a run is reported: its second half, or its onset where that is later."""
-    return max(onset(record) or 0, len(record["step"]) // 2)
-
-
-def after(record: Record, name: str) -> list[float]:
-    """A reading's values in the part of the run that is reported."""
-    values: list[float] = record[name][late(record) :]
-    return values
 
 
 def row(record: Record) -> str:
@@ -252,8 +155,8 @@ How to read it. Of the four readings that of the oscillation keeps closest to th
 """
 
 
-def page(records: Sequence[Record]) -> str:
-    """The page, from the records."""
+def page(records: Sequence[Record], seeds: str) -> str:
+    """The page, from the records, with the part about further seeds."""
     networks = [record for record in records if record.parameters["kind"] == "network"]
     edge = [record for record in networks if record.parameters["model"] in RATES]
     products = [count for record in networks for count in record["products"][1:]]
@@ -297,6 +200,7 @@ GELU at α = {CONTROL_RATE:g} is the control that stays below. After the first m
 measurement took {statistics.mean(products):.1f} Hessian-vector products on average.
 
 {READING}
+{seeds}
 ## Four cases
 
 ![Sharpness and directional smoothness over the threshold in four cases]({edge_figure.CASES_NAME})
@@ -348,12 +252,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     store = Store(arguments.store)
+    planned = ((plan(), measure), (edge_seeds.plan(), edge_seeds.measure))
     if not arguments.report:
-        run(plan(), measure, store, context=Context("cpu", arguments.data), workers=arguments.workers, watcher=Lines())
-    records = [record for record in (store.load(cell) for cell in plan()) if record is not None]
-    if len(records) < len(plan()):
-        raise SystemExit(f"{len(records)} of {len(plan())} runs are stored in {arguments.store}")
-    text = page(records)
+        for cells, measurement in planned:
+            context = Context("cpu", arguments.data)
+            run(cells, measurement, store, context=context, workers=arguments.workers, watcher=Lines())
+    records, repeated = (
+        [record for record in (store.load(cell) for cell in cells) if record is not None] for cells, _ in planned
+    )
+    stored, total = len(records) + len(repeated), sum(len(cells) for cells, _ in planned)
+    if stored < total:
+        raise SystemExit(f"{stored} of {total} runs are stored in {arguments.store}")
+    text = page(records, edge_seeds.section(repeated))
     print(text)
     if arguments.output is not None:
         arguments.output.write_text(text)
