@@ -1,0 +1,191 @@
+"""Two more seeds at the edge of stability, at step sizes fixed beforehand, and what kinks add to a swing's curvature.
+
+The runs of `edge_of_stability` have one seed, and their step sizes were chosen with readings in view. These repeat one
+step size of each pair. On top they split the curvature along the swing: between the two ends of an oscillation of
+period two, the change of the gradient is the mean of the Hessian's form over the segment and what happens at the kinks
+inside.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from edge_run import BAND, IMAGES, OPTIMISERS, READINGS, WIDTH, after, fill, images, network, onset, readings, walk
+from numpy.polynomial.legendre import leggauss
+from torch import Tensor, nn
+
+from nonsmooth.curvature import (
+    OptimizerSharpness,
+    Point,
+    evaluate_point,
+    hessian_operator,
+    step_smoothness,
+)
+from nonsmooth.kinks import crossings
+from nonsmooth.lab import Cell, Context, Record
+
+EXPERIMENT, VERSION = "edge-of-stability-seeds", 1
+SEEDS = (1, 2)
+STEPS, EVERY = 1000, 50
+RATES: Mapping[str, Mapping[str, float]] = {
+    "tanh": {"GD": 0.03, "Nesterov": 0.015, "RMSprop": 2e-5, "Adam": 2e-4},
+    "relu": {"GD": 0.05, "Nesterov": 0.02, "RMSprop": 4e-5, "Adam": 3e-4},
+}
+"""Step size α of each pair: with seed 0 it has the largest share of measurements in the band; of two, the larger."""
+BELOW = (2e-5, 1e-5)
+"""Step sizes of RMSprop on ReLU, seed 1 only, at which the sharpness with seed 0 stays below its threshold."""
+PROBE, NODES = 500, 5
+"""Images on which kinks are counted; points on the segment at which the Hessian is asked."""
+SWING = ("segment", "hessian", "crossed")
+
+
+def plan() -> list[Cell]:
+    """Each pair with two seeds, and RMSprop on ReLU at two smaller steps."""
+    runs = [
+        (name, method, rate, seed)
+        for seed in SEEDS
+        for name, methods in RATES.items()
+        for method, rate in methods.items()
+    ]
+    runs += [("relu", "RMSprop", rate, SEEDS[0]) for rate in BELOW]
+    shape = {"steps": STEPS, "every": EVERY, "images": IMAGES, "width": WIDTH}
+    return [
+        Cell(
+            EXPERIMENT,
+            {"model": name, "optimiser": method, "lr": rate, "seed": seed, **shape},
+            version=VERSION,
+            cost=120.0,
+        )
+        for name, method, rate, seed in runs
+    ]
+
+
+def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
+    """Every reading at every few steps, and the parts of the curvature along the swing."""
+    parameters: Mapping[str, Any] = cell.parameters
+    closure, model = network(parameters, context.data)
+    weights = list(model.parameters())
+    probe = images(context.data, parameters["images"])[0][:PROBE]
+    optimizer = OPTIMISERS[parameters["optimiser"]](weights, parameters["lr"])
+    record: dict[str, list[Any]] = {name: [] for name in ("step", *READINGS, "products", "converged", *SWING)}
+    losses, last = [], None
+    for step, points in walk(closure, weights, optimizer, parameters["steps"]):
+        losses.append(points[-1].loss)
+        if step == 0 or step % parameters["every"]:
+            continue
+        values, read = readings(optimizer, closure, weights, points, last)
+        last = read.sharpness.eigenvector
+        for name, value in {"step": step, **values, **swing(closure, model, probe, points, read)}.items():
+            record[name].append(value)
+        context.progress(step / parameters["steps"])
+    return {**record, "loss": losses}
+
+
+def swing(
+    closure: Callable[[], Tensor], model: nn.Module, probe: Tensor, points: Sequence[Point], read: OptimizerSharpness
+) -> dict[str, float]:
+    """The curvature between the ends of the swing of three points, over the threshold, and how much of it is smooth.
+
+    With d = w - 2w' + w'' the ends are (w + 2w' + w'')/4 ± d/4; where the period is two they are w' and w.
+
+    Args:
+        closure: the loss.
+        model: its network.
+        probe: images on which the units that change are counted.
+        points: the last three.
+        read: the sharpness at the last, whose threshold and metric count.
+
+    Returns:
+        `segment`, ⟨Δg, Δw⟩/⟨Δw, PΔw⟩ between the ends; `hessian`, the mean of ⟨Δw, HΔw⟩/⟨Δw, PΔw⟩ over the segment, by
+        Gauss's rule; `crossed`, the fraction of the pattern of hidden units that differs between the ends.
+    """
+    weights = list(model.parameters())
+    first, second, third = (point.weights for point in points)
+    middle, half = (first + 2 * second + third) / 4, (first - 2 * second + third) / 4
+    limit, metric = read.threshold.value, read.threshold.preconditioner
+    nodes, shares = leggauss(NODES)
+    forms = []
+    with restored(weights, third):
+        ends = []
+        for sign in (-1, 1):
+            fill(weights, middle + sign * half)
+            ends.append(evaluate_point(closure, weights))
+        for node in nodes:
+            fill(weights, middle + float(node) * half)
+            with hessian_operator(closure, weights) as operator:
+                forms.append(float(half @ operator.product(half)))
+                scale = half if metric is None else half * operator.flat(metric)
+    mean = sum(share * form for share, form in zip(shares, forms, strict=True)) / 2
+    return {
+        "segment": step_smoothness(*ends, metric).directional / limit,
+        "hessian": float(mean / (half @ scale)) / limit,
+        "crossed": crossings(model, probe, *(end.weights for end in ends)).fraction,
+    }
+
+
+@contextmanager
+def restored(weights: list[Tensor], flat: Tensor) -> Iterator[None]:
+    """A block after which the weights are these."""
+    try:
+        yield
+    finally:
+        fill(weights, flat)
+
+
+def section(records: Sequence[Record]) -> str:
+    """The part of the page that these runs are."""
+    repeated = [record for record in records if not is_below(record)]
+    medians = [statistics.median(after(record, "sharpness")) for record in repeated]
+    inside = sum(BAND[0] <= median <= BAND[1] for median in medians)
+    rows = "\n".join(row(record) for record in records)
+    smooth = [parts(record) for record in records if record.parameters["model"] == "tanh"]
+    kinked = [parts(record) for record in records if record.parameters["model"] == "relu"]
+    return f"""## Two more seeds
+
+The step sizes above were chosen with the readings in view. So one of each pair, that with the largest share of
+measurements in the band, was run again with two other initial weights, measured every {EVERY} steps. The median
+sharpness lies between {BAND[0]} and {BAND[1]} in {inside} of these {len(repeated)} runs.
+
+The last three columns take the swing apart. Between the ends of an oscillation of period two, the curvature *of the
+segment*, ⟨Δg, Δw⟩/⟨Δw, PΔw⟩, is the mean of the *Hessian's* form along it and what the gradient jumps at the kinks
+inside; *crossed* is the fraction of the hidden units' pattern, over {PROBE} images, that differs between the ends. On
+tanh, the control, the two must agree: the Hessian's share is {spread(smooth)} there. On ReLU it is {spread(kinked)}.
+
+| run, α, seed | onset | sharpness | in the band | of the oscillation | of the segment | Hessian's mean | crossed |
+|---|---|---|---|---|---|---|---|
+{rows}
+"""
+
+
+def is_below(record: Record) -> bool:
+    """Whether a run is one of those added to see what is missing from the sharpness."""
+    parameters = record.parameters
+    return (parameters["model"], parameters["optimiser"]) == ("relu", "RMSprop") and parameters["lr"] in BELOW
+
+
+def parts(record: Record) -> float:
+    """The Hessian's share of the curvature along the swing, the median of the reported part of a run."""
+    pairs = zip(after(record, "hessian"), after(record, "segment"), strict=True)
+    return statistics.median(hessian / segment for hessian, segment in pairs)
+
+
+def spread(values: Sequence[float]) -> str:
+    """The smallest and the largest."""
+    return f"{min(values):.3f} to {max(values):.3f}"
+
+
+def row(record: Record) -> str:
+    """A run's line of the table."""
+    p, first = record.parameters, onset(record)
+    ratios = after(record, "sharpness")
+    inside = sum(BAND[0] <= ratio <= BAND[1] for ratio in ratios)
+    cells = [
+        f"{p['model']}, {p['optimiser']}, {p['lr']:g}, {p['seed']}",
+        "-" if first is None else str(record["step"][first]),
+    ]
+    cells += [f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})", f"{inside} of {len(ratios)}"]
+    cells += [f"{statistics.median(after(record, name)):.3f}" for name in ("oscillation", "segment", "hessian")]
+    return "| " + " | ".join([*cells, f"{statistics.median(after(record, 'crossed')):.2%}"]) + " |"
