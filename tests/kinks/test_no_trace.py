@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import threading
 import weakref
 
 import numpy as np
@@ -236,3 +237,35 @@ def test_a_graph_that_is_scanned_goes_when_its_owner_lets_it_go():
     gc.collect()
     assert all(reference() is None for reference in model.seen)
     assert result.operations and terms == ()
+
+
+def test_measurements_in_two_threads_leave_what_the_process_shares_as_it_was():
+    """The second to begin would put back what the first one had set, and ended last it would stay."""
+    begun, other_begun, done = (threading.Event() for _ in range(3))
+
+    class First(nn.Linear):
+        def forward(self, inputs):
+            begun.set()
+            other_begun.wait(0.5)
+            return super().forward(inputs).relu()
+
+    class Second(nn.Linear):
+        def forward(self, inputs):
+            other_begun.set()
+            done.wait(0.5)
+            return super().forward(inputs).relu()
+
+    def measure_first():
+        found.append(scan(First(2, 2), torch.ones(1, 2)))
+        done.set()
+
+    before = [vars(torch.Tensor).get(name) for name in ("numpy", "tolist", "__dlpack__")]
+    found = []
+    thread = threading.Thread(target=measure_first)
+    thread.start()
+    begun.wait()
+    found.append(scan(Second(2, 2), torch.ones(1, 2)))
+    thread.join()
+    assert [[operation.name for operation in result.operations] for result in found] == [["relu"]] * 2
+    assert [vars(torch.Tensor).get(name) for name in ("numpy", "tolist", "__dlpack__")] == before
+    assert torch.backends.mha.get_fastpath_enabled()

@@ -136,6 +136,45 @@ def test_a_closure_gives_the_same_terms(network, name):
     assert all(term.has_gradient for term in terms)
 
 
+def beside_squares(total):
+    return LAMBDA * total + total.square() + total * total
+
+
+SHARED = {
+    "elastic net": (lambda a: LAMBDA * a.sum() + 0.5 * a.square().sum(), [("l1", 1)]),
+    "all and the largest": (lambda a: LAMBDA * (a.sum() + 3 * a.amax(1).sum()), [("l1", 1), ("max", 3)]),
+    "the largest only": (lambda a: LAMBDA * a.max(), [("max", 1)]),
+    "the largest of rows and columns": (
+        lambda a: LAMBDA * (a.amax(0).sum() + 3 * a.amax(1).sum()),
+        [("max", 1), ("max", 3)],
+    ),
+    "a sum beside its square": (lambda a: LAMBDA * a.sum() + a.sum() ** 2 + a.max().exp(), [("l1", 1)]),
+    "a sum that is a factor, too": (lambda a: LAMBDA * a.sum() + a.sum() * a.mean() / (1 + a.max()), [("l1", 1)]),
+    "one sum, once as it is": (lambda a: beside_squares(a.sum()), [("l1", 1)]),
+    "a square only": (lambda a: LAMBDA * a.sum() ** 2, []),
+    "parts, of which one is squared": (
+        lambda a: LAMBDA * sum(p.sum() for p in a.split(2)) + a.unbind()[1].square().sum(),
+        [("l1", 1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("at_zero", [False, True], ids=["anywhere", "at 0"])
+@pytest.mark.parametrize("name", SHARED)
+def test_absolute_values_that_are_used_otherwise_too_count_with_their_linear_part(network, name, at_zero):
+    model, loss = network
+    penalty, expected = SHARED[name]
+    if at_zero:
+        nn.init.zeros_(model[0].weight)
+    total = loss() + penalty(model[0].weight.abs())
+    for terms in (penalty_terms(total, model), penalty_terms(lambda: loss() + penalty(model[0].weight.abs()), model)):
+        found = sorted((term.kind, term.strength / LAMBDA) for term in terms)
+        assert [kind for kind, _ in found] == [kind for kind, _ in expected]
+        assert [multiple for _, multiple in found] == pytest.approx([multiple for _, multiple in expected], rel=1e-5)
+        assert all(term.uniform and term.parameters == (W,) for term in terms)
+    total.backward()  # the graph can still be used
+
+
 # λ of each entry is what the penalty is worth where this entry is 1 and all others are 0.
 UNEVEN = {
     "one row twice": lambda w: LAMBDA * w[[0, 0, 1]].abs().sum(),

@@ -13,6 +13,7 @@ from torch.autograd.graph import GradientEdge
 from nonsmooth.kinks.findings import PenaltyTerm
 from nonsmooth.kinks.graph import line_of, nodes_below
 from nonsmooth.kinks.leaves import Leaves
+from nonsmooth.kinks.linear_paths import linear_slopes
 from nonsmooth.kinks.norm_nodes import FREED, Norm, norms_in
 
 
@@ -25,16 +26,17 @@ def graph_terms(loss: Tensor, leaves: Leaves, lines: Mapping[int, str] | None = 
         lines: source lines, by the sequence number of a node.
     """
     nodes = sorted(nodes_below(loss.grad_fn), key=lambda node: node._sequence_nr())
-    norms = norms_in(nodes, loss.grad_fn, leaves)
+    norms = norms_in(nodes, leaves)
     if not norms:
         return ()
     try:
-        slopes = torch.autograd.grad(loss, [GradientEdge(norm.node, 0) for norm in norms], retain_graph=True)
+        slopes = linear_slopes(nodes, loss, leaves)
     except RuntimeError as error:
         raise ValueError(FREED) from error
     alike: dict[Any, list[tuple[Norm, Tensor]]] = {}
-    for norm, slope in zip(norms, slopes, strict=True):
-        if norm.inner().numel():
+    for norm in norms:
+        slope = slopes[norm.node][0] if norm.node in slopes else None
+        if slope is not None and norm.inner().numel():
             alike.setdefault((norm.kind, leaves.of_node(norm.node)), []).append((norm, slope))
     return tuple(term for (_, bits), group in alike.items() for term in _terms(group, bits, leaves, lines or {}))
 

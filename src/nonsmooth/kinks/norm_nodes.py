@@ -9,23 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from nonsmooth.kinks.leaves import Leaves
+from nonsmooth.kinks.linear_paths import MOVED, SCALED, SHIFTED, divides
 from nonsmooth.kinks.rules import base
-
-MOVED = {"View", "UnsafeView", "Reshape", "ReshapeAlias", "T", "Transpose", "Permute", "Clone", "ToCopy", "Cat",
-         "Stack", "Select", "Slice", "Unsqueeze", "Squeeze", "Alias", "Split", "SplitWithSizes", "Unbind", "Expand",
-         "Index", "IndexSelect", "Diagonal", "torch::autograd::CopyBackwards"}  # fmt: skip
-"""On the way from a parameter to its norm: the same numbers, elsewhere."""
-
-SCALED = {"Mul", "Div", "Neg"}
-"""On that way: the same numbers, times a constant."""
-
-SHIFTED = {"Sub", "Add", "Rsub"}
-"""On that way: the distance from a constant."""
-
-LINEAR = MOVED | SCALED | SHIFTED | {"Sum", "Mean", "Dot", "Mv"}
-"""On the way from a norm to the loss."""
-
-PRODUCTS = {"Mul", "Div", "Dot", "Mv"}
 
 KINDS = {1.0: "l1", 2.0: "group", float("inf"): "max"}
 """The name of a norm, by its order."""
@@ -78,19 +63,16 @@ FREED = "loss has a graph whose tensors were freed or written to; accepted is a 
 backward(retain_graph=True), and before a step of the optimiser"
 
 
-def norms_in(nodes: Iterable[Any], loss: Any, leaves: Leaves) -> list[Norm]:
-    """The norms of parameters that a loss is linear in, in the order in which they were computed.
+def norms_in(nodes: Iterable[Any], leaves: Leaves) -> list[Norm]:
+    """The norms of parameters among nodes, in their order.
 
     Args:
-        nodes: of the graph, each later than those below it.
-        loss: the node of the loss.
+        nodes: of a graph.
         leaves: the parameters.
     """
-    ordered = list(nodes)
-    linear = _linear(ordered, loss, leaves)
     found = []
-    for node in ordered:
-        norm = _norm(node) if node in linear else None
+    for node in nodes:
+        norm = _norm(node)
         if norm is not None and leaves.of_node(node):
             names = _way_to_parameters(norm.below[0])
             if names is not None:
@@ -152,27 +134,8 @@ def _way_to_parameters(start: Any) -> set[str] | None:
         seen.add(below)
         name = base(below)
         sources = [source for source, _ in below.next_functions if source is not None]
-        if name not in MOVED | SCALED | SHIFTED or (name in SCALED | SHIFTED and len(sources) > 1) or _divides(below):
+        if name not in MOVED | SCALED | SHIFTED or (name in SCALED | SHIFTED and len(sources) > 1) or divides(below):
             return None
         names.add(name)
         stack += sources
     return names
-
-
-def _linear(ordered: list[Any], loss: Any, leaves: Leaves) -> set[Any]:
-    """The nodes between which and the loss everything is linear, with factors that depend on no parameter."""
-    blocked: set[Any] = set()
-    for above in reversed(ordered):
-        sources = [source for source, _ in above.next_functions if source is not None]
-        blocks = base(above) not in LINEAR or (above in blocked and above is not loss) or _divides(above)
-        product = base(above) in PRODUCTS and len(sources) > 1
-        for source in sources:
-            others = [other for other in sources if other is not source] or [source]
-            if blocks or (product and any(leaves.of_node(other) for other in others)):
-                blocked.add(source)
-    return {node for node in ordered if node is loss or node not in blocked}
-
-
-def _divides(node: Any) -> bool:
-    """Whether only the denominator of a division is followed."""
-    return base(node) == "Div" and node.next_functions[0][0] is None

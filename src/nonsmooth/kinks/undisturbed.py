@@ -6,6 +6,7 @@ Tensors that are written in place are put back by the recorder, which sees every
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,37 +18,41 @@ from torch.utils._pytree import tree_map_only
 from nonsmooth.kinks.attributes import Attributes
 from nonsmooth.random_state import RandomState
 
+TURN = threading.RLock()
+"""Held while something is measured: some of what is set meanwhile, and put back, is the whole process's."""
+
 
 @contextmanager
 def undisturbed(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ()) -> Iterator[None]:
     """Put back what is not the content of a tensor: random number generators, `.grad`, modes, attributes of modules.
 
-    Inside, parameters have no gradient, and gradients are recorded.
+    Inside, parameters have no gradient, and gradients are recorded. Threads that measure take turns.
 
     Args:
         parameters: those whose `.grad` a closure might touch.
         modules: those whose training flags, attributes and generators it might change.
     """
-    kept = [(parameter, parameter.grad) for parameter in parameters if parameter.is_leaf]  # others have no `.grad`
-    modules = list(modules)
-    modes = [(module, module.training) for module in modules]
-    attributes = Attributes(modules, [parameter for parameter, _ in kept])
-    random_state = RandomState(modules)
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    try:
-        for parameter, _ in kept:
-            parameter.grad = None
-        torch.backends.mha.set_fastpath_enabled(False)  # its fused kernel would hide the activation
-        with torch.inference_mode(False), torch.enable_grad(), _uncompiled():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fastpath)
-        random_state.restore()
-        for parameter, gradient in kept:
-            parameter.grad = gradient
-        attributes.restore()
-        for module, training in modes:  # a scripted module keeps it elsewhere
-            module.training = training
+    with TURN:
+        kept = [(parameter, parameter.grad) for parameter in parameters if parameter.is_leaf]  # others have no `.grad`
+        modules = list(modules)
+        modes = [(module, module.training) for module in modules]
+        attributes = Attributes(modules, [parameter for parameter, _ in kept])
+        random_state = RandomState(modules)
+        fastpath = torch.backends.mha.get_fastpath_enabled()
+        try:
+            for parameter, _ in kept:
+                parameter.grad = None
+            torch.backends.mha.set_fastpath_enabled(False)  # its fused kernel would hide the activation
+            with torch.inference_mode(False), torch.enable_grad(), _uncompiled():
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fastpath)
+            random_state.restore()
+            for parameter, gradient in kept:
+                parameter.grad = gradient
+            attributes.restore()
+            for module, training in modes:  # a scripted module keeps it elsewhere
+                module.training = training
 
 
 def ordinary(inputs: Any) -> Any:
