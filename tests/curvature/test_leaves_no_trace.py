@@ -320,11 +320,16 @@ def test_casts_of_autocast_are_not_those_of_other_weights():
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return loss()
 
+    def cast_and_remembered():
+        with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=True):
+            return loss()
+
     expected = pytest.approx(sharpness(loss, model.parameters()).value, rel=0.05)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss()  # fills the cache
         assert sharpness(loss, model.parameters(), method="finite differences").value == expected
         assert sharpness(loss, model.parameters()).value == expected
+        assert sharpness(cast_and_remembered, model.parameters(), method="finite differences").value == expected
         assert torch.is_autocast_cache_enabled()
     assert sharpness(cast, model.parameters(), method="finite differences").value == expected
 

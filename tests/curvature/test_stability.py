@@ -296,3 +296,25 @@ def test_groups_that_differ_are_stable_together_below_the_threshold_and_not_abov
     assert ratio(limit) == pytest.approx(1, rel=1e-3)
     assert run(0.99 * limit)[0] < 1e-2
     assert run(1.01 * limit)[0] > 1e4
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.NAdam])
+def test_parameters_that_have_taken_unequal_numbers_of_steps_have_thresholds_of_their_own(kind):
+    """Two coordinates that do not meet are at the edge where the nearer one is, each measured on its own."""
+    curvatures = {"first": 30.0, "second": 2.0}
+
+    def run(names):
+        weights = {name: torch.ones(1, dtype=torch.float64, requires_grad=True) for name in names}
+        optimizer = kind([{"params": [weight]} for weight in weights.values()], lr=RATE)
+        for step in range(7):
+            for name, weight in weights.items():
+                late = name == "second" and step < 5  # takes two steps only
+                weight.grad = None if late else curvatures[name] * weight.detach() / (1 + step)
+            optimizer.step()
+        values = [curvatures[name] for name in names]
+        return optimizer_sharpness(optimizer, lambda: quadratic(list(weights.values()), values)).ratio
+
+    alone = [run([name]) for name in curvatures]
+    assert run(list(curvatures)) == pytest.approx(max(alone), rel=1e-6)
+    assert min(alone) > 0
+    assert max(alone) / min(alone) != pytest.approx(1, rel=0.01)

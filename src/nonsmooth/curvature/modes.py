@@ -31,8 +31,13 @@ _RUNNING_MEAN: Mapping[Function, tuple[int, str]] = {
 """Functions that use statistics of the batch or running ones, with the argument that holds the running ones."""
 
 
-_PRODUCTS = {"linear", "bilinear", "matmul", "__matmul__", "mm", "bmm", "addmm", "baddbmm", "mv", "einsum", "tensordot"}
-_PRODUCTS.add(functional.scaled_dot_product_attention.__name__)
+_PRODUCTS = {
+    "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "addbmm", "baddbmm",
+    "addmv", "einsum", "tensordot", "chain_matmul", "multi_dot", "scaled_dot_product_attention",
+    "multi_head_attention_forward",
+}  # fmt: skip
+"""Functions that multiply matrices. What they call inside is not seen."""
+_RECURRENT = {"rnn_tanh", "rnn_relu", "lstm", "gru"}
 TENSOR_FLOAT = 2.0**-10
 """The relative rounding error of TensorFloat-32."""
 
@@ -70,8 +75,9 @@ class WatchedFunctions(TorchFunctionMode):
         if _goes_by_mode(function, args, options):
             self.with_modes.add(function.__name__)
         result = function(*args, **options)
-        if isinstance(result, Tensor) and result.is_floating_point():
-            self.precision = max(self.precision, _precision(function, result))
+        for part in result if isinstance(result, tuple) else (result,):
+            if isinstance(part, Tensor) and part.is_floating_point():
+                self.precision = max(self.precision, _precision(function, part))
         return result
 
 
@@ -85,13 +91,25 @@ def _goes_by_mode(function: Function, args: tuple[Any, ...], options: Mapping[st
 
 def _precision(function: Function, result: Tensor) -> float:
     """Of a result; products on a GPU may be computed in TensorFloat-32, which has ten bits."""
-    precision = torch.finfo(result.dtype).eps
     if result.dtype == torch.float32 and result.is_cuda:
-        name = getattr(function, "__name__", "")
-        convolves = "conv" in name and torch.backends.cudnn.allow_tf32
-        multiplies = name in _PRODUCTS and torch.backends.cuda.matmul.allow_tf32
-        precision = TENSOR_FLOAT if convolves or multiplies else precision
-    return precision
+        name, cudnn = getattr(function, "__name__", ""), torch.backends.cudnn
+        if (
+            ("conv" in name and _takes_tensor_float(cudnn, "conv"))
+            or (name in _RECURRENT and _takes_tensor_float(cudnn, "rnn"))
+            or (name in _PRODUCTS and _takes_tensor_float(torch.backends.cuda, "matmul"))
+        ):
+            return TENSOR_FLOAT
+    return torch.finfo(result.dtype).eps
+
+
+def _takes_tensor_float(backend: Any, operation: str) -> bool:
+    """Whether single precision is cut to TensorFloat-32, as asked for in the way of PyTorch 2.9 or in the older one.
+
+    The older question is an error once the newer way was used.
+    """
+    part = getattr(backend, operation, backend)
+    precision = getattr(part, "fp32_precision", None)
+    return bool(part.allow_tf32) if precision is None else precision == "tf32"
 
 
 def _argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], place: int, name: str, *, default: Any) -> Any:
