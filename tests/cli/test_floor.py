@@ -71,6 +71,21 @@ def test_the_page_fits_into_the_terminal_without_colour(columns):
     assert [line.count("█") for line in bars] == sorted((line.count("█") for line in bars), reverse=True)
 
 
+def test_lines_that_only_some_laws_have():
+    options = ("--lr", "0.01", "--lam", "0.1", "--params", "1")
+    plain = words(invoke("--optimizer", "sgd", *options))
+    assert "L1 norm of 1 weight 0.0005" in plain
+    assert "the same in closed form 0.0005" in plain
+    assert "not moving at all" not in plain
+    coarse = words(invoke("--optimizer", "sgd", "--lam", "0.1", "--lr", "1e-4", "--dtype", "bfloat16", "--start", "1"))
+    stuck = predicted("sgd", "--start", "1", "--lr", "1e-4", "--dtype", "bfloat16")["stalled"]
+    assert f"not moving at all {stuck:.2%}" in coarse
+    assert "closed form" not in coarse  # it is that of weights that move
+    without_prox = words(invoke("--optimizer", "rprop", *options))
+    assert "with a proximal step not known for this optimiser" in without_prox
+    assert "closed form" not in without_prox
+
+
 def test_a_law_that_does_not_settle_says_so():
     result = invoke("--optimizer", "adagrad", "--lr", "0.01", "--lam", "0.1")
     assert "Not settled after 32,768 steps" in words(result)
