@@ -84,7 +84,7 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
         losses.append(points[-1].loss)
         if step == 0 or step % parameters["every"]:
             continue
-        values, read = readings(optimizer, closure, weights, points, last)
+        values, read, _ = readings(optimizer, closure, weights, points, last)
         last = read.sharpness.eigenvector
         for name, value in {"step": step, **values}.items():
             record[name].append(value)

@@ -126,8 +126,8 @@ def readings(
     weights: list[Tensor],
     points: Sequence[Point],
     start: Tensor | None,
-) -> tuple[dict[str, Any], OptimizerSharpness]:
-    """What is read at the present point, and the sharpness with its evidence.
+) -> tuple[dict[str, Any], OptimizerSharpness, OptimizerSharpness]:
+    """What is read at the present point, and the sharpness there and at the midpoint with their evidence.
 
     Args:
         optimizer: before its step.
@@ -139,15 +139,16 @@ def readings(
     read = optimizer_sharpness(optimizer, closure, start=start)
     limit, metric = read.threshold.value, read.threshold.preconditioner
     with at_midpoint(points, weights):
-        midpoint = optimizer_sharpness(optimizer, closure, start=read.sharpness.eigenvector).ratio
-    return {
+        middle = optimizer_sharpness(optimizer, closure, start=read.sharpness.eigenvector)
+    values = {
         "sharpness": read.ratio,
-        "midpoint": midpoint,
+        "midpoint": middle.ratio,
         "directional": step_smoothness(points[-2], points[-1], metric).directional / limit,
         "oscillation": oscillation_smoothness(*points, metric).value / limit,
         "products": read.sharpness.products,
         "converged": read.sharpness.converged,
-    }, read
+    }
+    return values, read, middle
 
 
 def onset(record: Record) -> int | None:

@@ -27,7 +27,7 @@ from nonsmooth.curvature import (
 from nonsmooth.kinks import crossings
 from nonsmooth.lab import Cell, Context, Record
 
-EXPERIMENT, VERSION = "edge-of-stability-seeds", 1
+EXPERIMENT, VERSION = "edge-of-stability-seeds", 2
 SEEDS = (1, 2)
 STEPS, EVERY = 1000, 50
 RATES: Mapping[str, Mapping[str, float]] = {
@@ -39,7 +39,7 @@ BELOW = (2e-5, 1e-5)
 """Step sizes of RMSprop on ReLU, seed 1 only, at which the sharpness with seed 0 stays below its threshold."""
 PROBE, NODES = 500, 5
 """Images on which kinks are counted; points on the segment at which the Hessian is asked."""
-SWING = ("segment", "hessian", "crossed")
+SWING = ("segment", "hessian", "aligned", "crossed")
 
 
 def plan() -> list[Cell]:
@@ -76,9 +76,9 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
         losses.append(points[-1].loss)
         if step == 0 or step % parameters["every"]:
             continue
-        values, read = readings(optimizer, closure, weights, points, last)
+        values, read, middle = readings(optimizer, closure, weights, points, last)
         last = read.sharpness.eigenvector
-        for name, value in {"step": step, **values, **swing(closure, model, probe, points, read)}.items():
+        for name, value in {"step": step, **values, **swing(closure, model, probe, points, middle)}.items():
             record[name].append(value)
         context.progress(step / parameters["steps"])
     return {**record, "loss": losses}
@@ -96,11 +96,12 @@ def swing(
         model: its network.
         probe: images on which the units that change are counted.
         points: the last three.
-        read: the sharpness at the last, whose threshold and metric count.
+        read: the sharpness at the midpoint, whose threshold and metric count.
 
     Returns:
         `segment`, ⟨Δg, Δw⟩/⟨Δw, PΔw⟩ between the ends; `hessian`, the mean of ⟨Δw, HΔw⟩/⟨Δw, PΔw⟩ over the segment, by
-        Gauss's rule; `crossed`, the fraction of the pattern of hidden units that differs between the ends.
+        Gauss's rule; `aligned`, the share of ⟨Δw, PΔw⟩ that lies in the eigenvector of the sharpness; `crossed`, the
+        fraction of the pattern of hidden units that differs between the ends.
     """
     weights = list(model.parameters())
     first, second, third = (point.weights for point in points)
@@ -118,10 +119,12 @@ def swing(
             with hessian_operator(closure, weights) as operator:
                 forms.append(float(half @ operator.product(half)))
                 scale = half if metric is None else half * operator.flat(metric)
+    along = read.sharpness.eigenvector @ (half if metric is None else (half * scale).sqrt() * half.sign())
     mean = sum(share * form for share, form in zip(shares, forms, strict=True)) / 2
     return {
         "segment": step_smoothness(*ends, metric).directional / limit,
         "hessian": float(mean / (half @ scale)) / limit,
+        "aligned": float(along.square() / (half @ scale)),
         "crossed": crossings(model, probe, *(end.weights for end in ends)).fraction,
     }
 
@@ -149,7 +152,7 @@ The step sizes above were chosen with the readings in view. So one of each pair,
 measurements in the band, was run again with two other initial weights, measured every {EVERY} steps. The median
 sharpness lies between {BAND[0]} and {BAND[1]} in {inside} of these {len(repeated)} runs.
 
-The last three columns take the swing apart. Between the ends of an oscillation of period two, the curvature *of the
+The last four columns take the swing apart. Between the ends of an oscillation of period two, the curvature *of the
 segment*, ⟨Δg, Δw⟩/⟨Δw, PΔw⟩, is the mean of the *Hessian's* form along it and what the gradient jumps at the kinks
 inside; *crossed* is the fraction of the hidden units' pattern, over {PROBE} images, that differs between the ends. On
 tanh, the control, the two must agree: the Hessian's share is {spread(smooth)} there. On ReLU it is {spread(kinked)}.
