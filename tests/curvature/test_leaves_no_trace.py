@@ -2,7 +2,11 @@
 
 import contextlib
 import gc
+import multiprocessing
+import os
 import random
+import threading
+import time
 import warnings
 import weakref
 
@@ -340,6 +344,61 @@ def test_it_works_without_gradients_enabled(setting):
     for context in (torch.no_grad(), torch.inference_mode()):
         with context:
             assert sharpness(loss, model.parameters(), mode="eval").value == expected
+
+
+def test_measurements_in_two_threads_leave_the_class_of_modules_as_it_was():
+    """The second to begin would put back what the first one had set, and ended last it would stay."""
+    first_begun, first_done = threading.Event(), threading.Event()
+    train, found = nn.Module.train, {}
+
+    def measure(name, weight, begun):
+        def loss():
+            begun()
+            return weight.square().sum()
+
+        found[name] = sharpness(loss, [weight]).value
+
+    def measure_first():
+        measure("first", nn.Parameter(torch.ones(2)), lambda: (first_begun.set(), time.sleep(0.05)))
+        first_done.set()
+
+    thread = threading.Thread(target=measure_first)
+    thread.start()
+    first_begun.wait()
+    measure("second", nn.Parameter(torch.ones(2)), lambda: first_done.wait(0.5))
+    thread.join()
+    assert found == pytest.approx({"first": 2.0, "second": 2.0})
+    assert nn.Module.train is train
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which Windows has not")
+def test_a_process_that_is_forked_during_a_measurement_can_measure():
+    """As the workers of a DataLoader are, in another thread's time."""
+    begun, go_on = threading.Event(), threading.Event()
+    weight = nn.Parameter(torch.ones(2))
+
+    def slow_loss():
+        begun.set()
+        go_on.wait(10)
+        return weight.square().sum()
+
+    thread = threading.Thread(target=lambda: sharpness(slow_loss, [weight]))
+    thread.start()
+    begun.wait()
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    own = nn.Parameter(torch.ones(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        child = context.Process(target=lambda: results.put(sharpness(lambda: own.square().sum(), [own]).value))
+        child.start()
+    child.join(20)
+    alive = child.is_alive()
+    child.kill()
+    go_on.set()
+    thread.join()
+    assert not alive
+    assert results.get() == pytest.approx(2)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -87,8 +87,20 @@ def test_products_on_a_gpu_are_as_coarse_as_it_was_told(closure, operation, way)
 
 @pytest.mark.parametrize(
     ("closure", "expected"),
-    [(add, SINGLE), (on_the_cpu, SINGLE), (multiply_in_double_precision, torch.finfo(torch.float64).eps)],
+    [
+        (lambda: torch.linalg.multi_dot([torch.ones(3, 3, device="cuda")] * 3), TENSOR_FLOAT),
+        (lambda: torch.ones(3, 3, device="cuda").addmm_(*[torch.ones(3, 3, device="cuda")] * 2), TENSOR_FLOAT),
+        (
+            lambda: torch.ones(3, 3, device="cuda", dtype=torch.complex64).matmul(
+                *[torch.ones(3, 3, device="cuda", dtype=torch.complex64)]
+            ),
+            TENSOR_FLOAT,
+        ),
+        (add, SINGLE),
+        (on_the_cpu, SINGLE),
+        (multiply_in_double_precision, torch.finfo(torch.float64).eps),
+    ],
 )
-def test_what_is_no_product_in_single_precision_on_a_gpu_keeps_its_own(closure, expected):
+def test_what_is_a_product_in_single_precision_on_a_gpu(closure, expected):
     the_newer_way("tf32", "matmul")
     assert precision_of(closure) == expected

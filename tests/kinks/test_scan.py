@@ -6,13 +6,14 @@ import importlib.util
 import inspect
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 import nonsmooth.kinks
 from nonsmooth.kinks import Smoothness, scan
@@ -234,6 +235,16 @@ def test_checkpointed_parts_are_seen_through():
         (relu,) = result.operations
         assert (relu.name, relu.smoothness) == ("relu", C0)
         assert (relu.parameters, relu.without_gradient) == (("0.weight", "0.bias"), ())
+
+
+def test_a_reentrant_checkpoint_of_inputs_without_a_gradient_gives_none():
+    model, data = nn.Sequential(nn.Linear(3, 3), nn.ReLU()), torch.randn(2, 3)
+    for reentrant, without in ((True, ("0.weight", "0.bias")), (False, ())):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says the same
+            read = scan(lambda r=reentrant: checkpoint(model, data, use_reentrant=r).sum(), named_parameters=model)
+        assert read.operations[0].without_gradient == without
+    assert "apply" not in vars(CheckpointFunction)
 
 
 @pytest.mark.filterwarnings("error")

@@ -250,6 +250,25 @@ def test_checkpoints_hide_no_silent_penalty(reentrant):
     assert term.strength == pytest.approx(LAMBDA, rel=1e-3)
 
 
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_penalty_inside_a_checkpoint_has_the_gradient_that_it_has(reentrant):
+    weight = nn.Parameter(torch.randn(3, 4))
+
+    def loss(inputs):
+        penalty = checkpoint(lambda _: LAMBDA * weight.abs().sum(), inputs, use_reentrant=reentrant)
+        return weight.exp().sum() + penalty
+
+    for needs_gradient in (True, False):
+        inputs = torch.ones(2, requires_grad=needs_gradient)
+        weight.grad = None
+        loss(inputs).backward()
+        reached = not torch.allclose(weight.grad, weight.detach().exp())
+        assert reached == (needs_gradient or not reentrant)
+        (term,) = penalty_terms(lambda inputs=inputs: loss(inputs), {"w": weight})
+        assert term.has_gradient == reached
+        assert term.strength == pytest.approx(LAMBDA, rel=1e-4)
+
+
 def test_the_line_of_a_term_with_a_gradient_is_known_too(network):
     model, loss = network
 

@@ -7,7 +7,17 @@ import copy
 import pytest
 import torch
 
-from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD, SteadySGD, attach
+from nonsmooth.optim import (
+    ProxAdagrad,
+    ProxAdam,
+    ProxAdamW,
+    ProxNAdam,
+    ProxRMSprop,
+    ProxSGD,
+    SteadyAdam,
+    SteadySGD,
+    attach,
+)
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, SparseGroupL1, TransformedL1
 
 PENALTIES = [
@@ -102,6 +112,20 @@ def test_momentum_begins_after_an_overflow_as_if_that_had_not_been(kind, options
             scaled_step(each, optimizer, torch.amp.GradScaler("cpu", init_scale=8.0), torch.ones(5, 4))
     assert torch.equal(weight, other)
     assert torch.equal(overflowing.state[weight]["momentum_buffer"], calm.state[other]["momentum_buffer"])
+
+
+@pytest.mark.parametrize("forgetting", [0.0, 2.0])
+@pytest.mark.parametrize("kind", [SteadySGD, SteadyAdam])
+def test_a_mean_pull_begins_after_an_overflow_as_if_that_had_not_been(kind, forgetting):
+    weight, other = start(), start()
+    options = {"lr": 0.1, "fused": True, "penalty": L1(0.05), "forgetting": forgetting}
+    overflowing, calm = kind([weight], **options), kind([other], **options)
+    scaled_step(weight, overflowing, torch.amp.GradScaler("cpu", init_scale=8.0), torch.full((5, 4), torch.inf))
+    for _ in range(3):
+        for each, optimizer in ((weight, overflowing), (other, calm)):
+            scaled_step(each, optimizer, torch.amp.GradScaler("cpu", init_scale=8.0), torch.ones(5, 4))
+    assert torch.equal(weight, other)
+    assert torch.equal(overflowing.state[weight]["pull"], calm.state[other]["pull"])
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=lambda penalty: type(penalty).__name__)

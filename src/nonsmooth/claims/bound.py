@@ -185,9 +185,7 @@ def judge(records: Sequence[Record]) -> Judgement:
         "headline": Headline(
             paper="lim ‖β_k‖₁ < αλ",
             ours=f"{worst:.3g} αλ in the paper's own example; holds in {both.value:.1%} of random starts with P > 1",
-            control="; ".join(
-                f"{CORRECTED[n].split(' ')[0]} bound holds in {v.value:.1%}" for n, v in corrected.items()
-            ),
+            control="holds: " + ", ".join(f"{SHORT[n]} in {v.value:.1%}" for n, v in corrected.items()),
         ),
         "measured": (*paper_values, both, one, alone, *shares, factor),
         "control": control,

@@ -33,8 +33,9 @@ _RUNNING_MEAN: Mapping[Function, tuple[int, str]] = {
 
 _PRODUCTS = {
     "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "addbmm", "baddbmm",
-    "addmv", "einsum", "tensordot", "chain_matmul", "multi_dot", "scaled_dot_product_attention",
-    "multi_head_attention_forward",
+    "addmv", "inner", "einsum", "tensordot", "chain_matmul", "multi_dot", "matrix_power", "matrix_exp", "cdist",
+    "scaled_dot_product_attention", "multi_head_attention_forward", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell",
+    "gru_cell",
 }  # fmt: skip
 """Functions that multiply matrices. What they call inside is not seen."""
 _RECURRENT = {"rnn_tanh", "rnn_relu", "lstm", "gru"}
@@ -76,7 +77,7 @@ class WatchedFunctions(TorchFunctionMode):
             self.with_modes.add(function.__name__)
         result = function(*args, **options)
         for part in result if isinstance(result, tuple) else (result,):
-            if isinstance(part, Tensor) and part.is_floating_point():
+            if isinstance(part, Tensor) and (part.is_floating_point() or part.is_complex()):
                 self.precision = max(self.precision, _precision(function, part))
         return result
 
@@ -91,8 +92,9 @@ def _goes_by_mode(function: Function, args: tuple[Any, ...], options: Mapping[st
 
 def _precision(function: Function, result: Tensor) -> float:
     """Of a result; products on a GPU may be computed in TensorFloat-32, which has ten bits."""
-    if result.dtype == torch.float32 and result.is_cuda:
-        name, cudnn = getattr(function, "__name__", ""), torch.backends.cudnn
+    if result.dtype in (torch.float32, torch.complex64) and result.is_cuda:
+        name, cudnn = getattr(function, "__name__", "").removeprefix("linalg_"), torch.backends.cudnn
+        name = name if name.endswith("__") else name.rstrip("_")
         if (
             ("conv" in name and _takes_tensor_float(cudnn, "conv"))
             or (name in _RECURRENT and _takes_tensor_float(cudnn, "rnn"))

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nonsmooth.curvature.modes import WatchedFunctions, has_modes
 from nonsmooth.random_state import RandomState
+from nonsmooth.turns import turn
 
 MODES = ("train", "eval", "current")
 
@@ -79,34 +80,35 @@ class State:
 
     @contextmanager
     def kept(self) -> Iterator[State]:
-        """A block after which everything is as before, also after an exception."""
-        self._random = RandomState()
-        caching, hook, train = torch.is_autocast_cache_enabled(), None, nn.Module.train
-        try:
-            # A cached cast would be that of other weights where weights are moved, and would keep the graph alive.
-            torch.set_autocast_cache_enabled(False)
-            self._set_aside_gradients(self._parameters)
-            self._notice_autocast()
-            if self._model is not None:
-                self._enter(self._model)
-            else:
-                hook = register_module_forward_pre_hook(lambda module, _: self._enter(module))
-            nn.Module.train = self._watched(train)  # type: ignore[method-assign, assignment]
-            with torch.inference_mode(False), torch.enable_grad():
-                yield self
-        finally:
-            nn.Module.train = train  # type: ignore[method-assign]
-            if hook is not None:
-                hook.remove()
-            self.rewind()
-            for module, training in self._modes.items():
-                module.training = training
-            for wrapper in self._wrappers:
-                wrapper.module.require_backward_grad_sync = wrapper.backward
-            for parameter, gradient in self._gradients.items():
-                parameter.grad = gradient
-            self._gradients, self._modes, self._buffers, self._wrappers = {}, {}, [], []
-            torch.set_autocast_cache_enabled(caching)
+        """A block after which everything is as before, also after an exception. Threads take turns."""
+        with turn():
+            self._random = RandomState()
+            caching, hook, train = torch.is_autocast_cache_enabled(), None, nn.Module.train
+            try:
+                # A cached cast would be that of other weights where weights are moved, and would keep the graph alive.
+                torch.set_autocast_cache_enabled(False)
+                self._set_aside_gradients(self._parameters)
+                self._notice_autocast()
+                if self._model is not None:
+                    self._enter(self._model)
+                else:
+                    hook = register_module_forward_pre_hook(lambda module, _: self._enter(module))
+                nn.Module.train = self._watched(train)  # type: ignore[method-assign, assignment]
+                with torch.inference_mode(False), torch.enable_grad():
+                    yield self
+            finally:
+                nn.Module.train = train  # type: ignore[method-assign]
+                if hook is not None:
+                    hook.remove()
+                self.rewind()
+                for module, training in self._modes.items():
+                    module.training = training
+                for wrapper in self._wrappers:
+                    wrapper.module.require_backward_grad_sync = wrapper.backward
+                for parameter, gradient in self._gradients.items():
+                    parameter.grad = gradient
+                self._gradients, self._modes, self._buffers, self._wrappers = {}, {}, [], []
+                torch.set_autocast_cache_enabled(caching)
 
     def rewind(self) -> None:
         """Random numbers, buffers and modes as at first, so that dropout draws the same mask in every evaluation."""

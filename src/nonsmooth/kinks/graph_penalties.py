@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 from nonsmooth.kinks.findings import PenaltyTerm
-from nonsmooth.kinks.graph import line_of, nodes_below
+from nonsmooth.kinks.graph import line_of
 from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.linear_paths import linear_slopes
-from nonsmooth.kinks.norm_nodes import FREED, Norm, norms_in
+from nonsmooth.kinks.linear_paths import in_order, linear_slopes, sources_of, walk_back
+from nonsmooth.kinks.norm_nodes import Norm, freed_said, norms_in
 
 
 def graph_terms(loss: Tensor, leaves: Leaves, lines: Mapping[int, str] | None = None) -> tuple[PenaltyTerm, ...]:
@@ -25,17 +24,15 @@ def graph_terms(loss: Tensor, leaves: Leaves, lines: Mapping[int, str] | None = 
         leaves: the parameters.
         lines: source lines, by the sequence number of a node.
     """
-    nodes = sorted(nodes_below(loss.grad_fn), key=lambda node: node._sequence_nr())
-    norms = norms_in(nodes, leaves)
+    nodes = in_order(loss.grad_fn)
+    norms = sorted(norms_in(nodes, leaves), key=lambda norm: norm.node._sequence_nr())
     if not norms:
         return ()
-    try:
-        slopes = linear_slopes(nodes, loss, leaves)
-    except RuntimeError as error:
-        raise ValueError(FREED) from error
+    with freed_said():
+        slopes = linear_slopes(nodes, loss, leaves, {norm.node for norm in norms})
     alike: dict[Any, list[tuple[Norm, Tensor]]] = {}
     for norm in norms:
-        slope = slopes[norm.node][0] if norm.node in slopes else None
+        slope = slopes.get(norm.node)
         if slope is not None and norm.inner().numel():
             alike.setdefault((norm.kind, leaves.of_node(norm.node)), []).append((norm, slope))
     return tuple(term for (_, bits), group in alike.items() for term in _terms(group, bits, leaves, lines or {}))
@@ -92,10 +89,16 @@ def _add_up(kind: str, first: _Measured, second: _Measured) -> bool:
 
 def _measure(norm: Norm, slope: Tensor, parameters: list[Tensor]) -> _Measured:
     """λ of each group: the size, in the dual norm, of what the loss's slope becomes on the way to the parameters."""
+    below, output = norm.below
+    ordered = in_order(below)
+    ends = [_end_of(parameter, ordered) for parameter in parameters]
+    nodes = {node for node, _ in ends}
 
     def pull(direction: Tensor) -> Tensor:
-        below = torch.autograd.grad(GradientEdge(*norm.below), parameters, direction.to(inner.dtype), retain_graph=True)
-        return entries(below)
+        start = {below: [None] * output + [direction.to(inner.dtype)]}
+        found = walk_back(ordered, start, lambda node: () if node in nodes else sources_of(node), nodes)
+        arrived = [(found.get(node, []) + [None] * (number + 1))[number] for node, number in ends]
+        return entries(torch.zeros_like(p) if a is None else a for a, p in zip(arrived, parameters, strict=True))
 
     inner = norm.inner()
     present = pull(_nonzero(inner))
@@ -116,6 +119,13 @@ def _measure(norm: Norm, slope: Tensor, parameters: list[Tensor]) -> _Measured:
         inner=None if not norm.shifted or _are_the_numbers(inner, parameters) else inner,
         source=None,
     )
+
+
+def _end_of(parameter: Tensor, ordered: Sequence[Any]) -> tuple[Any, int]:
+    """The node that a parameter's gradient arrives at, and the number of its output."""
+    if parameter.grad_fn is not None:
+        return parameter.grad_fn, parameter.output_nr
+    return next((node for node in ordered if getattr(node, "variable", None) is parameter), None), 0
 
 
 def _nonzero(inner: Tensor) -> Tensor:

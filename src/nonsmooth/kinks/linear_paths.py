@@ -1,8 +1,12 @@
-"""Derivatives of a loss along those paths of its graph on which everything is linear."""
+"""The linear part of an autograd graph: what flows along it, computed node by node.
+
+Nodes are called one at a time instead of by autograd's engine, so that only some of their sources are followed, and
+hooks of tensors do not run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,52 +31,159 @@ LINEAR = MOVED | SCALED | SHIFTED | {"Sum", "Mean", "Dot", "Mv"}
 
 PRODUCTS = {"Mul", "Div", "Dot", "Mv"}
 
+Slopes = list[Tensor | None]
+"""A derivative for each output of a node; None where there is none."""
 
-def linear_slopes(ordered: Sequence[Any], loss: Tensor, leaves: Leaves) -> dict[Any, list[Tensor | None]]:
-    """For each node, the derivative of the loss with respect to its outputs, over the paths that are linear.
 
-    A norm that is also used in another way, as `a` in 2·a.sum() + a.square().sum(), so counts with its linear part.
+def in_order(root: Any) -> list[Any]:
+    """Every node of a graph, once, after those below it.
+
+    The numbers that autograd gives to nodes are no such order where several threads have built the graph.
+    """
+    ordered, entered, done = [], set(), set()
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        if node in entered:
+            stack.pop()
+            if node not in done:
+                done.add(node)
+                ordered.append(node)
+            continue
+        entered.add(node)
+        stack += [source for source, _ in reversed(node.next_functions) if source is not None and source not in entered]
+    return ordered
+
+
+def linear_slopes(
+    ordered: Sequence[Any], loss: Tensor, leaves: Leaves, norms: Collection[Any]
+) -> Mapping[Any, Tensor | None]:
+    """The derivative of a loss with respect to norms, over the paths that are linear.
+
+    A norm counts that is linear in the loss but for its square and for norms of it, as `a` is in
+    a.sum() + a.square().sum() + a.max(): their slope is 0 where it is 0. Others may add to what a norm has in the other
+    terms, or take it away: a + softplus(-2a) is smooth.
 
     Args:
         ordered: the nodes of the loss's graph, each later than those below it.
         loss: one number with its graph.
         leaves: the parameters: a product is linear in a source where the others depend on none.
+        norms: nodes, of whose first outputs they are.
 
     Returns:
-        Those nodes that a linear path leads to, with one derivative per output, None where no path does.
+        A derivative for each norm that counts.
 
     Raises:
         RuntimeError: the graph was freed.
     """
-    slopes: dict[Any, list[Tensor | None]] = {loss.grad_fn: [None] * loss.output_nr + [torch.ones_like(loss)]}
+    above, consumers = set(norms), dict[Any, list[tuple[Any, int]]]()
+    for node in ordered:
+        for index, (source, _) in enumerate(node.next_functions):
+            if source in above:
+                above.add(node)
+                consumers.setdefault(source, []).append((node, index))
+
+    def followed(node: Any) -> set[int]:
+        return {index for index in _linear_sources(node, leaves) if node.next_functions[index][0] in above}
+
+    counting = [norm for norm in norms if _is_linear_enough(norm, consumers, leaves, norms)]
+    start = {loss.grad_fn: [None] * loss.output_nr + [torch.ones_like(loss)]}
+    found = walk_back(ordered, start, followed, counting)
+    return {norm: slopes[0] for norm, slopes in found.items()}
+
+
+def walk_back(
+    ordered: Sequence[Any],
+    start: Mapping[Any, Slopes],
+    followed: Callable[[Any], Collection[int]],
+    wanted: Collection[Any],
+) -> dict[Any, Slopes]:
+    """Products of vectors with the Jacobian of a graph, along some of its edges.
+
+    Args:
+        ordered: nodes, each later than those below it.
+        start: the vectors, for the outputs of some nodes.
+        followed: the numbers of the sources of a node that are followed.
+        wanted: nodes whose products are returned.
+
+    Returns:
+        What arrives at the outputs of the wanted nodes.
+    """
+    slopes: dict[Any, Slopes] = dict(start)
+    found: dict[Any, Slopes] = {}
     with torch.no_grad():
         for node in reversed(ordered):
-            sources = linear_sources(node, leaves) if node in slopes else set()
+            arrived = slopes.pop(node, None)
+            if arrived is None:
+                continue
+            if node in wanted:
+                found[node] = arrived
+            sources = followed(node)
             if not sources:
                 continue
-            below = node(*slopes[node], *[None] * (len(node._input_metadata) - len(slopes[node])))
+            below = node(*arrived, *[None] * (len(node._input_metadata) - len(arrived)))
             parts = below if isinstance(below, tuple) else (below,)
-            for index, ((source, output), part) in enumerate(zip(node.next_functions, parts, strict=True)):
-                if index in sources and part is not None:
-                    known = slopes.setdefault(source, [])
-                    known += [None] * (output + 1 - len(known))
-                    before = known[output]
-                    known[output] = part if before is None else before + part
-    return slopes
+            for index in sources:
+                source, output = node.next_functions[index]
+                if parts[index] is not None:
+                    _add(slopes.setdefault(source, []), output, _as_its_source(parts[index], source, output))
+    return found
 
 
-def linear_sources(node: Any, leaves: Leaves) -> set[int]:
+def _add(slopes: Slopes, output: int, part: Tensor) -> None:
+    slopes += [None] * (output + 1 - len(slopes))
+    before = slopes[output]
+    slopes[output] = part if before is None else before + part
+
+
+def _as_its_source(slope: Tensor, source: Any, output: int) -> Tensor:
+    """Summed over broadcast dimensions, and cast, which autograd's engine does between nodes."""
+    expected = source._input_metadata[output]
+    slope = slope.sum_to_size(expected.shape)
+    return (slope.real if slope.is_complex() and not expected.dtype.is_complex else slope).to(expected.dtype)
+
+
+def _linear_sources(node: Any, leaves: Leaves) -> set[int]:
     """Which of its sources a node is linear in, with factors that depend on no parameter."""
     if base(node) not in LINEAR or divides(node):
         return set()
-    sources = {index: source for index, (source, _) in enumerate(node.next_functions) if source is not None}
+    sources = sources_of(node)
     if base(node) not in PRODUCTS:
         return set(sources)
     return {
         index
         for index in sources
-        if not any(leaves.of_node(other) for place, other in sources.items() if place != index)
+        if not any(leaves.of_node(node.next_functions[other][0]) for other in sources if other != index)
     }
+
+
+def sources_of(node: Any) -> list[int]:
+    """The numbers of a node's sources that have a gradient."""
+    return [index for index, (source, _) in enumerate(node.next_functions) if source is not None]
+
+
+def _is_linear_enough(
+    norm: Any, consumers: Mapping[Any, Sequence[tuple[Any, int]]], leaves: Leaves, norms: Collection[Any]
+) -> bool:
+    """Whether all else that a norm is used for has slope 0 where the norm is 0."""
+    stack, seen = [(norm, True)], set()
+    while stack:
+        node, alone = stack.pop()
+        if (node, alone) in seen:
+            continue
+        seen.add((node, alone))
+        for above, index in consumers.get(node, ()):
+            if index in _linear_sources(above, leaves):
+                stack.append((above, alone and base(above) in MOVED | SCALED))
+            elif not (alone and (above in norms or _is_square(above))):
+                return False
+    return True
+
+
+def _is_square(node: Any) -> bool:
+    if base(node) == "Pow":
+        return float(getattr(node, "_saved_exponent", 0)) >= 2
+    return base(node) == "Mul" and len({*node.next_functions}) == 1
 
 
 def divides(node: Any) -> bool:

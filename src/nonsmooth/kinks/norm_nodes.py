@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +42,9 @@ class Norm:
 
     def inner(self) -> Tensor:
         """What the norm is taken of."""
-        try:
+        with freed_said():
             inner: Tensor = self.keeper._saved_self.detach()
             return inner - self.keeper._saved_other.detach() if base(self.keeper) == "Dist" else inner
-        except RuntimeError as error:
-            raise ValueError(FREED) from error
 
     def over(self, inner: Tensor) -> tuple[int, ...]:
         """The dimensions, counted from 0."""
@@ -63,6 +62,17 @@ FREED = "loss has a graph whose tensors were freed or written to; accepted is a 
 backward(retain_graph=True), and before a step of the optimiser"
 
 
+@contextmanager
+def freed_said() -> Iterator[None]:
+    """A block in which autograd's word for tensors that are gone becomes one about the loss."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "a second time" in str(error) or "inplace operation" in str(error) or "already been freed" in str(error):
+            raise ValueError(FREED) from error
+        raise
+
+
 def norms_in(nodes: Iterable[Any], leaves: Leaves) -> list[Norm]:
     """The norms of parameters among nodes, in their order.
 
@@ -74,7 +84,7 @@ def norms_in(nodes: Iterable[Any], leaves: Leaves) -> list[Norm]:
     for node in nodes:
         norm = _norm(node)
         if norm is not None and leaves.of_node(node):
-            names = _way_to_parameters(norm.below[0])
+            names = _way_to_parameters(norm.below[0], leaves.named_nodes)
             if names is not None:
                 shifted = bool(names & SHIFTED) or norm.shifted
                 found.append(Norm(norm.kind, node, norm.below, norm.keeper, norm.dims, shifted))
@@ -123,13 +133,13 @@ def _dims(node: Any) -> Dims:
     return tuple(dim - 2**64 if dim >= 2**63 else dim for dim in dims) or None
 
 
-def _way_to_parameters(start: Any) -> set[str] | None:
+def _way_to_parameters(start: Any, named: Container[Any]) -> set[str] | None:
     """The names of the nodes between a norm and its parameters; None if another operation is among them."""
     names: set[str] = set()
     stack, seen = [start], set()
     while stack:
         below = stack.pop()
-        if below in seen or hasattr(below, "variable"):
+        if below in seen or below in named or hasattr(below, "variable"):
             continue
         seen.add(below)
         name = base(below)

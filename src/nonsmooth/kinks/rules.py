@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 from nonsmooth.kinks.smoothness import SMOOTH, Smoothness, Verdict
 
@@ -56,8 +57,10 @@ def unknown(reason: str) -> Verdict:
 
 
 def base(node: Any) -> str:
-    """The name of an autograd node without its suffix: `Relu` for ReluBackward0."""
-    return "" if node is None else NODE_SUFFIX.sub("", node.name())
+    """The name of an autograd node without its suffix: `Relu` for ReluBackward0; "" for one that users define."""
+    if node is None or isinstance(node, BackwardCFunction):  # its name is that of a class, which may be any
+        return ""
+    return NODE_SUFFIX.sub("", node.name())
 
 
 def _number(call: Call, name: str, default: float) -> float:

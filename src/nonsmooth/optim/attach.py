@@ -81,6 +81,7 @@ def _hook(optimizer: Optimizer) -> None:
     def threshold(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options
         forget_unwritten(stepping, awaiting)
+        awaiting.clear()
         with torch.no_grad():
             apply_penalties(stepping, reader)
 

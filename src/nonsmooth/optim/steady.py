@@ -187,7 +187,8 @@ def _threshold(
     metric = step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
     state["pulls"] += 1 if halted is None else ~halted.to(state["pulls"].device)
     on_host = state["pulls"].device.type == "cpu" and not torch.compiler.is_compiling()
-    count = float(state["pulls"]) if on_host else state["pulls"]
+    # Nothing has been pulled where the first step found an overflow.
+    count = max(float(state["pulls"]), 1.0) if on_host else state["pulls"].clamp(min=1)
     share = (group["forgetting"] + 1) / (count + group["forgetting"])
     # A step of size 0, as in a warm-up, pulls at no weight.
     latest = parameter.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
