@@ -85,7 +85,7 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
         if step == 0 or step % parameters["every"]:
             continue
         values, read, _ = readings(optimizer, closure, weights, points, last)
-        last = read.sharpness.eigenvector
+        last = read.sharpness
         for name, value in {"step": step, **values}.items():
             record[name].append(value)
         context.progress(step / parameters["steps"])

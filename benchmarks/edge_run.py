@@ -17,6 +17,7 @@ from nonsmooth.claims.lasso_data import draw_lasso
 from nonsmooth.curvature import (
     OptimizerSharpness,
     Point,
+    Sharpness,
     optimizer_sharpness,
     oscillation_smoothness,
     step_smoothness,
@@ -125,7 +126,7 @@ def readings(
     closure: Callable[[], Tensor],
     weights: list[Tensor],
     points: Sequence[Point],
-    start: Tensor | None,
+    start: Sharpness | None,
 ) -> tuple[dict[str, Any], OptimizerSharpness, OptimizerSharpness]:
     """What is read at the present point, and the sharpness there and at the midpoint with their evidence.
 
@@ -134,12 +135,12 @@ def readings(
         closure: the loss.
         weights: its parameters.
         points: the last three.
-        start: the eigenvector of the measurement before.
+        start: the measurement before.
     """
     read = optimizer_sharpness(optimizer, closure, start=start)
     limit, metric = read.threshold.value, read.threshold.preconditioner
     with at_midpoint(points, weights):
-        middle = optimizer_sharpness(optimizer, closure, start=read.sharpness.eigenvector)
+        middle = optimizer_sharpness(optimizer, closure, start=read.sharpness)
     values = {
         "sharpness": read.ratio,
         "midpoint": middle.ratio,

@@ -27,7 +27,7 @@ from nonsmooth.curvature import (
 from nonsmooth.kinks import crossings
 from nonsmooth.lab import Cell, Context, Record
 
-EXPERIMENT, VERSION = "edge-of-stability-seeds", 2
+EXPERIMENT, VERSION = "edge-of-stability-seeds", 3
 SEEDS = (1, 2)
 STEPS, EVERY = 1000, 50
 RATES: Mapping[str, Mapping[str, float]] = {
@@ -44,13 +44,10 @@ SWING = ("segment", "hessian", "aligned", "crossed")
 
 def plan() -> list[Cell]:
     """Each pair with two seeds, and RMSprop on ReLU at two smaller steps."""
-    runs = [
-        (name, method, rate, seed)
-        for seed in SEEDS
-        for name, methods in RATES.items()
-        for method, rate in methods.items()
-    ]
-    runs += [("relu", "RMSprop", rate, SEEDS[0]) for rate in BELOW]
+    pairs = [(name, method, rate) for name, methods in RATES.items() for method, rate in methods.items()]
+    first, *others = SEEDS
+    runs = [(*pair, first) for pair in pairs] + [("relu", "RMSprop", rate, first) for rate in BELOW]
+    runs += [(*pair, seed) for seed in others for pair in pairs]
     shape = {"steps": STEPS, "every": EVERY, "images": IMAGES, "width": WIDTH}
     return [
         Cell(
@@ -77,7 +74,7 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
         if step == 0 or step % parameters["every"]:
             continue
         values, read, middle = readings(optimizer, closure, weights, points, last)
-        last = read.sharpness.eigenvector
+        last = read.sharpness
         for name, value in {"step": step, **values, **swing(closure, model, probe, points, middle)}.items():
             record[name].append(value)
         context.progress(step / parameters["steps"])

@@ -188,3 +188,25 @@ def test_a_compiled_model_that_is_not_named_is_found_all_the_same():
     with pytest.raises(ValueError, match="mode is None"):
         sharpness(lambda: compiled(rows).square().mean(), model.parameters())
     assert model[1].num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("method", [None, "finite differences"])
+def test_there_are_no_products_after_the_block_or_of_other_weights(method):
+    weight = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    weight.grad = kept = torch.ones_like(weight)
+
+    def loss():
+        return weight.pow(4).sum()
+
+    with hessian_operator(loss, [weight], method=method) as operator:
+        torch.testing.assert_close(operator.product(torch.ones(3).double()), torch.full((3,), 12.0).double())
+        for wrong in ([1.0, 1.0, 1.0], None):
+            with pytest.raises(TypeError, match="vector is a"):
+                operator.product(wrong)
+        with torch.no_grad():
+            weight.mul_(2)
+        with pytest.raises(RuntimeError, match="weights were changed"):
+            operator.product(torch.ones(3).double())
+    with pytest.raises(RuntimeError, match="is over"):
+        operator.product(torch.ones(3).double())
+    assert weight.grad is kept

@@ -186,3 +186,11 @@ def test_bad_arguments_are_named():
         sharpness(loss, [torch.ones(0, requires_grad=True)])
     with pytest.raises(TypeError, match="hold a tuple"):
         sharpness(loss, [("weight", weight)])
+
+
+def test_messages_name_what_came_and_not_all_of_its_numbers():
+    model, rows = nn.Linear(3, 1), torch.randn(100, 3)
+    with pytest.raises(ValueError, match=r"closure returned a tensor of shape \(100, 1\)"):
+        sharpness(lambda: model(rows).square(), model.parameters())
+    with pytest.raises(TypeError, match="parameters is a Linear"):
+        sharpness(lambda: model(rows).square().mean(), model)

@@ -1,5 +1,6 @@
 """Smoothness along steps and kink gaps against closed forms."""
 
+import numpy as np
 import pytest
 import torch
 from cases import CASES, dense_hessian, digits, quadratic
@@ -13,6 +14,7 @@ from nonsmooth.curvature import (
     kink_gap,
     oscillation_smoothness,
     sharpness,
+    stability_threshold,
     step_smoothness,
 )
 
@@ -51,7 +53,7 @@ def test_in_the_metric_of_a_preconditioner():
     before, after = moved(case, step)
     expected = float(step @ hessian @ step / (torch.where(step == 0, 0, metric) * step**2).sum())
     assert step_smoothness(before, after, metric).directional == pytest.approx(expected)
-    assert step_smoothness(before, after, [metric.view(4, 5)]).directional == pytest.approx(expected)
+    assert step_smoothness(before, after, [metric]).directional == pytest.approx(expected)
     with pytest.raises(ValueError, match=r"preconditioner has shape \(3,\); accepted are \(20,\)"):
         step_smoothness(before, after, torch.ones(3))
 
@@ -314,3 +316,57 @@ def test_bad_input_is_named():
         kink_gap(backward, case.parameters)
     assert case.parameters[0].grad is None
     assert CASES
+
+
+def test_a_closure_that_draws_another_batch_each_time_is_refused():
+    """Its differences would be those of the data, and look like kinks."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    batches = iter(torch.randn(100, 16, 4, dtype=torch.float64))
+    for measure in (evaluate_point, kink_gap):
+        with pytest.raises(ValueError, match="at the same weights"):
+            measure(lambda: model(next(batches)).square().mean(), model.parameters())
+
+
+def test_a_closure_that_calls_backward_has_no_hessian_to_compare_with():
+    weight = torch.ones(3, dtype=torch.float64, requires_grad=True)
+
+    def loss():
+        value = weight.square().sum()
+        value.backward()
+        return value
+
+    with pytest.raises(RuntimeError, match="no Hessian to compare with: the closure calls backward"):
+        kink_gap(loss, [weight])
+
+
+def test_lengths_may_be_an_array():
+    weight = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    read = kink_gap(lambda: weight.pow(4).sum(), [weight], epsilons=np.logspace(-4, -2, 3))
+    assert read.epsilons == pytest.approx((1e-4, 1e-3, 1e-2))
+
+
+def test_points_and_preconditioner_are_of_one_order():
+    """An optimiser with groups has another order than its model."""
+    torch.manual_seed(0)
+    model, rows = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)), torch.randn(20, 4)
+    decayed, others = [model[0].weight, model[2].weight], [model[0].bias, model[2].bias]
+    optimizer = torch.optim.Adam([{"params": decayed}, {"params": others}], lr=1e-2)
+
+    def loss():
+        return model(rows).square().mean()
+
+    in_order = [*decayed, *others]
+    points = {"model": [], "optimiser": []}
+    for _ in range(2):
+        points["model"].append(evaluate_point(loss, model.parameters()))
+        points["optimiser"].append(evaluate_point(loss, in_order))
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    metric = stability_threshold(optimizer).preconditioner
+    assert step_smoothness(*points["optimiser"], metric).directional > 0
+    with pytest.raises(ValueError, match="order of the optimiser's groups"):
+        step_smoothness(*points["model"], metric)
+    with pytest.raises(ValueError, match="one order"):
+        step_smoothness(points["model"][0], points["optimiser"][1])

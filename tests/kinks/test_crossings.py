@@ -220,6 +220,20 @@ def test_points_may_be_vectors_and_inputs_may_be_named():
     assert crossings(model, data, {}, {"first.weight": model.first.weight}).changed == 0  # the rest is the model's
 
 
+def test_points_may_be_those_of_the_parameters_that_are_trained():
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU()), torch.randn(20, 3)
+    model[0].requires_grad_(False)
+    trained = torch.nn.utils.parameters_to_vector(model[2].parameters()).detach()
+    frozen = torch.nn.utils.parameters_to_vector(model[0].parameters()).detach()
+    short = crossings(model, inputs, trained, -trained)
+    whole = crossings(model, inputs, torch.cat([frozen, trained]), torch.cat([frozen, -trained]))
+    assert [layer.changed for layer in short.layers] == [layer.changed for layer in whole.layers]
+    assert short.layers[0].changed == 0 < short.layers[1].changed
+    with pytest.raises(ValueError, match="36, or 20 of those that require a gradient"):
+        crossings(model, inputs, trained[:-1], trained)
+
+
 def test_layers_are_named_by_their_modules():
     model = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 3)), nn.ReLU())
     result = crossings(model, torch.randn(SAMPLES, 4), point(model, 1), point(model, 2))

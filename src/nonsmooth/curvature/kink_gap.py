@@ -54,7 +54,8 @@ def kink_gap(
     Args:
         closure: computes the loss on the data that is meant and returns it, without calling backward.
         parameters: with respect to which; those that require no gradient are left out.
-        direction: u of any length, such as the eigenvector of `sharpness`, shape (coordinates,); None for a random one.
+        direction: u of any length, such as the eigenvector of `sharpness` without a preconditioner, shape
+            (coordinates,), in the order of the parameters; None for a random one.
         epsilons: lengths of the displacement, in the units of the weights.
         model: whose modes and buffers are meant; needed only where the model is compiled.
         mode: "train", "eval" or "current"; needed where modules compute different things in training and evaluation.
@@ -67,19 +68,22 @@ def kink_gap(
         TypeError: the closure cannot be called, a parameter is no whole, real, floating-point leaf, or the direction
             or the epsilons are no such tensor or sequence.
         ValueError: an ε or the direction is out of its range, a mode is unknown or missing, or the loss is no number
-            that depends on a parameter.
+            that depends on a parameter, or it is another one when it is computed again.
         RuntimeError: autograd refuses the second derivative, so there is nothing to compare with.
     """
-    if not isinstance(epsilons, Sequence):
-        raise TypeError(f"epsilons is {epsilons!r}; accepted is a sequence of positive numbers")
-    if not epsilons or not all(0 < epsilon < torch.inf for epsilon in epsilons):
-        raise ValueError(f"epsilons is {tuple(epsilons)}; accepted are positive numbers")
+    try:
+        lengths = tuple(float(epsilon) for epsilon in epsilons)
+    except (TypeError, ValueError):
+        raise TypeError(f"epsilons is {epsilons!r}; accepted is a sequence of positive numbers") from None
+    if not lengths or not all(0 < epsilon < torch.inf for epsilon in lengths):
+        raise ValueError(f"epsilons is {lengths}; accepted are positive numbers")
     probe = Probe(closure, parameters, model=model, mode=mode)
     if direction is None:
         generator = torch.Generator().manual_seed(seed)
         direction = torch.randn(probe.size, generator=generator, dtype=probe.dtype)
     elif not isinstance(direction, Tensor) or not direction.is_floating_point():
-        raise TypeError(f"direction is {direction!r}; accepted is a tensor of real floating-point numbers")
+        kind = f"a tensor of {direction.dtype}" if isinstance(direction, Tensor) else f"a {type(direction).__name__}"
+        raise TypeError(f"direction is {kind}; accepted is a tensor of real floating-point numbers")
     elif direction.shape != (probe.size,) or not 0 < float(direction.norm()) < torch.inf:
         raise ValueError(
             f"direction has shape {tuple(direction.shape)} and length {float(direction.norm())}; accepted are finite "
@@ -88,17 +92,20 @@ def kink_gap(
     unit = direction.to(probe.device, probe.dtype)
     unit = unit / unit.norm()
     with probe.undisturbed():
-        operator = HessianOperator(probe, DOUBLE_BACKWARD)
+        operator = HessianOperator(probe, None)
         hessian = float(operator.product(unit) @ unit)
         operator.release()
-        differences = tuple(float(gradient_difference(probe, unit, epsilon) @ unit) for epsilon in epsilons)
+        if operator.method != DOUBLE_BACKWARD:
+            raise RuntimeError(f"there is no Hessian to compare with: {operator.reason}")
+        probe.check_repeats(operator.loss)
+        differences = tuple(float(gradient_difference(probe, unit, epsilon) @ unit) for epsilon in lengths)
     noise = probe.precision * (float(operator.gradient.norm()) + abs(hessian) * float(probe.weights().norm()))
     sizes = [max(abs(difference), abs(hessian)) or 1.0 for difference in differences]
     return KinkGap(
-        epsilons=tuple(float(epsilon) for epsilon in epsilons),
+        epsilons=lengths,
         differences=differences,
         hessian=hessian,
         gaps=tuple(abs(each - hessian) / size for each, size in zip(differences, sizes, strict=True)),
-        rounding=tuple(noise / epsilon / size for epsilon, size in zip(epsilons, sizes, strict=True)),
+        rounding=tuple(noise / epsilon / size for epsilon, size in zip(lengths, sizes, strict=True)),
         direction=unit,
     )

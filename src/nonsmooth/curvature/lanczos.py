@@ -21,6 +21,7 @@ class Eigenpair:
     Attributes:
         value: θ, the largest Ritz value; NaN where a product was not finite.
         vector: the unit vector to it, shape (size,); None where a product was not finite.
+        second: that of the second largest Ritz value; None where there is none.
         lowest: the smallest Ritz value, never below the smallest eigenvalue.
         residual: ‖Hv - θv‖: an eigenvalue lies that close.
         error: a bound of the distance to that eigenvalue: the residual, or the square of it over the gap to the other
@@ -32,6 +33,7 @@ class Eigenpair:
 
     value: float
     vector: Tensor | None
+    second: Tensor | None
     lowest: float
     residual: float
     error: float
@@ -79,7 +81,7 @@ def largest_eigenpair(
             vector = vector - known.T @ (known @ vector)
         beside.append(float(vector.norm()))
         if not torch.isfinite(torch.tensor([diagonal[-1], beside[-1]])).all():
-            return Eigenpair(torch.nan, None, torch.nan, torch.nan, torch.nan, False, count, torch.nan)
+            return Eigenpair(torch.nan, None, None, torch.nan, torch.nan, torch.nan, False, count, torch.nan)
         values, vectors = _tridiagonal(diagonal, beside)
         residual, error = _bounds(values, vectors, beside[-1])
         rounding = precision * float(values.abs().max())
@@ -89,11 +91,12 @@ def largest_eigenpair(
         if count == steps or exhausted or (converged and count >= fewest_products):
             break
         basis[count] = vector / beside[-1]
-    found = known.T @ vectors[:, -1].to(start)
+    found, second = (known.T @ column for column in vectors[:, [-1, max(-2, -count)]].to(start).T)
     largest = float(values.abs().max())
     return Eigenpair(
         value=float(values[-1]),
         vector=found / found.norm(),
+        second=second / second.norm() if count > 1 else None,
         lowest=float(values[0]),
         residual=residual,
         error=error,

@@ -18,6 +18,8 @@ Closure = Callable[[], Any]
 
 ERROR, REENTRANT = "Error", "CheckpointFunctionBackward"
 """Nodes of a graph: one that stands for an error, and one that runs a graph of its own in its backward pass."""
+REPEATS = 1e3
+"""Times the precision: how far a loss that is computed again may be off, as where a GPU adds in another order."""
 
 
 class RefusedError(RuntimeError):
@@ -79,6 +81,15 @@ class Probe:
     def loss(self) -> float:
         """The loss alone; a closure that calls backward does that all the same."""
         return float(self._loss().detach())
+
+    def check_repeats(self, loss: float) -> None:
+        """Raise a ValueError if the loss at the same weights is another one now, as it is on other data."""
+        again = self.loss()
+        if abs(again - loss) > min(REPEATS * self.precision, 0.05) * max(abs(again), abs(loss)):
+            raise ValueError(
+                f"closure returned {loss:.6g} and then {again:.6g} at the same weights; accepted is one that computes "
+                "the same loss each time, on a batch that is drawn outside"
+            )
 
     def gradient(self) -> tuple[float, Tensor]:
         """The loss and its gradient, without a graph."""
@@ -166,7 +177,8 @@ class Probe:
             loss = self.closure()
         self._seen = True
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element")
+            found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+            raise ValueError(f"closure returned {found}; accepted is the loss, a tensor of one element")
         if not loss.requires_grad:
             raise ValueError("closure returned a loss that depends on no parameter that requires a gradient")
         return loss
@@ -200,6 +212,8 @@ def refusal(error: RuntimeError) -> RefusedError:
 
 
 def _checked(parameters: Iterable[Tensor]) -> list[Tensor]:
+    if isinstance(parameters, nn.Module):
+        raise TypeError(f"parameters is a {type(parameters).__name__}; accepted are tensors, as from its parameters()")
     if isinstance(parameters, Tensor):
         raise TypeError("parameters is a tensor; accepted is a list of them, such as list(model.parameters())")
     chosen = list({id(parameter): parameter for parameter in parameters}.values())

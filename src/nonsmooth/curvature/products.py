@@ -40,7 +40,8 @@ class HessianOperator:
         self.size, self.dtype, self.device = probe.size, probe.dtype, probe.device
         self.method, self.products, self._asked = method or DOUBLE_BACKWARD, 0, method
         self.reason: str | None = None
-        self._shortening = 1.0
+        self._shortening, self._over = 1.0, False
+        self._versions = [parameter._version for parameter in probe.parameters]
         self._graph: list[Tensor | None] | None = None
         if self.method == DOUBLE_BACKWARD:
             try:
@@ -71,9 +72,18 @@ class HessianOperator:
         """Hv for a flat v, as a flat vector; under DistributedDataParallel the mean over processes.
 
         Raises:
-            ValueError: the vector has another shape.
-            RuntimeError: the block of `hessian_operator` is over.
+            TypeError: the vector is no tensor.
+            ValueError: it has another shape.
+            RuntimeError: the block of `hessian_operator` is over, or the weights have been changed in it.
         """
+        if self._over:
+            raise RuntimeError("the block of hessian_operator is over, and its graph is gone")
+        if [parameter._version for parameter in self._probe.parameters] != self._versions:
+            raise RuntimeError(
+                "weights were changed inside the block of hessian_operator; accepted is one block for each"
+            )
+        if not isinstance(vector, Tensor):
+            raise TypeError(f"vector is a {type(vector).__name__}; accepted is a tensor of ({self.size},)")
         if vector.shape != (self.size,):
             raise ValueError(f"vector has shape {tuple(vector.shape)}; accepted is ({self.size},)")
         self.products += 1
@@ -122,13 +132,11 @@ class HessianOperator:
         return self._probe.split(vector)
 
     def release(self) -> None:
-        """Let the graph go."""
-        self._graph = None
+        """Let the graph go; there are no products any more."""
+        self._graph, self._over = None, True
 
     def _differentiated(self, vector: Tensor) -> Tensor:
-        if self._graph is None:
-            raise RuntimeError("the block of hessian_operator is over, and its graph is gone")
-        pairs = zip(self._graph, self._probe.split(vector), strict=True)
+        pairs = zip(self._graph or (), self._probe.split(vector), strict=True)
         used = [(gradient, part) for gradient, part in pairs if gradient is not None]
         try:
             parts = torch.autograd.grad(

@@ -60,6 +60,7 @@ class Point:
         loss: f(w).
         precision: relative rounding error of the numbers that f was computed in.
         noise: standard deviation of the rounding in f as `evaluate_point` measures it; 0 where it was not measured.
+        shapes: of the parameters that the coordinates are of, in their order; () where they are not known.
     """
 
     weights: Tensor = field(repr=False)
@@ -67,6 +68,7 @@ class Point:
     loss: float
     precision: float
     noise: float = 0.0
+    shapes: tuple[torch.Size, ...] = ()
 
 
 def evaluate_point(
@@ -79,7 +81,8 @@ def evaluate_point(
 
     Args:
         closure: computes the loss on the data that is meant and returns it, having called backward or not.
-        parameters: with respect to which; those that require no gradient are left out.
+        parameters: with respect to which; those that require no gradient are left out. Their order is that of the
+            coordinates: for an optimiser's preconditioner it has to be that of its groups.
         model: whose modes and buffers are meant; needed only where the model is compiled.
         mode: "train", "eval" or "current"; needed where modules compute different things in training and evaluation.
 
@@ -88,13 +91,16 @@ def evaluate_point(
 
     Raises:
         TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
-        ValueError: a mode is unknown or missing, or the loss is no number that depends on a parameter.
+        ValueError: a mode is unknown or missing, or the loss is no number that depends on a parameter, or it is another
+            one when it is computed again.
     """
     probe = Probe(closure, parameters, model=model, mode=mode)
     with probe.undisturbed():
         loss, gradient = probe.gradient()
+        probe.check_repeats(loss)
         noise = loss_noise(probe)
-    return Point(probe.weights(), gradient, loss, probe.precision, noise)
+    shapes = tuple(parameter.shape for parameter in probe.parameters)
+    return Point(probe.weights(), gradient, loss, probe.precision, noise, shapes)
 
 
 @dataclass(frozen=True)
@@ -166,8 +172,9 @@ def step_smoothness(
     Args:
         before: w, from `evaluate_point`.
         after: w', on the same data.
-        preconditioner: P > 0 of the directional smoothness, a flat vector or one tensor for each parameter, such as
-            that of `stability_threshold`; None for 1.
+        preconditioner: P > 0 of the directional smoothness, a flat vector or one tensor for each parameter, in the
+            order of the points, such as that of `stability_threshold`, which is in the order of the optimiser's groups;
+            None for 1.
 
     Returns:
         Directional smoothness, gradient quotient, and what the descent lemma takes.
@@ -186,7 +193,7 @@ def step_smoothness(
     size = max(abs(before.loss), abs(after.loss), float(ahead.abs().sum()), float(back.abs().sum()))
     noise = NOISE * max(before.noise, after.noise)
     return StepSmoothness(
-        directional=float(change @ move) / _squared_length(move, preconditioner),
+        directional=float(change @ move) / _squared_length(move, preconditioner, after.shapes),
         quotient=float(gradient_quotient(move, change)),
         bregman=after.loss - before.loss - float(ahead.sum()),
         backward_bregman=before.loss - after.loss + float(back.sum()),
@@ -237,7 +244,7 @@ def oscillation_smoothness(
     if not bool(move.any()):
         raise ValueError("the step from second to third is the one from first to second; accepted are two steps")
     change = third.gradient - 2 * second.gradient + first.gradient
-    length, squared = float(move.norm()), _squared_length(move, preconditioner)
+    length, squared = float(move.norm()), _squared_length(move, preconditioner, third.shapes)
     value = float(change @ move) / squared
     # Three gradients are rounded, and three points: those by the weights' precision, times the curvature.
     points, precision = (first, second, third), torch.finfo(move.dtype).eps
@@ -253,16 +260,28 @@ def _check_same_parameters(**points: Point) -> None:
     if len(set(shapes)) > 1:
         names, found = (" and ".join(map(str, part)) for part in (points, shapes))
         raise ValueError(f"{names} have {found} coordinates; accepted are points of the same parameters")
+    orders = {point.shapes for point in points.values() if point.shapes}
+    if len(orders) > 1:
+        listed = " and ".join(str([*map(tuple, order)]) for order in orders)
+        raise ValueError(f"{' and '.join(points)} are of parameters of shapes {listed}; accepted is one order")
     kinds = {str(point.weights.dtype) for point in points.values()}
     if len(kinds) > 1:
         raise ValueError(f"{' and '.join(points)} are in {' and '.join(sorted(kinds))}; accepted is one type")
 
 
-def _squared_length(move: Tensor, preconditioner: Tensor | Sequence[Tensor] | None) -> float:
+def _squared_length(
+    move: Tensor, preconditioner: Tensor | Sequence[Tensor] | None, shapes: tuple[torch.Size, ...]
+) -> float:
     """⟨Δw, PΔw⟩, in which a coordinate that does not move counts nothing, however large its P."""
     if preconditioner is None:
         return float(move @ move)
     if not isinstance(preconditioner, Tensor):
+        found = [tuple(part.shape) for part in preconditioner]
+        if shapes and found != [*map(tuple, shapes)]:
+            raise ValueError(
+                f"preconditioner has parts of shapes {found}; accepted are those of the points, in their order, "
+                f"{[*map(tuple, shapes)]}: evaluate points on the parameters in the order of the optimiser's groups"
+            )
         preconditioner = torch.cat([part.flatten().to(move) for part in preconditioner])
     if preconditioner.shape != move.shape:
         shape = tuple(preconditioner.shape)

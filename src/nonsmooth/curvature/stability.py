@@ -130,7 +130,7 @@ def optimizer_sharpness(
     method: str | None = None,
     tolerance: float = 1e-2,
     max_products: int = 15,
-    start: Tensor | None = None,
+    start: Sharpness | Tensor | None = None,
     seed: int = 0,
 ) -> OptimizerSharpness:
     """Measure the sharpness that counts for an optimiser, in its own metric and over its own threshold.
@@ -143,7 +143,7 @@ def optimizer_sharpness(
         method: see there.
         tolerance: see there.
         max_products: see there.
-        start: the eigenvector of the last measurement of the same optimiser.
+        start: the last measurement of the same optimiser, its `sharpness`, or an eigenvector as there.
         seed: see there.
 
     Returns:

@@ -46,8 +46,9 @@ def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, eps
         model: the network.
         inputs: the probe batch: a tensor, a tuple of positional inputs, or a mapping of keyword inputs. The first
             dimension of its first tensor is that of the samples.
-        before: a point: a state dict, or a vector of all parameters in the order of `model.parameters()`. What is not
-            in it is taken from the model.
+        before: a point: a state dict, or a vector of all parameters in the order of `model.parameters()`, or of those
+            that require a gradient, such as `weights` of `curvature.evaluate_point`. What is not in it is taken from
+            the model.
         after: likewise.
         epsilon: ε ≥ 0, how near to a kink an entry is counted as near, in the units of the pre-activations.
 

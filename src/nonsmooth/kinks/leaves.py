@@ -41,7 +41,8 @@ def named(parameters: NamedParameters | None) -> list[tuple[str, Tensor]]:
     pairs = list(parameters.items() if isinstance(parameters, Mapping) else parameters)
     for pair in pairs:
         if not _is_pair(pair):
-            raise TypeError(f"named_parameters holds {pair!r}; {ACCEPTED}")
+            shown = f"a {type(pair).__name__}" if isinstance(pair, Tensor) else repr(pair)
+            raise TypeError(f"named_parameters holds {shown}; {ACCEPTED}")
     return pairs
 
 

@@ -53,12 +53,16 @@ def _given(model: nn.Module, point: Point, argument: str) -> dict[str, Any]:
     if not isinstance(point, Tensor):
         raise TypeError(
             f"{argument} is of type {type(point).__name__}; accepted are a state dict, and a vector of all parameters, "
-            "as from torch.nn.utils.parameters_to_vector"
+            "as from torch.nn.utils.parameters_to_vector, or of those that require a gradient"
         )
     parameters = list(model.named_parameters())
-    length = sum(parameter.numel() for _, parameter in parameters)
-    if point.shape != (length,):
-        raise ValueError(f"{argument} has shape {tuple(point.shape)}; accepted is a vector of length {length}")
+    trained = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
+    length, shorter = (sum(parameter.numel() for _, parameter in pairs) for pairs in (parameters, trained))
+    if point.shape == (shorter,):
+        parameters = trained
+    elif point.shape != (length,):
+        accepted = f"{length}" if shorter == length else f"{length}, or {shorter} of those that require a gradient"
+        raise ValueError(f"{argument} has shape {tuple(point.shape)}; accepted is a vector of length {accepted}")
     parts = torch.split(point.detach(), [parameter.numel() for _, parameter in parameters])
     return {name: part.view_as(parameter) for (name, parameter), part in zip(parameters, parts, strict=True)}
 
