@@ -47,6 +47,27 @@ def test_options_reach_the_law():
     assert predicted("sgd", "--start", "1", "--lr", "1e-4", "--dtype", "bfloat16")["stalled"] > 0.5
 
 
+def test_options_of_the_optimiser_and_of_the_run_reach_the_law():
+    plain = predicted("adam")
+    decayed = predicted("adam", "--weight-decay", "0.1", "--betas", "0.8", "0.99")
+    assert decayed["optimizer"] == "Adam, betas 0.8 0.99, weight decay 0.1"
+    assert decayed["l1_norm"] != plain["l1_norm"]
+    other, short = predicted("adam", "--seed", "1"), predicted("adam", "--max-steps", "100")
+    assert other["l1_norm"] == pytest.approx(plain["l1_norm"], rel=0.05)
+    assert other["l1_norm"] != plain["l1_norm"]
+    assert short["steps"] == 64
+    assert short["unsettled"] == "there were too few steps for a comparison"
+    assert plain["unsettled"] is None
+
+
+def test_json_says_what_was_asked():
+    keys = ("start", "momentum", "betas", "weight_decay", "max_steps", "seed")
+    adam = predicted("adamw", "--start", "0.5", "--seed", "3", "--max-steps", "4096")
+    assert [adam[key] for key in keys] == [0.5, None, [0.9, 0.999], 0.01, 4096, 3]
+    momentum = predicted("momentum")
+    assert [momentum[key] for key in keys] == [None, 0.9, None, 0, 32768, 0]
+
+
 def test_an_optimiser_without_a_prox_has_a_floor_without_one():
     floor = predicted("rprop")
     assert floor["l1_norm"] > 0
@@ -88,14 +109,24 @@ def test_lines_that_only_some_laws_have():
 
 def test_a_law_that_does_not_settle_says_so():
     result = invoke("--optimizer", "adagrad", "--lr", "0.01", "--lam", "0.1")
-    assert "Not settled after 32,768 steps" in words(result)
+    assert "Not settled after 32,768 steps: in the last comparison, mean |w| went from" in words(result)
+
+
+def test_what_kept_a_law_from_settling_is_said_though_its_mean_has_come_to_rest():
+    result = invoke(
+        *("--optimizer", "adamw", "--lr", "1e-3", "--lam", "0.01", "--dtype", "bfloat16", "--start", "0.02")
+    )
+    said = words(result)
+    assert "+0.00%" not in said
+    assert "Not settled after 32,768 steps: only the last comparison agreed, and it takes 2 in a row;" in said
+    assert "More steps may settle it: --max-steps." in said
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--optimizer", "adum"], ["--optimizer", "'adum'", "adam", "nesterov"]),
-        (["--optimizer", "lbfgs"], ["--optimizer", "closure"]),
+        (["--optimizer", "lbfgs"], ["--optimizer: LBFGS, whose step needs a closure, has no law"]),
         (["--optimizer", "adafactor"], ["--optimizer", "what the others are"]),
         (["--optimizer", "adam", "--momentum", "0.9"], ["--momentum", "Adam has no momentum"]),
         (["--optimizer", "sgd", "--momentum", "1"], ["--momentum", "below 1"]),
@@ -105,6 +136,13 @@ def test_a_law_that_does_not_settle_says_so():
         (["--optimizer", "sgd", "--threshold", "-1"], ["--threshold", "positive"]),
         (["--optimizer", "sgd", "--start", "0"], ["--start", "positive"]),
         (["--optimizer", "sgd", "--params", "0"], ["--params"]),
+        (["--optimizer", "rprop", "--weight-decay", "0.1"], ["--weight-decay", "Rprop has no weight decay; all but"]),
+        (["--optimizer", "adam", "--weight-decay", "-1"], ["--weight-decay", "at least 0"]),
+        (["--optimizer", "sgd", "--betas", "0.9", "0.99"], ["--betas", "SGD has no betas; adam, "]),
+        (["--optimizer", "adam", "--betas", "0.9", "1"], ["--betas", "1 is not a number from 0 to below 1"]),
+        (["--optimizer", "adam", "--max-steps", "0"], ["--max-steps"]),
+        (["--optimizer", "adam", "--seed", "-1"], ["--seed"]),
+        (["--optimizer", "adam", "--seed", str(1 << 64)], ["--seed", "of 64 bits"]),
         (["--optimizer", "sgd", "--dtype", "float8"], ["--dtype", "bfloat16"]),
     ],
 )
@@ -112,6 +150,7 @@ def test_what_is_refused(arguments, said):
     result = invoke("--lr", "0.01", "--lam", "0.1", *arguments, columns=200)
     assert result.exit_code == 2
     assert all(word in words(result) for word in said), result.output
+    assert "make_optimizer" not in words(result)
 
 
 def test_help_loads_nothing_heavy():

@@ -15,7 +15,7 @@ import nonsmooth
 
 app = typer.Typer(
     name="nonsmooth",
-    help="Train functions that are not differentiable everywhere: reproduce, fix, diagnose, check.",
+    help="Train functions that are not differentiable everywhere: reproduce what a paper says of it, predict a norm.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
@@ -159,6 +159,13 @@ def floor(
         float | None,
         typer.Option(help="Standard deviation of the weights before training. Default: far, 30 steps from zero."),
     ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Default: torch's.")] = None,
+    betas: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="β₁ β₂", help="Decay rates of Adam's two averages. Default: torch's."),
+    ] = None,
+    max_steps: Annotated[int, typer.Option(min=1, help="The most steps until the law has settled.")] = 1 << 15,
+    seed: Annotated[int, typer.Option(min=0, help="Of the starts and of the noise.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """Predict the L1 norm at which a network under an L1 penalty gets stuck, before it is trained.
@@ -167,7 +174,21 @@ def floor(
     """
     from nonsmooth.cli.floor import FloorError, Request, print_floor  # noqa: PLC0415  slow to load
 
-    request = Request(optimizer, lr, lam, params, momentum, noise, dtype.value, threshold, start)
+    request = Request(
+        optimizer=optimizer,
+        step_size=lr,
+        lam=lam,
+        parameters=params,
+        momentum=momentum,
+        noise=noise,
+        dtype=dtype.value,
+        threshold=threshold,
+        start=start,
+        weight_decay=weight_decay,
+        betas=betas,
+        max_steps=max_steps,
+        seed=seed,
+    )
     try:
         print_floor(request, as_json)
     except FloorError as error:

@@ -16,6 +16,7 @@ from rich.text import Text
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.dynamics.kink_ensemble import UnsuitableOptimizerError
 from nonsmooth.dynamics.stationary import StationaryLaw, stationary_law
 from nonsmooth.optim import attach
 from nonsmooth.penalties import L1
@@ -25,6 +26,13 @@ NICKNAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "nesterov": ("SGD", {"momentum": 0.9, "nesterov": True}),
 }
 """Names that are none of torch's: the class and its options."""
+
+OPTIONAL = {
+    "momentum": "sgd, nesterov and rmsprop",
+    "betas": "adam, adamax, adamw, nadam and radam",
+    "weight_decay": "all but rprop",
+}
+"""Options of optimisers, and which of those with a law have them."""
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -61,6 +69,10 @@ class Request:
         dtype: a name in `DTYPES`.
         threshold: τ, below which weights are counted.
         start: standard deviation of the weights before training, or None.
+        weight_decay: the optimiser's own, or None for its default.
+        betas: decay rates of the optimiser's averages, or None for its default.
+        max_steps: the most steps of burn-in.
+        seed: of the starts and of the noise.
     """
 
     optimizer: str
@@ -72,6 +84,10 @@ class Request:
     dtype: str
     threshold: float
     start: float | None
+    weight_decay: float | None
+    betas: tuple[float, float] | None
+    max_steps: int
+    seed: int
 
 
 def print_floor(request: Request, as_json: bool) -> None:
@@ -87,7 +103,8 @@ def print_floor(request: Request, as_json: bool) -> None:
     except FloorError:  # the law of the optimiser itself exists, so it is the prox that does not
         proximal = None
     if as_json:
-        print(json.dumps(_as_json(request, title, law, proximal), indent=2))
+        options = make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups[0]
+        print(json.dumps(_as_json(request, title, options, law, proximal), indent=2))
         return
     console = Console()
     console.print(Text(f"{title} on λ|w|, α = {request.step_size:g}, λ = {request.lam:g}, {request.dtype}", "bold"))
@@ -113,13 +130,22 @@ def _optimizer_of(request: Request) -> tuple[str, Callable[[list[Tensor]], Optim
     if kind is None:
         accepted = ", ".join(sorted({*classes, *NICKNAMES}))
         raise FloorError("--optimizer", f"there is no optimiser {request.optimizer!r}; accepted are {accepted}")
-    if request.momentum is not None:
-        if "momentum" not in inspect.signature(kind).parameters:
-            raise FloorError("--momentum", f"{kind.__name__} has no momentum; sgd, nesterov and rmsprop have")
-        options = {**options, "momentum": request.momentum}
+    for option, having in OPTIONAL.items():
+        value = getattr(request, option)
+        if value is None:
+            continue
+        if option not in inspect.signature(kind).parameters:
+            raise FloorError(
+                f"--{option.replace('_', '-')}", f"{kind.__name__} has no {option.replace('_', ' ')}; {having} have"
+            )
+        options = {**options, option: value}
     title = kind.__name__
     if options.get("momentum"):
         title += f", {'Nesterov' if options.get('nesterov') else 'momentum'} {options['momentum']:g}"
+    if request.betas is not None:
+        title += f", betas {request.betas[0]:g} {request.betas[1]:g}"
+    if request.weight_decay is not None:
+        title += f", weight decay {request.weight_decay:g}"
     make: Callable[..., Optimizer] = kind
     return title, lambda parameters: make(parameters, lr=request.step_size, **options)
 
@@ -130,23 +156,40 @@ def _check(request: Request) -> None:
     for option, value in {**positive, "--start": request.start}.items():
         if value is not None and not 0 < value < math.inf:
             raise FloorError(option, f"{value:g} is not a positive number")
-    if not 0 <= request.noise < math.inf:
-        raise FloorError("--noise", f"{request.noise:g} is not a number of at least 0")
-    if request.momentum is not None and not 0 <= request.momentum < 1:
-        raise FloorError("--momentum", f"{request.momentum:g} is not a number from 0 to below 1")
+    for option, value in {"--noise": request.noise, "--weight-decay": request.weight_decay}.items():
+        if value is not None and not 0 <= value < math.inf:
+            raise FloorError(option, f"{value:g} is not a number of at least 0")
+    if not 0 <= request.seed < 1 << 64:
+        raise FloorError("--seed", f"{request.seed} is not a whole number of 64 bits")
+    rates = [("--momentum", request.momentum), *(("--betas", beta) for beta in request.betas or ())]
+    for option, value in rates:
+        if value is not None and not 0 <= value < 1:
+            raise FloorError(option, f"{value:g} is not a number from 0 to below 1")
 
 
 def _law(request: Request, make_optimizer: Callable[[list[Tensor]], Optimizer]) -> StationaryLaw:
     try:
         return stationary_law(
-            make_optimizer, request.lam, request.noise, start=request.start, dtype=DTYPES[request.dtype]
+            make_optimizer,
+            request.lam,
+            request.noise,
+            start=request.start,
+            max_steps=request.max_steps,
+            seed=request.seed,
+            dtype=DTYPES[request.dtype],
         )
+    except UnsuitableOptimizerError as error:
+        raise FloorError(
+            "--optimizer", f"{error.kind}, {error.fault}, has no law; accepted are {error.accepted}"
+        ) from error
     except (ValueError, TypeError, RuntimeError, FloatingPointError) as error:
         raise FloorError("--optimizer", f"{request.optimizer} has no law: {error}") from error
 
 
-def _as_json(request: Request, title: str, law: StationaryLaw, proximal: StationaryLaw | None) -> dict[str, Any]:
-    """One object; numbers that do not exist are null."""
+def _as_json(
+    request: Request, title: str, options: dict[str, Any], law: StationaryLaw, proximal: StationaryLaw | None
+) -> dict[str, Any]:
+    """One object; numbers that do not exist are null, as are options that the optimiser does not have."""
 
     def norms(of: StationaryLaw) -> dict[str, Any]:
         return {
@@ -160,6 +203,7 @@ def _as_json(request: Request, title: str, law: StationaryLaw, proximal: Station
             "settled": of.settled,
             "steps": of.steps,
             "drift": of.drift if math.isfinite(of.drift) else None,
+            "unsettled": of.unsettled or None,
         }
 
     return {
@@ -170,6 +214,12 @@ def _as_json(request: Request, title: str, law: StationaryLaw, proximal: Station
         "noise": request.noise,
         "dtype": request.dtype,
         "threshold": request.threshold,
+        "start": request.start,
+        "momentum": options.get("momentum"),
+        "betas": options.get("betas"),
+        "weight_decay": options.get("weight_decay"),
+        "max_steps": request.max_steps,
+        "seed": request.seed,
         **norms(law),
         "closed_form": law.closed_form,
         "proximal": None if proximal is None else norms(proximal),
@@ -199,7 +249,7 @@ def _numbers(request: Request, law: StationaryLaw, proximal: StationaryLaw | Non
         table.add_row("with a proximal step", Text(f"L1 norm {_number(norm)}", "green"))
         table.add_row("", Text(f"{proximal.exact_zeros:.2%} exactly zero", "green"))
         if not proximal.settled:
-            table.add_row("", Text("not settled: it still changes", "yellow"))
+            table.add_row("", Text("not settled", "yellow"))
     return table
 
 
@@ -242,7 +292,7 @@ def _verdict(law: StationaryLaw) -> Text:
     if law.settled:
         return Text(f"Settled: the law was recorded after {law.steps:,} steps.")
     return Text(
-        f"Not settled after {law.steps:,} steps: mean |w| changed by {law.drift:+.2%} while their number last doubled. "
-        "The numbers are those of that step, not of a law.",
+        f"Not settled after {law.steps:,} steps: {law.unsettled}. The numbers are those of that step, not of a law. "
+        "More steps may settle it: --max-steps.",
         "yellow",
     )

@@ -20,6 +20,13 @@ TOLERANCE = 0.002
 ERRORS = 3.0
 """Standard errors that count as agreement in any case."""
 
+COMPARED = (
+    ("mean |w|", ".4g", None),
+    ("the probability of a flip", ".2%", 1.0),
+    ("the probability of an exact zero", ".2%", 1.0),
+)
+"""What windows are compared in: its name, how it is written, and what the tolerance is a share of, None for itself."""
+
 AGREEMENTS = 2
 """Successive agreements that end burn-in: three windows, over which time grows by a factor of eight."""
 
@@ -35,11 +42,13 @@ class BurnIn:
         settled: whether it was over.
         steps: taken.
         drift: relative change of the mean of |w| between the last two windows; not a number with fewer than two.
+        unsettled: why it was not over, in words; empty if it was.
     """
 
     settled: bool
     steps: int
     drift: float
+    unsettled: str
 
 
 class Window:
@@ -88,34 +97,51 @@ def burn_in(ensemble: KinkEnsemble, max_steps: int) -> BurnIn:
     arrived = torch.zeros(len(ensemble.weight), dtype=torch.bool)
     previous: Window | None = None
     agreements, drift = 0, math.nan
+    objections: list[str] = []
     while True:
         length = max(FIRST_WINDOW, ensemble.steps)
         if ensemble.steps + length > max_steps:  # a shorter window would see less of a drift than the others
-            return BurnIn(False, ensemble.steps, drift)
+            return BurnIn(False, ensemble.steps, drift, _in_words(agreements, objections))
         window = Window(ensemble, length)
         arrived |= window.at_kink
         on_their_way = float((~arrived & ~window.stood_still).double().mean())
         if previous is not None:
-            agree, drift = _compare(previous, window)
-            agreements = agreements + 1 if agree and on_their_way <= STRAGGLERS else 0
+            raised, drift = _compare(previous, window)
+            if on_their_way > STRAGGLERS:
+                raised.append(f"{on_their_way:.2%} of the weights were still on their way to zero")
+            agreements = 0 if raised else agreements + 1
             if agreements == AGREEMENTS:
-                return BurnIn(True, ensemble.steps, drift)
+                return BurnIn(True, ensemble.steps, drift, "")
+            # After an agreement the last objections stand: they are why it is not yet the second in a row.
+            objections = raised or objections
         previous = window
 
 
-def _compare(previous: Window, window: Window) -> tuple[bool, float]:
-    """Whether two windows agree, and the relative change of the mean of |w|.
+def _compare(previous: Window, window: Window) -> tuple[list[str], float]:
+    """In what two windows disagree, in words, and the relative change of the mean of |w|.
 
     Coordinates are compared with themselves, so that the error is that of the change: a law that is carried by the
     same cycles in both windows shows far smaller drifts than its own spread.
     """
-    agree = True
+    disagreements = []
     changes = []
-    for before, after, scale in zip(previous.means(), window.means(), (None, 1.0, 1.0), strict=True):
-        size = float(before.mean()) if scale is None else scale
+    for (name, form, scale), before, after in zip(COMPARED, previous.means(), window.means(), strict=True):
+        first, last = float(before.mean()), float(after.mean())
+        size = first if scale is None else scale
         difference = after - before
         change = float(difference.mean())
         error = float(difference.std()) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        agree &= abs(change) <= max(TOLERANCE * size, ERRORS * error)
+        if abs(change) > max(TOLERANCE * size, ERRORS * error):
+            disagreements.append(f"{name} went from {first:{form}} to {last:{form}}")
         changes.append(change / size if size else math.copysign(math.inf, change) if change else 0.0)
-    return agree, changes[0]
+    return disagreements, changes[0]
+
+
+def _in_words(agreements: int, objections: list[str]) -> str:
+    """Why burn-in is not over, from the agreements at the end and the last objections before them."""
+    if agreements:
+        before = f"; in the one before, {', '.join(objections)}" if objections else ""
+        return f"only the last comparison agreed, and it takes {AGREEMENTS} in a row{before}"
+    if objections:
+        return f"in the last comparison, {', '.join(objections)}"
+    return "there were too few steps for a comparison"

@@ -25,6 +25,22 @@ FAR = 1000.0
 """How much larger the others are made when it is tested whether a coordinate notices."""
 
 
+class UnsuitableOptimizerError(ValueError):
+    """An optimiser that no law can be told of.
+
+    Attributes:
+        kind: the name of its class.
+        fault: what is wrong with it, a clause about the class.
+        accepted: which optimisers are accepted.
+    """
+
+    def __init__(self, kind: str, fault: str, accepted: str) -> None:
+        super().__init__(f"make_optimizer gives {kind}, {fault}; accepted are {accepted}")
+        self.kind = kind
+        self.fault = fault
+        self.accepted = accepted
+
+
 @dataclass(frozen=True)
 class KinkProblem:
     """What all copies have in common.
@@ -36,6 +52,7 @@ class KinkProblem:
         dtype: of the coordinates.
 
     Raises:
+        TypeError: a `make_optimizer` that cannot be called.
         ValueError: a `dtype` that is none of float64, float32 and bfloat16.
     """
 
@@ -45,6 +62,11 @@ class KinkProblem:
     dtype: torch.dtype
 
     def __post_init__(self) -> None:
+        if not callable(self.make_optimizer):
+            raise TypeError(
+                f"make_optimizer is of type {type(self.make_optimizer).__name__}; accepted is a function that makes an "
+                "optimiser of a list of parameters, such as lambda parameters: torch.optim.Adam(parameters, lr=0.01)"
+            )
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype}; accepted are {', '.join(map(str, DTYPES))}")
 
@@ -119,7 +141,7 @@ class KinkEnsemble:
         """One step with this gradient, shape (coordinates,).
 
         Raises:
-            ValueError: the optimiser's step needs a closure.
+            UnsuitableOptimizerError: the optimiser's step needs a closure.
         """
         self._parameter.grad = gradient.unsqueeze(0)
         try:
@@ -127,9 +149,8 @@ class KinkEnsemble:
         except TypeError as error:
             if "closure" not in str(error) and "'NoneType' object is not callable" not in str(error):
                 raise
-            raise ValueError(
-                f"make_optimizer gives {type(self.optimizer).__name__}, whose step needs a closure; accepted are "
-                "optimisers that step on a gradient"
+            raise UnsuitableOptimizerError(
+                type(self.optimizer).__name__, "whose step needs a closure", "optimisers that step on a gradient"
             ) from error
         self.steps += 1
 
@@ -174,7 +195,7 @@ def check_separate(problem: KinkProblem, step: float) -> None:
         step: how far the optimiser goes in a step; where half of the coordinates lie depends on it.
 
     Raises:
-        ValueError: it does.
+        UnsuitableOptimizerError: it does.
     """
     half = PILOT_COORDINATES // 2
     ends = []
@@ -189,8 +210,8 @@ def check_separate(problem: KinkProblem, step: float) -> None:
                 ensemble.push(gradient * (-1) ** (index // 3))
         ends.append(ensemble.weight[:half].clone())
     if not torch.equal(*ends):
-        raise ValueError(
-            f"make_optimizer gives {type(ensemble.optimizer).__name__}, which moves a coordinate by what the others "
-            "are; accepted are optimisers that treat each coordinate on its own, for only these have a law per "
-            "coordinate"
+        raise UnsuitableOptimizerError(
+            type(ensemble.optimizer).__name__,
+            "which moves a coordinate by what the others are",
+            "optimisers that treat each coordinate on its own, for only these have a law per coordinate",
         )

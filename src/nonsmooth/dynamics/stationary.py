@@ -7,7 +7,11 @@ follows, times the number of weights, is the L1 norm at which a penalised networ
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +34,10 @@ LARGEST_SHARE = 1e6
 START_STEPS = 30.0
 """Without a start of their own, coordinates start that many steady steps away from the kink, in standard deviations:
 far enough that the law does not remember the start, near enough to arrive within some hundred steps."""
+OFF_ZERO = (0.01, 0.03)
+"""Weights of 0 start that many steady steps from it. From 0 itself there is no way out, as λ·sign(w) is 0 there; in a
+network the loss moves a weight off it at once. Little of a step, as the loss is weak beside λ; and more than half a
+unit in the last place of a step in bfloat16, or a step away and one back would end on 0 again."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class StationaryLaw:
         steps: before the law was recorded.
         drift: relative change of the mean of |w| between the last two windows before that, the second twice as long
             as the first.
+        unsettled: what kept burn-in from being over, in words; empty where it was.
         closed_form: E|w| in exact arithmetic where there is a formula (plain SGD), else None.
     """
 
@@ -58,12 +67,21 @@ class StationaryLaw:
     exact_zeros: float
     flips_per_step: float
     stalled: float
-    magnitudes: tuple[float, ...]
-    cumulative: tuple[float, ...]
+    magnitudes: tuple[float, ...] = field(repr=False)
+    cumulative: tuple[float, ...] = field(repr=False)
     settled: bool
     steps: int
     drift: float
+    unsettled: str
     closed_form: float | None
+
+    def __str__(self) -> str:
+        """The mean, which is the L1 norm per weight, the exact zeros, and whether the law has settled."""
+        state = f"settled after {self.steps:,} steps" if self.settled else f"not settled: {self.unsettled}"
+        return (
+            f"law of |w| at the kink: L1 norm {self.mean_magnitude:.4g} ± {self.standard_error:.1g} per weight, "
+            f"{self.exact_zeros:.2%} exactly zero, {state}"
+        )
 
     def fraction_below(self, threshold: float) -> float:
         """P(|w| < `threshold`), exact zeros included."""
@@ -97,11 +115,10 @@ def subgradient_law(step_size: float, lam: float) -> StationaryLaw:
         lam: λ.
 
     Raises:
-        ValueError: either is not a positive number.
+        TypeError: either is not a number.
+        ValueError: either is not positive.
     """
-    _check_positive("step_size", step_size)
-    _check_positive("lam", lam)
-    width = step_size * lam
+    width = _positive("step_size", step_size) * _positive("lam", lam)
     return StationaryLaw(
         mean_magnitude=width / 2,
         standard_error=0.0,
@@ -113,6 +130,7 @@ def subgradient_law(step_size: float, lam: float) -> StationaryLaw:
         settled=True,
         steps=0,
         drift=0.0,
+        unsettled="",
         closed_form=width / 2,
     )
 
@@ -129,11 +147,10 @@ def subgradient_mean(step_size: float, lam: float, noise: float = 0.0) -> float:
         noise: σ.
 
     Raises:
-        ValueError: α or λ is not a positive number, or σ is negative or not a number.
+        TypeError: one of them is not a number.
+        ValueError: α or λ is not positive, or σ is negative.
     """
-    _check_positive("step_size", step_size)
-    _check_positive("lam", lam)
-    _check_not_negative("noise", noise)
+    step_size, lam, noise = _positive("step_size", step_size), _positive("lam", lam), _not_negative("noise", noise)
     return step_size * (lam**2 + noise**2) / (2 * lam)
 
 
@@ -166,7 +183,9 @@ def stationary_law(
         coordinates: independent copies.
         start: where coordinates start: a number is the standard deviation of a normal law; a tensor holds weights to
             draw from, such as a network's before training; None takes a normal law 30 steps wide. An optimiser with
-            memory has several cycles, and a start within a few steps of the kink has a say in which.
+            memory has several cycles, and a start within a few steps of the kink has a say in which. Weights of 0,
+            or that are lost in the rounding of a step, start 1 to 3 % of a step beside it, on either side, since in a
+            network the loss would move them. A proximal optimiser takes them back to 0.
         window: steps over which the law is recorded, after burn-in.
         max_steps: the most steps of burn-in.
         seed: of the starts and of the noise, and of random numbers that the optimiser draws.
@@ -176,16 +195,17 @@ def stationary_law(
         The law, with whether it has settled. Where it has not, more `max_steps` may help, or there is no such law.
 
     Raises:
-        TypeError: `make_optimizer` does not give a torch optimiser, or `start` is neither a number nor a tensor.
+        TypeError: `make_optimizer` is no function or does not give a torch optimiser, `lam` or `noise` is not a number,
+            or `start` is neither a number nor a tensor.
         ValueError: a number is out of its range; the optimiser's penalty is not the L1 penalty of this λ; or it treats
             a coordinate by what others are, as LAMB or a clipped norm does, or it needs a closure.
         FloatingPointError: the coordinates do not stay finite.
     """
-    for name, count in (("coordinates", coordinates), ("window", window), ("max_steps", max_steps)):
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} is {count!r}; accepted is a whole number of at least 1")
-    _check_positive("lam", lam)
-    _check_not_negative("noise", noise)
+    coordinates = _count("coordinates", coordinates)
+    window = _count("window", window)
+    max_steps = _count("max_steps", max_steps)
+    seed = _count("seed", seed, least=0)
+    lam, noise = _positive("lam", lam), _not_negative("noise", noise)
     problem = KinkProblem(make_optimizer, lam, noise, dtype)
     if lam > torch.finfo(dtype).max / LARGEST_SHARE:
         raise ValueError(f"lam is {lam}; accepted are numbers that {dtype} can count with")
@@ -200,6 +220,7 @@ def stationary_law(
             )
         generator = torch.Generator().manual_seed(seed)
         starts = _starts(coordinates, START_STEPS * step if start is None else start, generator)
+        _move_off_zero(starts, step, dtype, generator)
         chunks = torch.split(starts, CHUNK)
         ensemble = KinkEnsemble(problem, chunks[0], generator)
         closed_form = _closed_form(ensemble.optimizer, lam, noise)
@@ -223,6 +244,7 @@ def stationary_law(
         settled=end.settled,
         steps=end.steps,
         drift=end.drift,
+        unsettled=end.unsettled,
         closed_form=closed_form,
     )
 
@@ -234,10 +256,19 @@ def _starts(coordinates: int, start: float | Tensor, generator: torch.Generator)
         if not len(weights) or not torch.isfinite(weights).all():
             raise ValueError(f"start has {len(weights)} weights; accepted are finite weights, at least one")
         return weights[torch.randint(len(weights), (coordinates,), generator=generator)]
-    if not isinstance(start, (int, float)):
+    if not isinstance(start, Real):
         raise TypeError(f"start is a {type(start).__name__}; accepted are a standard deviation and a tensor of weights")
-    _check_positive("start", start)
-    return torch.empty(coordinates, dtype=torch.float64).normal_(0.0, start, generator=generator)
+    return torch.empty(coordinates, dtype=torch.float64).normal_(0.0, _positive("start", start), generator=generator)
+
+
+def _move_off_zero(starts: Tensor, step: float, dtype: torch.dtype, generator: torch.Generator) -> None:
+    """Put what would start at 0, or would be lost in the rounding of the first step, beside 0, on either side."""
+    first_step = torch.tensor(step, dtype=dtype)
+    zero = starts.to(dtype) + first_step == first_step
+    if bool(zero.any()):
+        least, most = OFF_ZERO
+        side = torch.empty_like(starts[zero]).uniform_(-1.0, 1.0, generator=generator)
+        starts[zero] = step * (least * side.sign() + (most - least) * side)
 
 
 def _closed_form(optimizer: Optimizer, lam: float, noise: float) -> float | None:
@@ -249,11 +280,30 @@ def _closed_form(optimizer: Optimizer, lam: float, noise: float) -> float | None
     return subgradient_mean(float(group["lr"]), lam, noise)
 
 
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value}; accepted is a positive number")
+def _count(name: str, value: Any, least: int = 1) -> int:
+    """A whole number of any library, as Python's."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if count < least:
+        raise ValueError(f"{name} is {value!r}; accepted is a whole number of at least {least}")
+    return count
 
 
-def _check_not_negative(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value}; accepted is a number of at least 0")
+def _positive(name: str, value: Any) -> float:
+    return _number(name, value, "a positive number", lambda number: 0 < number < math.inf)
+
+
+def _not_negative(name: str, value: Any) -> float:
+    return _number(name, value, "a number of at least 0", lambda number: 0 <= number < math.inf)
+
+
+def _number(name: str, value: Any, accepted: str, accepts: Callable[[float], bool]) -> float:
+    """A number of any library, as Python's."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; accepted is {accepted}")
+    number = float(value)
+    if not accepts(number):
+        raise ValueError(f"{name} is {value}; accepted is {accepted}")
+    return number
