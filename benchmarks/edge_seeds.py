@@ -163,9 +163,9 @@ The last four columns take the swing apart, between the ends of an oscillation o
 {rows}
 
 **Why the sharpness hovers above its threshold.** An oscillation that neither grows nor shrinks has about the threshold
-as the curvature along itself: {spread(segments)} over these runs. That is a mean over directions, the largest of which, the
-sharpness, lies above it unless the whole swing is in its eigenvector. The share that is, is {spread(aligned)}: the
-swing is spread over several directions, all of them at the edge.
+as the curvature along itself: {spread(segments)} over these runs. That is a mean over directions, the largest of
+which, the sharpness, lies above it unless the whole swing is in its eigenvector. The share that is, is
+{spread(aligned)}: the swing is spread over several directions, all of them at the edge.
 
 **What ReLU's Hessian does not see.** On tanh, the control, the Hessian's mean is the curvature of the segment, as it
 must be: {spread(smooth)} of it. On ReLU it is {spread(kinked)}; the rest is in the kinks that the swing crosses.

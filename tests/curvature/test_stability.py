@@ -318,3 +318,11 @@ def test_parameters_that_have_taken_unequal_numbers_of_steps_have_thresholds_of_
     assert run(list(curvatures)) == pytest.approx(max(alone), rel=1e-6)
     assert min(alone) > 0
     assert max(alone) / min(alone) != pytest.approx(1, rel=0.01)
+
+
+def test_readings_say_what_they_are():
+    weight = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    read = optimizer_sharpness(torch.optim.SGD([weight], lr=0.1), lambda: quadratic([weight], [5.0]))
+    assert str(read).startswith("0.250 of the threshold: sharpness 5 ± ")
+    assert "double backward" in str(read)
+    assert "stable up to 20 (" in str(read)

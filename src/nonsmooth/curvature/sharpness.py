@@ -74,6 +74,11 @@ class Sharpness:
     mode: str | None
     loss: float
 
+    def __str__(self) -> str:
+        """The eigenvalue, its error, and whether the search has converged."""
+        state = "" if self.converged else ", not converged"
+        return f"sharpness {self.value:.4g} ± {self.error:.1g} ({self.products} products, {self.method}{state})"
+
 
 def sharpness(
     closure: Closure,

@@ -38,7 +38,8 @@ class StabilityThreshold:
             an alternating gradient moves nothing, as with a dampening of 1.
         step_size: α; of groups with different ones the largest. Where groups differ in step size, momentum or decoupled
             weight decay, P is larger in those that bear more.
-        preconditioner: P for each parameter that requires a gradient, None where it is 1 everywhere.
+        preconditioner: P for each parameter that requires a gradient, in the order of the groups; None where it is 1
+            everywhere.
         weight_decay: coupled weight decay, for each of those parameters.
         sign: -1 under `maximize`, else 1.
         rule: the formula.
@@ -50,6 +51,10 @@ class StabilityThreshold:
     weight_decay: tuple[float, ...] = field(repr=False)
     sign: int
     rule: str
+
+    def __str__(self) -> str:
+        """The value and its formula."""
+        return f"stable up to {self.value:.4g} ({self.rule})"
 
     @property
     def for_loss(self) -> float | None:
@@ -72,6 +77,10 @@ class OptimizerSharpness:
     ratio: float
     sharpness: Sharpness
     threshold: StabilityThreshold
+
+    def __str__(self) -> str:
+        """The ratio, and what it is made of."""
+        return f"{self.ratio:.3f} of the threshold: {self.sharpness}; {self.threshold}"
 
 
 def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:

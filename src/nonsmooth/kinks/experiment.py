@@ -89,7 +89,8 @@ class Experiment:
                     loss = self._closure()
                 self._calls = listener.calls
                 if not isinstance(loss, Tensor) or loss.numel() != 1:
-                    raise ValueError(f"loss returned {loss!r}; accepted is a tensor of one element")
+                    found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+                    raise ValueError(f"loss returned {found}; accepted is a tensor of one element")
                 self.loss, self.visible = float(loss.detach()), listener.flows_into(loss)
                 if loss.grad_fn is None:
                     return (), listener.candidates

@@ -47,7 +47,8 @@ def penalty_terms(loss: Tensor | Callable[[], Any], named_parameters: NamedParam
     pairs = named(named_parameters)
     if isinstance(loss, Tensor):
         if loss.numel() != 1 or loss.grad_fn is None:
-            raise ValueError(f"loss is {loss!r}; accepted is one number with its graph")
+            without = "" if loss.grad_fn is not None else " without a graph"
+            raise ValueError(f"loss has shape {tuple(loss.shape)}{without}; accepted is one number with its graph")
         return graph_terms(loss, Leaves(pairs, complete=True))
     if not callable(loss):
         raise TypeError(f"loss is {loss!r}; accepted are a tensor with its graph, or a callable that returns one")
