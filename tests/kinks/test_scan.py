@@ -425,7 +425,7 @@ def test_the_table_is_readable():
         ((torch.ones(2),), {}, ValueError, "without a graph"),
         ((lambda: None, torch.ones(2)), {}, TypeError, "inputs are given for a function"),
         ((nn.ReLU(), torch.ones(2)), {"named_parameters": nn.ReLU()}, TypeError, "a module brings its own"),
-        ((lambda: None,), {"named_parameters": [torch.ones(2)]}, TypeError, "named_parameters holds tensor"),
+        ((lambda: None,), {"named_parameters": [torch.ones(2)]}, TypeError, "named_parameters holds a Tensor"),
         ((lambda: None,), {"named_parameters": 3}, TypeError, "named_parameters is 3; accepted are a module"),
         (
             (lambda: None,),
