@@ -14,7 +14,14 @@ from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.optim.optimisers import Proximal
 from nonsmooth.optim.penalised import PenalisedOptimizer, with_penalties
-from nonsmooth.optim.proximal_step import PenaltyReader, apply_penalties, check_before_step, check_group, specified
+from nonsmooth.optim.proximal_step import (
+    PenaltyReader,
+    apply_penalties,
+    check_before_step,
+    check_group,
+    specified,
+    weights_at_zero,
+)
 from nonsmooth.penalties import Penalty
 
 VERSIONS: dict[type[Optimizer], type[Proximal]] = {
@@ -72,18 +79,21 @@ def _hook(optimizer: Optimizer) -> None:
     """Take the prox in a hook that runs before all others, so that these see the final weights."""
     reader = PenaltyReader()
     awaiting: list[Tensor] = []
+    at_zero: dict[Tensor, Tensor] = {}
 
     def check(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options
         check_before_step(stepping, reader)
         awaiting[:] = awaiting_momentum(stepping)
+        at_zero.update(weights_at_zero(stepping, reader))
 
     def threshold(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options
         forget_unwritten(stepping, awaiting)
         awaiting.clear()
         with torch.no_grad():
-            apply_penalties(stepping, reader)
+            apply_penalties(stepping, reader, at_zero)
+        at_zero.clear()
 
     optimizer.register_step_pre_hook(check)
     handle = optimizer.register_step_post_hook(threshold)

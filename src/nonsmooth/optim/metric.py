@@ -24,6 +24,17 @@ Block = Callable[[Tensor], Tensor]
 SMALLEST_DIVISOR = 1e-30
 """Beyond, the inverse of a step size leaves the range of float32."""
 
+LONGEST, WARM_UP = 8.0, 50
+"""c = min(t/50, 8) after t steps: where gradients arrive, the prox may move a weight c times as far as the loss can.
+
+Any c > 1 keeps the fixed points. A small one at first, because the root mean square of few gradients tells little about
+those to come: behind a gate that starts shut they grow from almost nothing. A large one later, because a gradient that
+grows while the penalty pulls is ahead of its own root mean square, and could hold the penalty at c times of that.
+"""
+
+LONGEST_ASLEEP, WARM_UP_ASLEEP = 2.0, 1000
+"""d = 2t/(t + 1000): where no gradient has ever arrived, the prox may move a weight by d times the step size."""
+
 
 @dataclass(eq=False)  # torch's compiler cannot build a frozen one
 class AdaptiveStep:
@@ -35,6 +46,9 @@ class AdaptiveStep:
         epsilon: a number or a tensor of no dimensions.
         mean: the running mean of the gradients where the square is centred.
         halted: a condition that lies on the device; where it holds there is no step at all.
+        full: D(√v̂ + ε), how far the loss moves a weight at full speed; None where the prox has no limit.
+        times, slack: c and (c - d)ε: the limit of the prox is c·full - (c - d)εD = D(c√v̂ + dε).
+        at_zero: which weights were 0 before the step: they may be held there, whatever the limit is.
     """
 
     scale: float | Tensor
@@ -42,6 +56,10 @@ class AdaptiveStep:
     epsilon: float | Tensor
     mean: Tensor | None = None
     halted: Tensor | None = None
+    full: float | Tensor | None = None
+    times: float | Tensor = 0.0
+    slack: float | Tensor = 0.0
+    at_zero: Tensor | None = None
 
     def __call__(self, block: Block = lambda tensor: tensor) -> Tensor:
         """D on the part that `block` takes of a tensor of the parameter's shape.
@@ -77,6 +95,30 @@ class AdaptiveStep:
         # 1/(√s/scale + ε/scale), in which addition takes a factor at no cost; the shift lies on the CPU as well.
         shift = torch.tensor(epsilon / scale, dtype=step.dtype)
         return torch.add(shift, step, alpha=1 / scale, out=step).reciprocal_()
+
+    def limit(self, step: Tensor, block: Block = lambda tensor: tensor) -> Tensor | None:
+        """How far the prox may move each weight, D(c√v̂ + dε); None for as far as it likes.
+
+        λD alone is unbounded: where no gradient has arrived yet it is λα/ε, which wipes out a layer behind a gate that
+        is still shut. Once c > 1 the limit changes no fixed point: there the loss moves a weight by D|g| < cD√v̂.
+
+        Args:
+            step: D on that part, as a call gives it.
+            block: takes a part of a tensor of the parameter's shape.
+
+        Returns:
+            A tensor of the part's shape; for a complex parameter with the limits of Re and Im in a last dimension.
+        """
+        if self.full is None:
+            return None
+        step = _real(step)
+        if self.mean is None:
+            limit = (step * -self.slack).add_(self.times * self.full)
+        else:
+            # The root of a variance may be far below √v̂, and then the loss moves a weight further.
+            root = _real(block(self.square)).to(step.dtype).sqrt()
+            limit = step * ((root + self.epsilon) * self.times - self.slack)
+        return limit if self.at_zero is None else limit.masked_fill_(_real(block(self.at_zero)), math.inf)
 
     def halted_where(self, condition: Tensor) -> AdaptiveStep:
         """The same step, or none at all if a condition that lies on the device holds."""
@@ -132,11 +174,26 @@ def sgd_step(group: Group, state: Mapping[str, Any]) -> UnitStep:
     return rate * (1 - group["dampening"]) / (1 - group["momentum"]) if group["momentum"] else rate
 
 
+def _limit(group: Group, count: float | Tensor, full: float | Tensor) -> dict[str, Any]:
+    """The numbers of the limit D(c√v̂ + dε) after t steps.
+
+    Args:
+        group: holds ε.
+        count: t.
+        full: D(√v̂ + ε).
+    """
+    ratio = count / WARM_UP
+    times = ratio.clamp(max=LONGEST) if isinstance(ratio, Tensor) else min(ratio, LONGEST)
+    asleep = LONGEST_ASLEEP * count / (count + WARM_UP_ASLEEP)
+    return {"full": full, "times": times, "slack": (times - asleep) * group["eps"]}
+
+
 def adam_step(group: Group, state: Mapping[str, Any]) -> UnitStep:
     """α/(√v̂ + ε), v̂ the bias-corrected square, under AMSGrad its running maximum."""
-    correction = (1 - _number(group["betas"][1]) ** _number(state["step"])) ** 0.5
+    rate, count = _number(group["lr"]), _number(state["step"])
+    correction = (1 - _number(group["betas"][1]) ** count) ** 0.5
     square = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
-    return AdaptiveStep(_number(group["lr"]) * correction, square, group["eps"] * correction)
+    return AdaptiveStep(rate * correction, square, group["eps"] * correction, **_limit(group, count, rate))
 
 
 def nadam_step(group: Group, state: Mapping[str, Any]) -> UnitStep:
@@ -146,21 +203,29 @@ def nadam_step(group: Group, state: Mapping[str, Any]) -> UnitStep:
     correction = (1 - second**count) ** 0.5
     now, following = (first * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"])) for t in (count, count + 1))
     response = (1 - now) / (1 - product) + following * (1 - first**count) / (1 - product * following)
-    rate = _number(group["lr"]) * response * correction
-    return AdaptiveStep(rate, state["exp_avg_sq"], group["eps"] * correction)
+    rate = _number(group["lr"]) * response
+    square = state["exp_avg_sq"]
+    return AdaptiveStep(rate * correction, square, group["eps"] * correction, **_limit(group, count, rate))
 
 
 def rmsprop_step(group: Group, state: Mapping[str, Any]) -> UnitStep:
     """α/(√v + ε), centred with √(v - m²), with momentum μ divided by 1 - μ."""
     rate = _number(group["lr"])
     scale = rate / (1 - group["momentum"]) if group["momentum"] else rate
-    return AdaptiveStep(scale, state["square_avg"], group["eps"], state["grad_avg"] if group["centered"] else None)
+    mean = state["grad_avg"] if group["centered"] else None
+    limit = _limit(group, _number(state["step"]), scale)
+    return AdaptiveStep(scale, state["square_avg"], group["eps"], mean, **limit)
 
 
 def adagrad_step(group: Group, state: Mapping[str, Any]) -> UnitStep:
     """α_t/(√s + ε) with α_t = α/(1 + (t-1)·decay)."""
-    rate = _number(group["lr"]) / (1 + (_number(state["step"]) - 1) * group["lr_decay"])
-    return AdaptiveStep(rate, state["sum"], group["eps"])
+    count = _number(state["step"])
+    rate = _number(group["lr"]) / (1 + (count - 1) * group["lr_decay"])
+    # Its square is a sum, so the root mean square of the gradients is √(s/t).
+    limit = _limit(group, count, rate)
+    share = count**-0.5
+    limit = {**limit, "times": limit["times"] * share, "slack": limit["slack"] * share}
+    return AdaptiveStep(rate, state["sum"], group["eps"], **limit)
 
 
 UNIT_STEPS: Mapping[type[Optimizer], ReadUnitStep] = {

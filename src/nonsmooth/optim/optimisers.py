@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.penalised import PenalisedOptimizer
-from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, specified
+from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, specified, weights_at_zero
 from nonsmooth.penalties import Penalty
 
 
@@ -65,15 +66,19 @@ class Proximal(PenalisedOptimizer):
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
             base = base.__wrapped__
-        awaiting = awaiting_momentum(self)
+        awaiting, at_zero = awaiting_momentum(self), weights_at_zero(self, self._reader)
         base(self)
         forget_unwritten(self, awaiting)
-        self.apply_penalties()
+        self.apply_penalties(at_zero)
         return loss
 
-    def apply_penalties(self) -> None:
-        """Take the prox of every penalised parameter that the base step has just moved."""
-        apply_penalties(self, self._reader)
+    def apply_penalties(self, at_zero: Mapping[Tensor, Tensor]) -> None:
+        """Take the prox of every penalised parameter that the base step has just moved.
+
+        Args:
+            at_zero: which weights were 0 before.
+        """
+        apply_penalties(self, self._reader, at_zero)
 
 
 class ProxSGD(Proximal, SGD):

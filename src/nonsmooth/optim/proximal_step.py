@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from functools import partial
@@ -156,8 +157,29 @@ def check_before_step(optimizer: Optimizer, reader: PenaltyReader) -> None:
                 penalty.check_step(step)
 
 
-def apply_penalties(optimizer: Optimizer, reader: PenaltyReader) -> None:
-    """Take the prox of every penalised parameter that the optimiser has just moved, in the optimiser's metric."""
+def weights_at_zero(optimizer: Optimizer, reader: PenaltyReader) -> dict[Tensor, Tensor]:
+    """Which weights are 0, by penalised parameter, before a step of an adaptive optimiser.
+
+    The limit of its prox is there to keep weights that are not zero from being wiped out; those that are may be held.
+    """
+    if unit_step_of(type(optimizer)) is sgd_step:
+        return {}
+    return {
+        parameter: parameter.detach() == 0
+        for group in optimizer.param_groups
+        if not is_off(reader(group))
+        for parameter in moved_parameters(group)
+    }
+
+
+def apply_penalties(optimizer: Optimizer, reader: PenaltyReader, at_zero: Mapping[Tensor, Tensor]) -> None:
+    """Take the prox of every penalised parameter that the optimiser has just moved, in the optimiser's metric.
+
+    Args:
+        optimizer: after its own step.
+        reader: of its penalties.
+        at_zero: what `weights_at_zero` gave before that step.
+    """
     unit_step = unit_step_of(type(optimizer))
     if "torch._dynamo" in sys.modules:
         # It would compile these few numbers anew for each parameter.
@@ -172,9 +194,10 @@ def apply_penalties(optimizer: Optimizer, reader: PenaltyReader) -> None:
             for parameter in moved_parameters(group):
                 here = reader.placed(penalty, parameter.device)
                 step = unit_step(group, optimizer.state[parameter])
+                if isinstance(step, AdaptiveStep):
+                    step = dataclasses.replace(step, at_zero=at_zero.get(parameter))
                 if differentiable:
-                    # Of a copy, since autograd keeps what a later step overwrites.
-                    parameter.copy_(here.proximal_map(parameter.clone(), _whole(step)))
+                    parameter.copy_(_differentiable_prox(here, parameter, step))
                     continue
                 # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
                 point = parameter.detach()
@@ -199,8 +222,19 @@ def _prox_unless(overflow: Tensor, penalty: Penalty, parameter: Tensor, step: Un
         parameter.copy_(torch.where(overflow, kept, parameter))
 
 
-def _whole(step: UnitStep) -> float | Tensor:
-    return step() if isinstance(step, AdaptiveStep) else step
+def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep) -> Tensor:
+    """The prox of a copy, since autograd keeps what a later step overwrites."""
+    point = parameter.clone()
+    if not isinstance(step, AdaptiveStep):
+        return penalty.proximal_map(point, step)
+    whole = step()
+    limit, found = step.limit(whole), penalty.proximal_map(point, whole)
+    if limit is None:
+        return found
+    if not point.is_complex():
+        return torch.clamp(found, point - limit, point + limit)
+    parts = torch.view_as_real(point)
+    return torch.view_as_complex(torch.clamp(torch.view_as_real(found), parts - limit, parts + limit))
 
 
 def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
@@ -217,17 +251,17 @@ def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
         prox_shard(penalty, parameter, step)  # type: ignore[arg-type]
         return
     for block in _blocks(penalty, parameter, step):
-        _prox_part(penalty, block(parameter), step(block) if isinstance(step, AdaptiveStep) else step)
-
-
-def _prox_part(penalty: Penalty, part: Tensor, step: float | Tensor) -> None:
-    if part.dtype in (torch.float16, torch.bfloat16):
-        # The threshold would be rounded to three digits; the result still is.
-        precise = part.float()
-        penalty.prox_(precise, step)
-        part.copy_(precise)
-    else:
-        penalty.prox_(part, step)
+        part = block(parameter)
+        # Else the threshold would be rounded to three digits; the result still is.
+        precise = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
+        whole = step(block) if isinstance(step, AdaptiveStep) else step
+        limit = step.limit(whole, block) if isinstance(step, AdaptiveStep) else None  # type: ignore[arg-type]
+        if limit is None:
+            penalty.prox_(precise, whole)
+        else:
+            penalty.limited_prox_(precise, whole, limit)
+        if precise is not part:
+            part.copy_(precise)
 
 
 def _blocks(penalty: Penalty, parameter: Tensor, step: UnitStep) -> list[Block]:

@@ -12,6 +12,7 @@ forgets (polynomial-decay averaging, Shamir & Zhang 2013), so that a weight may 
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from itertools import chain
@@ -42,10 +43,12 @@ class Steady(Proximal):
 
     - q ← (1-c)·q + c·z/D, the mean pull, which for a weight that is not zero was κ·sign(w);
     - w ← 0 where |q| ≤ κ, elsewhere the prox of z, as without memory;
-    - q ← q clipped to [-κ, κ].
+    - q ← q clipped to [-κ, κ]; κ·sign(w) for a weight that is not zero.
 
     So a weight that is not zero moves as without memory, but that it stops at zero where it would have crossed it, as
-    soon as the memory is long enough for no single gradient to outweigh it. q is a buffer of a parameter's size, in at
+    soon as the memory is long enough for no single gradient to outweigh it. In either case the penalty moves a weight
+    that is not zero no further than in the proximal version: one that lies beyond that limit is not set to zero, but
+    moved towards it by the limit. q is a buffer of a parameter's size, in at
     least float32. Where training goes on with other data, make a new optimiser: old gradients would hold weights at
     zero for as many steps again.
 
@@ -109,8 +112,12 @@ class Steady(Proximal):
                 raise ValueError(f"a parameter has dtype {parameter.dtype}; a steady optimiser accepts real parameters")
 
     @torch.no_grad()
-    def apply_penalties(self) -> None:
-        """Threshold every penalised parameter that the optimiser has just moved."""
+    def apply_penalties(self, at_zero: Mapping[Tensor, Tensor]) -> None:
+        """Threshold every penalised parameter that the optimiser has just moved.
+
+        Args:
+            at_zero: which weights were 0 before.
+        """
         unit_step = unit_step_of(type(self))
         overflow = getattr(self, "found_inf", None)
         for group in self.param_groups:
@@ -121,7 +128,10 @@ class Steady(Proximal):
                 state = self.state[parameter]
                 halted = None if overflow is None else overflow.to(device=parameter.device, non_blocking=True) > 0
                 here = self._reader.placed(penalty, parameter.device)
-                _threshold(here, parameter, unit_step(group, state), state, group, halted)
+                step = unit_step(group, state)
+                if isinstance(step, AdaptiveStep):
+                    step = dataclasses.replace(step, at_zero=at_zero[parameter])
+                _threshold(here, parameter, step, state, group, halted)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave; the mean pull keeps its precision, which may exceed the parameters'.
@@ -195,11 +205,15 @@ def _threshold(
     mean = pull * (1 - share) + latest * share
     zero = mean.abs() <= slope
     clipped = torch.clamp(mean, -slope, slope)
+    if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
+        beyond = zero & (parameter.abs() > limit)
+        zero, clipped = zero & ~beyond, torch.where(beyond, slope * parameter.sign(), clipped)
     if halted is not None:
         zero, clipped = zero & ~halted, torch.where(halted, pull, clipped)
         metric = torch.where(halted, 0.0, metric)
+        step = step.halted_where(halted) if isinstance(step, AdaptiveStep) else metric
     pull.copy_(clipped)
-    prox_parameter(penalty, parameter, step if halted is None else metric)
+    prox_parameter(penalty, parameter, step)
     parameter.masked_fill_(zero, 0)
 
 

@@ -102,6 +102,19 @@ class Penalty(ABC):
         """Overwrite `point` by `proximal_map`; where that needs less memory, a penalty says how."""
         point.copy_(self.proximal_map(point, step))
 
+    def limited_prox_(self, point: Tensor, step: Step, limit: Tensor) -> None:
+        """Overwrite `point` by its prox, but move no coordinate further than its limit.
+
+        Args:
+            point: w.
+            step: α ≥ 0, as for `proximal_map`.
+            limit: ≥ 0, of the point's shape; for a complex point with limits of Re and Im in a last dimension.
+        """
+        parts = torch.view_as_real(point) if point.is_complex() else point
+        lowest, highest = parts - limit, parts + limit
+        self.prox_(point, step)
+        torch.clamp(parts, lowest, highest, out=parts)
+
     def sliced_along(self, ndim: int) -> int | None:
         """A dimension of a tensor of `ndim` dimensions over whose slices R is a sum of one and the same function.
 
