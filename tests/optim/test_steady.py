@@ -124,10 +124,13 @@ def test_without_a_penalty_it_is_the_parent_bit_for_bit(name):
 
 @every
 def test_a_weight_stops_at_zero_where_it_would_cross_it(name):
-    """A gradient of size G takes the mean from λ beyond -λ only if c·G > λ(2 - c): here up to step 24."""
-    gradients = 6 * torch.rand(60, 200, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 3
+    """A gradient of size G takes the mean from λ beyond -λ only if c·G > λ(2 - c): here up to step 24.
+
+    Up to step 50 an adaptive optimiser's limit is stricter.
+    """
+    gradients = 6 * torch.rand(90, 200, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 3
     weight = start(size=200)
-    path = torch.stack(feed(make(name, weight, L1(0.3)), weight, gradients))[24:]
+    path = torch.stack(feed(make(name, weight, L1(0.3)), weight, gradients))[50:]
     assert (path[1:] * path[:-1] >= 0).all()
     assert 0 < int((path == 0).sum()) < path.numel()
 

@@ -21,7 +21,7 @@ from torch.distributed import ProcessGroup, all_reduce
 from torch.distributed.tensor import DTensor
 
 from nonsmooth.optim.metric import AdaptiveStep, UnitStep
-from nonsmooth.optim.proximal_step import prox_parameter
+from nonsmooth.optim.proximal_step import prox_parameter, within_limit
 from nonsmooth.penalties import GroupL1, Penalty, SparseGroupL1
 from nonsmooth.penalties.groups import Groups, along, indexed
 
@@ -45,14 +45,16 @@ def prox_shard(penalty: Penalty, parameter: DTensor, step: UnitStep) -> None:
         return
     shard, step = parameter.to_local(), _local_step(step)
     whole = step() if isinstance(step, AdaptiveStep) else step
+    limit = step.limit(whole) if isinstance(step, AdaptiveStep) else None  # type: ignore[arg-type]
     precise = shard.float() if shard.dtype in (torch.float16, torch.bfloat16) else shard
     if isinstance(penalty, GroupL1 | SparseGroupL1):
         part, groups = _grouped_part_of(penalty, parameter)
-        shard.copy_(part.prox_in(groups, precise, whole))
+        shard.copy_(within_limit(part.prox_in(groups, precise, whole), precise, limit))
         return
     if isinstance(whole, Tensor) and whole.ndim:
         whole = _gathered(whole.expand_as(shard), parameter)
-    shard.copy_(local_part(penalty.proximal_map(_gathered(precise, parameter), whole), parameter))
+    found = local_part(penalty.proximal_map(_gathered(precise, parameter), whole), parameter)
+    shard.copy_(within_limit(found, precise, limit))
 
 
 def on_this_process(penalty: Penalty, parameter: DTensor, step: UnitStep) -> tuple[Penalty, Tensor, UnitStep]:

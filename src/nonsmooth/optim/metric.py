@@ -118,7 +118,10 @@ class AdaptiveStep:
             # The root of a variance may be far below √v̂, and then the loss moves a weight further.
             root = _real(block(self.square)).to(step.dtype).sqrt()
             limit = step * ((root + self.epsilon) * self.times - self.slack)
-        return limit if self.at_zero is None else limit.masked_fill_(_real(block(self.at_zero)), math.inf)
+        if self.at_zero is None:
+            return limit
+        held = block(self.at_zero)
+        return limit.masked_fill_(held.unsqueeze(-1) if self.square.is_complex() else held, math.inf)
 
     def halted_where(self, condition: Tensor) -> AdaptiveStep:
         """The same step, or none at all if a condition that lies on the device holds."""

@@ -66,11 +66,15 @@ class Proximal(PenalisedOptimizer):
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
             base = base.__wrapped__
-        awaiting, at_zero = awaiting_momentum(self), weights_at_zero(self, self._reader)
+        awaiting, at_zero = awaiting_momentum(self), self.weights_at_zero()
         base(self)
         forget_unwritten(self, awaiting)
         self.apply_penalties(at_zero)
         return loss
+
+    def weights_at_zero(self) -> dict[Tensor, Tensor]:
+        """Which weights are 0 before a step, by penalised parameter, where the prox has to know."""
+        return weights_at_zero(self, self._reader)
 
     def apply_penalties(self, at_zero: Mapping[Tensor, Tensor]) -> None:
         """Take the prox of every penalised parameter that the base step has just moved.

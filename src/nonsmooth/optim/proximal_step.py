@@ -157,12 +157,17 @@ def check_before_step(optimizer: Optimizer, reader: PenaltyReader) -> None:
                 penalty.check_step(step)
 
 
-def weights_at_zero(optimizer: Optimizer, reader: PenaltyReader) -> dict[Tensor, Tensor]:
-    """Which weights are 0, by penalised parameter, before a step of an adaptive optimiser.
+def weights_at_zero(optimizer: Optimizer, reader: PenaltyReader, *, uniform: bool = False) -> dict[Tensor, Tensor]:
+    """Which weights are 0 before a step, by penalised parameter.
 
-    The limit of its prox is there to keep weights that are not zero from being wiped out; those that are may be held.
+    The limit of an adaptive prox keeps weights that are not zero from being wiped out; those that are may be held.
+
+    Args:
+        optimizer: before its own step.
+        reader: of its penalties.
+        uniform: look at them under SGD as well, whose prox has no limit.
     """
-    if unit_step_of(type(optimizer)) is sgd_step:
+    if not uniform and unit_step_of(type(optimizer)) is sgd_step:
         return {}
     return {
         parameter: parameter.detach() == 0
@@ -228,13 +233,16 @@ def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep) ->
     if not isinstance(step, AdaptiveStep):
         return penalty.proximal_map(point, step)
     whole = step()
-    limit, found = step.limit(whole), penalty.proximal_map(point, whole)
+    return within_limit(penalty.proximal_map(point, whole), point, step.limit(whole))
+
+
+def within_limit(found: Tensor, point: Tensor, limit: Tensor | None) -> Tensor:
+    """What a prox found, but no coordinate further from its point than its limit; see `Penalty.limited_prox_`."""
     if limit is None:
         return found
-    if not point.is_complex():
-        return torch.clamp(found, point - limit, point + limit)
-    parts = torch.view_as_real(point)
-    return torch.view_as_complex(torch.clamp(torch.view_as_real(found), parts - limit, parts + limit))
+    if found.is_complex():
+        return torch.view_as_complex(within_limit(torch.view_as_real(found), torch.view_as_real(point), limit))
+    return torch.clamp(found, point - limit, point + limit)
 
 
 def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
@@ -22,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
 
-from nonsmooth.optim.metric import AdaptiveStep, UnitStep, unit_step_of
+from nonsmooth.optim.metric import WARM_UP, AdaptiveStep, UnitStep, unit_step_of
 from nonsmooth.optim.optimisers import Proximal
-from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter
+from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter, weights_at_zero
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative
 
@@ -43,14 +44,15 @@ class Steady(Proximal):
 
     - q ← (1-c)·q + c·z/D, the mean pull, which for a weight that is not zero was κ·sign(w);
     - w ← 0 where |q| ≤ κ, elsewhere the prox of z, as without memory;
-    - q ← q clipped to [-κ, κ]; κ·sign(w) for a weight that is not zero.
+    - q ← q clipped to [-κ, κ], and κ·sign(w) for a weight that is not zero.
 
     So a weight that is not zero moves as without memory, but that it stops at zero where it would have crossed it, as
-    soon as the memory is long enough for no single gradient to outweigh it. In either case the penalty moves a weight
-    that is not zero no further than in the proximal version: one that lies beyond that limit is not set to zero, but
-    moved towards it by the limit. q is a buffer of a parameter's size, in at
-    least float32. Where training goes on with other data, make a new optimiser: old gradients would hold weights at
-    zero for as many steps again.
+    soon as the memory is long enough for no single gradient to outweigh it, and 50 steps old in an adaptive one. The
+    limit of the proximal version holds here too: a weight beyond it is not set to zero, but moved towards it as far as
+    the limit goes.
+
+    q is a buffer of a parameter's size, in at least float32. Where training goes on with other data, make a new
+    optimiser: old gradients would hold weights at zero for as many steps again.
 
     Accepted are penalties that are sums over coordinates with a finite slope at zero (`L1`, `ElasticNet`, `MCP`,
     `SCAD`, `TransformedL1`), on real parameters.
@@ -111,6 +113,10 @@ class Steady(Proximal):
             if parameter.is_complex():
                 raise ValueError(f"a parameter has dtype {parameter.dtype}; a steady optimiser accepts real parameters")
 
+    def weights_at_zero(self) -> dict[Tensor, Tensor]:
+        """Which weights are 0 before a step, by penalised parameter."""
+        return weights_at_zero(self, self._reader, uniform=True)
+
     @torch.no_grad()
     def apply_penalties(self, at_zero: Mapping[Tensor, Tensor]) -> None:
         """Threshold every penalised parameter that the optimiser has just moved.
@@ -131,7 +137,7 @@ class Steady(Proximal):
                 step = unit_step(group, state)
                 if isinstance(step, AdaptiveStep):
                     step = dataclasses.replace(step, at_zero=at_zero[parameter])
-                _threshold(here, parameter, step, state, group, halted)
+                _threshold(here, parameter, at_zero[parameter], step, state, group, halted)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave; the mean pull keeps its precision, which may exceed the parameters'.
@@ -168,6 +174,7 @@ def _slope(penalty: SeparablePenalty, parameter: Tensor) -> Tensor:
 def _threshold(
     penalty: SeparablePenalty | Any,
     parameter: Tensor,
+    at_zero: Tensor,
     step: UnitStep,
     state: dict[str, Any],
     group: Mapping[str, Any],
@@ -178,6 +185,7 @@ def _threshold(
     Args:
         penalty: λR.
         parameter: z, which is overwritten by w.
+        at_zero: where w was 0 before.
         step: D.
         state: the parameter's.
         group: the parameter's.
@@ -192,7 +200,7 @@ def _threshold(
         from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
 
         penalty, parameter, step = on_this_process(penalty, parameter, step)  # type: ignore[arg-type]
-        pull = pull.to_local()
+        pull, at_zero = pull.to_local(), at_zero.to_local()  # type: ignore[attr-defined]
     slope = _slope(penalty, parameter)
     metric = step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
     state["pulls"] += 1 if halted is None else ~halted.to(state["pulls"].device)
@@ -202,11 +210,16 @@ def _threshold(
     share = (group["forgetting"] + 1) / (count + group["forgetting"])
     # A step of size 0, as in a warm-up, pulls at no weight.
     latest = parameter.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
-    mean = pull * (1 - share) + latest * share
+    # λ may have changed since a weight that is not zero was given its λ.
+    before = torch.where(at_zero, pull, slope * pull.sign())
+    mean = before * (1 - share) + latest * share
     zero = mean.abs() <= slope
     clipped = torch.clamp(mean, -slope, slope)
     if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
-        beyond = zero & (parameter.abs() > limit)
+        # A weight that has crossed zero may stop there: that undoes no more than the step itself.
+        crossed = (before * parameter < 0) & (count > WARM_UP)
+        step = dataclasses.replace(step, at_zero=at_zero | crossed)
+        beyond = zero & (parameter.abs() > limit.masked_fill_(crossed, math.inf))
         zero, clipped = zero & ~beyond, torch.where(beyond, slope * parameter.sign(), clipped)
     if halted is not None:
         zero, clipped = zero & ~halted, torch.where(halted, pull, clipped)
