@@ -185,7 +185,12 @@ def report(rows: list[dict[str, Any]], seconds: float) -> str:
         )
     for title, failed in ((f"More zeros after {FIRST} steps", many), ("Less accuracy", lost)):
         if failed:
-            lines += ["", f"## {title}", "", "| network | optimiser | λ | zeros | ProxSGD | accuracy | ProxSGD | Adam |"]
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                "| network | optimiser | λ | zeros | ProxSGD | accuracy | ProxSGD | Adam |",
+            ]
             lines += ["|---|---|---|---|---|---|---|---|"]
             lines += [
                 f"| {row['network']} | {row['way']} | {row['lam']:g} | {row['first']:.1%} | {row['sgd']['first']:.1%} | "

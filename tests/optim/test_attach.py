@@ -27,7 +27,7 @@ def network():
     return nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
 
 
-def train(model, optimizer, steps=15, scheduler=None):
+def train(model, optimizer, steps=30, scheduler=None):
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -65,11 +65,11 @@ def test_a_subclass_gets_hooks_and_the_same_steps():
 def test_a_scheduler_that_wrapped_the_step_first_does_not_hide_the_prox():
     model, twin = network(), network()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 20)
     attach(optimizer, L1(0.02))
     other = ProxAdam(twin.parameters(), lr=0.01, penalty=L1(0.02))
     found = train(model, optimizer, scheduler=scheduler)
-    assert same(found, train(twin, other, scheduler=torch.optim.lr_scheduler.StepLR(other, 3)))
+    assert same(found, train(twin, other, scheduler=torch.optim.lr_scheduler.StepLR(other, 20)))
     assert any(bool((weight == 0).any()) for weight in found)
 
 

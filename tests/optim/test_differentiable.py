@@ -16,7 +16,7 @@ CASES = [
     (ProxAdam, {"lr": 0.1, "amsgrad": True}),
     (ProxAdamW, {"lr": 0.1}),
     (ProxNAdam, {"lr": 0.1}),
-    (ProxRMSprop, {"lr": 0.05, "momentum": 0.5}),
+    (ProxRMSprop, {"lr": 0.04, "momentum": 0.5}),
     (ProxRMSprop, {"lr": 0.05, "centered": True}),
     (ProxAdagrad, {"lr": 0.1}),
 ]

@@ -164,7 +164,9 @@ def test_the_prox_moves_no_weight_further_than_its_limit(name, lam, lr, eps, siz
         allowed = lr * max(step / 50, 2 * step / (step + 1000)) * (2 if kind is ProxNAdam else 1)
         allowed /= 1 - options.get("momentum", 0.0)
         if not options.get("centered"):
-            assert float(moved.max() if moved.numel() else 0) <= allowed * (1 + 1e-6) + 1e-15 * float(twin.detach().abs().max())
+            assert float(moved.max() if moved.numel() else 0) <= allowed * (1 + 1e-6) + 1e-15 * float(
+                twin.detach().abs().max()
+            )
 
 
 @by_penalty

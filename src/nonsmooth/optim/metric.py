@@ -226,7 +226,7 @@ def adagrad_step(group: Group, state: Mapping[str, Any]) -> UnitStep:
     rate = _number(group["lr"]) / (1 + (count - 1) * group["lr_decay"])
     # Its square is a sum, so the root mean square of the gradients is √(s/t).
     limit = _limit(group, count, rate)
-    share = count**-0.5
+    share = (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)) ** -0.5
     limit = {**limit, "times": limit["times"] * share, "slack": limit["slack"] * share}
     return AdaptiveStep(rate, state["sum"], group["eps"], **limit)
 
