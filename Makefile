@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge docs constraints clean
+.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ bench-sharpness: $(VENV)/installed-bench ## the largest eigenvalue against other
 
 bench-edge: $(VENV)/installed-bench ## runs at their stability threshold: write docs/benchmarks/edge-of-stability.md
 	@$(BIN)/python benchmarks/edge_of_stability.py --output docs/benchmarks/edge-of-stability.md $(ARGS)
+
+bench-zero: $(VENV)/installed-run ## networks with parts that start at zero: write docs/benchmarks/zero-initialised.md
+	@$(BIN)/python benchmarks/zero_initialised.py --output docs/benchmarks/zero-initialised.md $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

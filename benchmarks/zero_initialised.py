@@ -193,8 +193,8 @@ def report(rows: list[dict[str, Any]], seconds: float) -> str:
             ]
             lines += ["|---|---|---|---|---|---|---|---|"]
             lines += [
-                f"| {row['network']} | {row['way']} | {row['lam']:g} | {row['first']:.1%} | {row['sgd']['first']:.1%} | "
-                f"{row['accuracy']:.1%} | {row['sgd']['accuracy']:.1%} | {row['adam']:.1%} |"
+                f"| {row['network']} | {row['way']} | {row['lam']:g} | {row['first']:.1%} | "
+                f"{row['sgd']['first']:.1%} | {row['accuracy']:.1%} | {row['sgd']['accuracy']:.1%} | {row['adam']:.1%} |"
                 for row in failed
             ]
     lines += ["", f"Made by `make bench-zero` in {seconds:,.0f} seconds on one core."]

@@ -112,7 +112,7 @@ def test_the_count_of_zeros_sees_a_layer_that_is_wiped_out(monkeypatch):
 def test_without_a_gradient_a_weight_moves_by_a_small_part_of_the_step_size(name, penalty):
     """t steps in which the loss pulls at nothing: at most Σ 2t/(t + 1000) step sizes, whatever λ is.
 
-    Adagrad's is divided by √t; NAdam's is multiplied by its answer to a constant gradient, which begins between 1 and 2.
+    Adagrad's is divided by √t; NAdam's is multiplied by its answer to a constant gradient, at first between 1 and 2.
     """
     kind, options = {**ADAPTIVE, **STEADY}[name]
     most = 2 if "NAdam" in name else 1
@@ -171,7 +171,7 @@ def test_the_prox_moves_no_weight_further_than_its_limit(name, lam, lr, eps, siz
 
 @by_penalty
 def test_it_is_the_prox_clipped_written_out(penalty):
-    """Adam and its limit from the formulas, in float64, against the optimiser; and with λ where the limit is at work."""
+    """Adam and its limit from the formulas, against the optimiser, at a λ at which the limit is at work."""
     weight, lr, (first, second), eps = start(), 0.01, (0.9, 0.999), 1e-8
     optimizer = ProxAdam([weight], lr=lr, penalty=penalty)
     point = weight.detach().clone()
