@@ -192,11 +192,10 @@ def report(rows: list[dict[str, Any]], seconds: float) -> str:
                 "| network | optimiser | λ | zeros | ProxSGD | accuracy | ProxSGD | Adam |",
             ]
             lines += ["|---|---|---|---|---|---|---|---|"]
-            lines += [
-                f"| {row['network']} | {row['way']} | {row['lam']:g} | {row['first']:.1%} | "
-                f"{row['sgd']['first']:.1%} | {row['accuracy']:.1%} | {row['sgd']['accuracy']:.1%} | {row['adam']:.1%} |"
-                for row in failed
-            ]
+            for row in failed:
+                sgd, accuracies = row["sgd"], (row["accuracy"], row["sgd"]["accuracy"], row["adam"])
+                cells = [ours.format(**row), *(f"{share:.1%}" for share in (sgd["first"], *accuracies))]
+                lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Made by `make bench-zero` in {seconds:,.0f} seconds on one core."]
     return "\n".join(lines) + "\n"
 
