@@ -252,10 +252,9 @@ def _state(training: StreamedTraining, step: int, history: History, losses: list
 
 def _resume(training: StreamedTraining, path: Path | None, owner: str, steps: int) -> tuple[int, History, list[float]]:
     """Where to go on: from the checkpoint if there is a usable one, or from the start."""
-    start = (0, History(), [])
     state = load_checkpoint(path, owner) if path is not None else None
     if path is None or state is None:
-        return start
+        return 0, History(), []
     before = copy.deepcopy((training.model.state_dict(), training.state_dict()))
     try:
         step, history, losses = state["step"], History(**state["history"]), list(state["losses"])
@@ -268,5 +267,5 @@ def _resume(training: StreamedTraining, path: Path | None, owner: str, steps: in
         training.model.load_state_dict(before[0])
         training.load_state_dict(before[1])
         say_unusable(path, error)
-        return start
+        return 0, History(), []
     return step, history, losses

@@ -215,18 +215,16 @@ class _Place:
 
     def make_folder(self, name: str) -> None:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(self._name(name), dir_fd=self._descriptor)  # noqa: PTH102
+            os.mkdir(self._name(name), dir_fd=self._descriptor)
 
     def rename(self, old: str, new: str) -> None:
-        os.replace(  # noqa: PTH105
-            self._name(old), self._name(new), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor
-        )
+        os.replace(self._name(old), self._name(new), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def unlink(self, name: str) -> None:
-        os.unlink(self._name(name), dir_fd=self._descriptor)  # noqa: PTH108
+        os.unlink(self._name(name), dir_fd=self._descriptor)
 
     def remove_folder(self, name: str) -> None:
-        os.rmdir(self._name(name), dir_fd=self._descriptor)  # noqa: PTH106
+        os.rmdir(self._name(name), dir_fd=self._descriptor)
 
     def flush(self) -> None:
         """A new name is on the disk only once its folder is."""

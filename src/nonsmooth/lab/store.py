@@ -134,8 +134,7 @@ class Store:
         """
         try:
             self._folder.make()
-            self._folder.check(CELLS)
-            self._folder.check(SCRATCH)
+            self.check()
             mode = self._folder.mode(LOCK)
             # Opening the file that a link leads to could empty it.
             if mode is not None and not stat.S_ISREG(mode):
@@ -151,6 +150,16 @@ class Store:
             yield
         finally:
             self._lock.release()
+
+    def check(self) -> None:
+        """Make sure that the store's folders are folders, if they are there.
+
+        Raises:
+            LabError: a link or another thing stands in the place of one.
+        """
+        with _told_as_lab_error(self.folder):
+            self._folder.check(CELLS)
+            self._folder.check(SCRATCH)
 
     def prepare(self, cells: Iterable[Cell]) -> None:
         """Make sure, before hours of work, that there is a place for these cells' records. Call it under the lock.
@@ -293,7 +302,7 @@ def _decode(content: bytes, cell: Cell) -> Record:
     values = {name: table.column(place)[0].as_py() for place, name in enumerate(table.column_names)}
     beside = {} if version == "1" else {"seconds": seconds, "origin": origin}
     if checksum(cell, values, beside) != metadata["nonsmooth.checksum"]:
-        raise ValueError("it does not match its checksum")
+        raise ValueError("its values, seconds or origin do not match its checksum")
     return Record(cell, values, seconds, origin)
 
 
