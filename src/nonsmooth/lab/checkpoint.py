@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import os
+import re
 import shutil
 import warnings
 import zipfile
@@ -14,6 +15,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from nonsmooth.lab.cell import KEY, SCRATCH
 from nonsmooth.lab.folder import Folder
 
 _MAGIC = b"nonsmooth checkpoint 1\n"
@@ -58,7 +60,8 @@ def save_checkpoint(path: Path, state: dict[str, Any], owner: str = "") -> None:
         OSError: the disk refuses.
     """
     torch = importlib.import_module("torch")
-    with _folder(path).writing(*_parts(path)) as file:
+    folder, parts = _place(path)
+    with folder.writing(*parts) as file:
         file.write(_MAGIC + bytes(_DIGEST_SIZE))
         hashing = _Hashing(file, owner)
         torch.save(state, hashing)
@@ -76,8 +79,9 @@ def load_checkpoint(path: Path, owner: str = "", device: str = "cpu") -> dict[st
         owner: as it was saved with.
         device: a torch device string, of the tensors in the state.
     """
+    folder, parts = _place(path)
     try:
-        with _folder(path).reading(*_parts(path)) as file:
+        with folder.reading(*parts) as file:
             return _load(file, owner, device)
     except FileNotFoundError:
         return None
@@ -87,14 +91,15 @@ def load_checkpoint(path: Path, owner: str = "", device: str = "cpu") -> dict[st
         return None
 
 
-def _folder(path: Path) -> Folder:
-    """The folder above the checkpoint's own, so that the own one is not reached through a link either."""
-    return Folder(path.absolute().parent.parent)
+def _place(path: Path) -> tuple[Folder, tuple[str, ...]]:
+    """The folder below which no link is followed, and the way from there.
 
-
-def _parts(path: Path) -> tuple[str, ...]:
-    own = path.absolute().parent.name
-    return (own, path.name) if own else (path.name,)
+    It is the results folder of a cell's checkpoint, and the folder above the checkpoint's own of any other.
+    """
+    *root, shelf, own, name = path.absolute().parts
+    if shelf == SCRATCH and re.fullmatch(KEY, own):
+        return Folder(Path(*root)), (shelf, own, name)
+    return Folder(Path(*root, shelf)), (own, name)
 
 
 def _load(file: BinaryIO, owner: str, device: str) -> dict[str, Any]:

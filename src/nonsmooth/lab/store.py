@@ -15,7 +15,7 @@ import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nonsmooth.lab.cell import Cell, Record
+from nonsmooth.lab.cell import KEY, SCRATCH, Cell, Record
 from nonsmooth.lab.errors import LabError
 from nonsmooth.lab.folder import Folder, NotOursError
 from nonsmooth.lab.parquet_bounds import FILE_LIMIT, NESTING_LIMIT, check_bounds
@@ -27,13 +27,12 @@ FORMAT = 2
 PROGRESS_SUFFIX = ".progress"
 """Ends the name, beside a cell's scratch folder, of the file that holds the fraction of the cell that is done."""
 
-CELLS, SCRATCH, LOCK = "cells", "scratch", "lock"
-"""The names of what the store makes in its folder."""
+CELLS, LOCK = "cells", "lock"
+"""The names of what the store makes in its folder, beside `SCRATCH`."""
 
-_KEY = "[0-9a-f]{32}"
-_RECORD = re.compile(rf"({_KEY})\.parquet")
-_HALF_WRITTEN = re.compile(rf"(\.{_KEY}\.parquet|{_KEY})\.[0-9a-f]{{8}}\.tmp")
-_PROGRESS = re.compile(rf"{_KEY}\.progress(\.tmp)?|\.{_KEY}\.progress\.[0-9a-f]{{8}}\.tmp")
+_RECORD = re.compile(rf"({KEY})\.parquet")
+_HALF_WRITTEN = re.compile(rf"(\.{KEY}\.parquet|{KEY})\.[0-9a-f]{{8}}\.tmp")
+_PROGRESS = re.compile(rf"{KEY}\.progress(\.tmp)?|\.{KEY}\.progress\.[0-9a-f]{{8}}\.tmp")
 _SCALARS = frozenset({pa.null(), pa.bool_(), pa.int64(), pa.float64(), pa.string()})
 
 

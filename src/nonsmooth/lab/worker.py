@@ -72,8 +72,9 @@ class _ProgressFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._folder = Folder(path.parent)
-        self._name = path.name
+        # From the store's folder on, so that the folder between is not reached through a link.
+        self._folder = Folder(path.parent.parent)
+        self._parts = (path.parent.name, path.name)
         self._last = -float("inf")
 
     def __call__(self, fraction: float) -> None:
@@ -83,12 +84,12 @@ class _ProgressFile:
         self._last = now
         # Progress is only told, never needed: a full disk must stop the run at a record, with a clear message.
         with contextlib.suppress(OSError):
-            self._folder.write(repr(float(fraction)).encode(), self._name, flush=False)
+            self._folder.write(repr(float(fraction)).encode(), *self._parts, flush=False)
 
     def remove(self) -> None:
         """The cell is no longer in flight."""
         with contextlib.suppress(OSError):
-            self._folder.remove_file(self._name)
+            self._folder.remove_file(*self._parts)
 
 
 def measure_task(task: Task) -> Measured:
