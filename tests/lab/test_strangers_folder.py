@@ -40,7 +40,14 @@ def canary(tmp_path):
     folder = tmp_path / "home"
     for sub in ("", CELL.key, "deeper/still"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
-        names = (f"{CELL.key}.parquet", f"{CELL.key}.progress", f"{CELL.key}.1234abcd.tmp", "checkpoint.pt", "lock", "a")
+        names = (
+            f"{CELL.key}.parquet",
+            f"{CELL.key}.progress",
+            f"{CELL.key}.1234abcd.tmp",
+            "checkpoint.pt",
+            "lock",
+            "a",
+        )
         for name in names:
             (folder / sub / name).write_text(f"mine: {name}")
     return folder
@@ -63,7 +70,9 @@ def work(store):
                 store.load(CELL)
             store.discard([CELL])
             store.prepare([CELL])
-            measured = measure_task(Task(measure, CELL, Context(scratch=store.scratch(CELL)), store.progress_file(CELL)))
+            measured = measure_task(
+                Task(measure, CELL, Context(scratch=store.scratch(CELL)), store.progress_file(CELL))
+            )
             if measured.failure is None:
                 store.save(Record(CELL, measured.values))
             store.clean()
