@@ -201,7 +201,7 @@ def test_a_full_disk_outside_the_cells_is_one_line(command, finished, monkeypatc
     one_line(done, "Error: cannot write", word, "No space left on device")
     assert len(done.stderr.strip().splitlines()) == 1
     assert json.loads((finished / "results.json").read_bytes())["claims"] == json.loads(before)["claims"]
-    assert [path for path in finished.rglob("*.tmp")] == []
+    assert list(finished.rglob("*.tmp")) == []
     if word in {"results.json", "index.html"}:
         done = command("report", "here")
         assert done.returncode == 1

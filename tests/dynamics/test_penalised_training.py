@@ -56,7 +56,7 @@ def test_a_damaged_checkpoint_counts_as_absent(tmp_path, damage):
     elif damage == "cut":
         path.write_bytes(data[: len(data) // 2])
     elif damage == "no fit":
-        moments = {name: () for name in state["training"]["moments"]}
+        moments = dict.fromkeys(state["training"]["moments"], ())
         save_checkpoint(path, {**state, "training": {"count": 9, "moments": moments}}, "a")
     elif damage == "a later step":
         save_checkpoint(path, {**state, "step": 7}, "a")

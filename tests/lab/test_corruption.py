@@ -1,6 +1,6 @@
-"""The store under fire: damaged, re-written and swollen files give the original record or none, soon, in bounded memory.
+"""The store under fire: damaged, re-written and swollen files give the record that was saved or none, soon.
 
-The oracle is the record that was saved, compared bit by bit with its seconds and its origin.
+Memory is bounded. The oracle is the record that was saved, compared bit by bit with its seconds and its origin.
 """
 
 import datetime
@@ -187,7 +187,7 @@ TYPES = {
     "int8": pa.array([7], pa.int8()),
     "uint64": pa.array([2**64 - 1], pa.uint64()),
     "date": pa.array([datetime.date(2024, 2, 8)]),
-    "timestamp": pa.array([datetime.datetime(9999, 12, 31)], pa.timestamp("us", "UTC")),  # noqa: DTZ001
+    "timestamp": pa.array([datetime.datetime(9999, 12, 31)], pa.timestamp("us", "UTC")),
     "duration": pa.array([2**62], pa.duration("ns")),
     "time": pa.array([1], pa.time64("ns")),
     "struct": pa.array([{"a": 1}]),
@@ -209,7 +209,7 @@ ORIGINS += ['{"a":' * 5000 + "1" + "}" * 5000, '{"python":"3.12"}', "{}", '{"a":
 SECONDS = ["inf", "-inf", "nan", "-1", "1e300", "1e999", "x", "", "1_0", " 1.25 ", "1.2500000000000002", "9" * 400]
 
 
-def rewritten(table, rng, place):
+def rewritten(table, rng, place):  # noqa: PLR0912
     """Another well-formed Parquet file, by one to three changes."""
     changes = []
     for _ in range(rng.choice([1, 1, 2, 3])):
