@@ -193,8 +193,8 @@ def report(rows: list[dict[str, Any]], seconds: float) -> str:
             ]
             lines += ["|---|---|---|---|---|---|---|---|"]
             for row in failed:
-                sgd, accuracies = row["sgd"], (row["accuracy"], row["sgd"]["accuracy"], row["adam"])
-                cells = [ours.format(**row), *(f"{share:.1%}" for share in (sgd["first"], *accuracies))]
+                shares = row["first"], row["sgd"]["first"], row["accuracy"], row["sgd"]["accuracy"], row["adam"]
+                cells = [row["network"], row["way"], f"{row['lam']:g}", *(f"{share:.1%}" for share in shares)]
                 lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Made by `make bench-zero` in {seconds:,.0f} seconds on one core."]
     return "\n".join(lines) + "\n"

@@ -76,8 +76,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--title", required=True)
     arguments = parser.parse_args()
-    results = json.loads((arguments.folder / RESULTS_FILE).read_text(encoding="utf-8"))
-    arguments.output.write_text(summary(results, arguments.title), encoding="utf-8")
+    path = arguments.folder / RESULTS_FILE
+    try:
+        page = summary(json.loads(path.read_text(encoding="utf-8")), arguments.title)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        parser.error(f"{path} does not hold the results of a run: {type(error).__name__}: {error}")
+    arguments.output.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from torch import nn
 
 from nonsmooth.dynamics.penalised_training import Schedule, evaluate, magnitudes, train_penalised
 from nonsmooth.dynamics.streaming import StreamedAdam, StreamedSgd, StreamedTraining
+from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint
 from nonsmooth.models.vgg16 import vgg16
 
 
@@ -38,6 +39,33 @@ def test_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path):
     assert resumed.rule.count == 12
     assert again == history
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "no fit", "another owner", "a later step"])
+def test_a_damaged_checkpoint_counts_as_absent(tmp_path, damage):
+    schedule = Schedule(steps=6, batch=4, measurements=3, evaluations=1, checkpoint_every=4)
+    whole, other, again = training(), training(), training()
+    expected = train_penalised(whole, images(10), images(6, 1), schedule, seed=3)
+    train_penalised(other, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path, owner="a")
+    path = tmp_path / "checkpoint.pt"
+    state = load_checkpoint(path, "a")
+    data = bytearray(path.read_bytes())
+    if damage == "bit":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "no fit":
+        moments = dict.fromkeys(state["training"]["moments"], ())
+        save_checkpoint(path, {**state, "training": {"count": 9, "moments": moments}}, "a")
+    elif damage == "a later step":
+        save_checkpoint(path, {**state, "step": 7}, "a")
+    owner = "b" if damage == "another owner" else "a"
+    with pytest.warns(UserWarning, match="starts anew"):
+        history = train_penalised(again, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path, owner=owner)
+    assert history == expected
+    assert again.rule.count == whole.rule.count
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True))
 
 
 def test_run_depends_on_its_seed_and_leaves_the_global_generator_alone():

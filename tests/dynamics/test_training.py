@@ -11,6 +11,7 @@ from torch.nn import functional
 from nonsmooth.data import Images
 from nonsmooth.dynamics import training
 from nonsmooth.dynamics.training import CHECKPOINT, evaluate, sgd, train
+from nonsmooth.lab.checkpoint import save_checkpoint
 
 COUNT, CLASSES = 23, 3
 
@@ -144,6 +145,51 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, optimiser, stop):
     assert same_parameters(whole, resumed)
     assert history == expected
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def flipped(path, place):
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] ^= 1 << place % 8
+    path.write_bytes(data)
+
+
+def test_a_damaged_checkpoint_never_gives_another_result(tmp_path):
+    """Forty single-bit flips, spread over the file: each is noticed, and the run begins again from its own start."""
+    settings = dict(optimiser=adam, batch_size=5, epochs=2, seed=7)  # noqa: C408
+    whole = network()
+    expected = train(whole, images(), **settings)
+    train(network(), images(), checkpoint=tmp_path / "ck", **settings)
+    path = tmp_path / "ck" / CHECKPOINT
+    content = path.read_bytes()
+    for number in range(40):
+        path.write_bytes(content)
+        flipped(path, number * len(content) // 40 + number)
+        again = network()
+        with pytest.warns(UserWarning, match="starts anew"):
+            assert train(again, images(), checkpoint=path.parent, **settings) == expected
+        assert same_parameters(whole, again)
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_run_as_it_was(tmp_path):
+    settings = dict(optimiser=adam, batch_size=5, epochs=2, seed=7)  # noqa: C408
+    whole = network()
+    expected = train(whole, images(), **settings)
+    state = {"settings": {"batch_size": 5, "seed": 7, "penalty": 0.0, "images": len(images())}, "epoch": 1}
+    first = next(iter(network().state_dict()))
+    model = {**network(seed=5).state_dict(), first: torch.zeros(1)}
+    save_checkpoint(tmp_path / CHECKPOINT, {**state, "model": model, "optimiser": {}, "history": {}})
+    again = network()
+    with pytest.warns(UserWarning, match="starts anew"):
+        assert train(again, images(), checkpoint=tmp_path, **settings) == expected
+    assert same_parameters(whole, again)
+
+
+def test_a_checkpoint_of_another_owner_is_not_used(tmp_path):
+    settings = dict(optimiser=adam, batch_size=5, epochs=2, seed=7, checkpoint=tmp_path)  # noqa: C408
+    train(network(seed=3), images(), owner="first", **settings)
+    with pytest.warns(UserWarning, match="belongs to another measurement"):
+        history = train(network(), images(), owner="second", **settings)
+    assert history == train(network(), images(), optimiser=adam, batch_size=5, epochs=2, seed=7)
 
 
 def size(model):

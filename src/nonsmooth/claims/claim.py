@@ -8,6 +8,12 @@ from enum import Enum
 
 SCALES = ("quick", "standard", "paper")
 
+MOST_SEEDS = 10**6
+"""Of one experiment; a plan of more would not fit into memory."""
+
+LAST_FIRST_SEED = 2**31 - 1
+"""With `MOST_SEEDS` added it stays below 2³², which is where the generators of scikit-learn end."""
+
 
 class Verdict(str, Enum):
     """The five things that evidence can say of a claim."""
@@ -47,6 +53,10 @@ class Settings:
             raise ValueError(f"scale is {self.scale!r}; accepted are {', '.join(SCALES)}")
         if self.seeds is not None and self.seeds < 1:
             raise ValueError(f"seeds is {self.seeds}; accepted is a number of at least 1")
+        if self.seeds is not None and self.seeds > MOST_SEEDS:
+            raise ValueError(f"seeds is {self.seeds}; accepted is a number of at most {MOST_SEEDS}")
+        if not 0 <= self.first_seed <= LAST_FIRST_SEED:
+            raise ValueError(f"first_seed is {self.first_seed}; accepted are 0 to {LAST_FIRST_SEED}")
 
     def seed_range(self, default: int) -> range:
         """The seeds of a random experiment that has `default` of them unless the user says otherwise."""

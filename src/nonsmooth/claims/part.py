@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from nonsmooth.claims.claim import Settings
 from nonsmooth.claims.registry import load_claim
 from nonsmooth.lab import Cell
+
+MOST_CELLS = 10**6
+"""Of all plans of a run together."""
 
 
 def planned_cells(claim_ids: Iterable[str], settings: Settings) -> dict[str, list[Cell]]:
     """The cells of each claim under these settings, restricted to the part that the settings name.
 
     Raises:
-        ValueError: a condition is not KEY=VALUE, or no cell of any of the claims meets it.
+        ValueError: a condition is not KEY=VALUE, or no cell of any of the claims meets it, or there are too many cells.
     """
+    claim_ids = tuple(claim_ids)
+    _check_size(claim_ids, settings)
     plans = {claim_id: load_claim(claim_id).plan(settings) for claim_id in claim_ids}
     if not settings.part:
         return plans
     chosen = set(select_cells(plans, settings.part))
     return {claim_id: [cell for cell in cells if cell in chosen] for claim_id, cells in plans.items()}
+
+
+def _check_size(claim_ids: Iterable[str], settings: Settings) -> None:
+    """Refuse numbers of seeds under which the plans would not fit into memory; some claims have cells for each seed."""
+    if settings.seeds is None:
+        return
+    one, two = (
+        sum(len(load_claim(claim_id).plan(replace(settings, seeds=seeds))) for claim_id in claim_ids)
+        for seeds in (1, 2)
+    )
+    cells = one + (two - one) * (settings.seeds - 1)
+    if cells > MOST_CELLS:
+        raise ValueError(f"seeds is {settings.seeds}, which makes {cells:,} cells; accepted are {MOST_CELLS:,} cells")
 
 
 def select_cells(plans: Mapping[str, Sequence[Cell]], conditions: Sequence[str]) -> list[Cell]:

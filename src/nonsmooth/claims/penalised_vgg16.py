@@ -86,6 +86,7 @@ def run(cell: Cell, context: Context) -> dict[str, Any]:
         seed=cell.seed,
         device=context.device,
         scratch=context.scratch,
+        owner=cell.key,
         progress=context.progress,
     )
     floor = p["step_size"] * p["penalty"] * FLOOR_SLACK

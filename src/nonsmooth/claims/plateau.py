@@ -57,6 +57,7 @@ def run(cell: Cell, context: Context) -> dict[str, Any]:
         steps=p["steps"],
         seed=cell.seed,
         checkpoint=context.scratch,
+        owner=cell.key,
         device=context.device,
         progress=context.progress,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,10 +14,13 @@ from typing import Any, TypedDict
 from nonsmooth.claims import registry
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.figure import Figure
-from nonsmooth.lab import Cell, Record, Store
+from nonsmooth.lab import Cell, LabError, Record, Store
+from nonsmooth.lab.folder import Folder
 
 RESULTS_FILE = "results.json"
 SETTINGS_FILE = "settings.json"
+
+_SETTINGS_LIMIT = 1 << 20
 
 Number = float | int | str | bool | None
 """As JSON holds it: a float that is not finite is one of the words "inf", "-inf" and "nan"."""
@@ -256,43 +259,78 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, text)
 
 
-def write_text(path: Path, text: str) -> None:
-    """As `write_json`, for any text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+def write_text(path: Path, text: str, within: Path | None = None) -> None:
+    """As `write_json`, for any text. A link in the place of the file is replaced, not followed.
+
+    Args:
+        path: of the file.
+        text: its content.
+        within: a folder above the file, below which no link is followed; None for the file's own.
+
+    Raises:
+        LabError: the disk refuses, or a link leads elsewhere; what stood there before still does.
+    """
+    root = path.parent if within is None else within
+    content = text.encode()
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        Folder(root).write(content, *path.relative_to(root).parts)
+    except OSError as error:
+        raise LabError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def read_settings(folder: Path) -> tuple[Settings, list[str]]:
     """The settings under which the folder's cells were planned, and the claims that were asked for.
+
+    Claims that do not exist here are left out, and that is said by a warning.
 
     Raises:
         FileNotFoundError: no run has begun in that folder.
         ValueError: the file does not hold settings.
     """
     path = folder / SETTINGS_FILE
-    content = json.loads(path.read_text(encoding="utf-8"))
     try:
-        return Settings(**content["settings"]), [str(claim_id) for claim_id in content["claims"]]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
+        content = json.loads(Folder(folder).read(SETTINGS_FILE, limit=_SETTINGS_LIMIT))
+        settings, noted = _settings(content["settings"]), content["claims"]
+        if not isinstance(noted, list) or not all(isinstance(claim_id, str) for claim_id in noted):
+            raise ValueError(f"its claims are {noted!r:.60}")  # noqa: TRY301
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} does not hold the settings of a run: {_one_line(error)}") from error
+    unknown = [claim_id for claim_id in noted if claim_id not in registry.CLAIM_IDS]
+    if unknown:
+        warnings.warn(f"{path} names claims that do not exist, {unknown!r:.80}; they are left out", stacklevel=2)
+    return settings, [claim_id for claim_id in registry.CLAIM_IDS if claim_id in noted]
+
+
+def _settings(content: Mapping[str, Any]) -> Settings:
+    """Settings as a file holds them; the annotations of `Settings` bind no file."""
+    settings = Settings(**content)
+    texts = (settings.scale, settings.data, *settings.part)
+    numbers = (settings.first_seed, *(() if settings.seeds is None else (settings.seeds,)))
+    if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+        raise TypeError(f"they are {dict(content)!r:.100}")
+    return settings
 
 
 def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -> list[str]:
     """Note what a run is about to measure; claims noted under the same settings stay noted.
 
+    A file that does not hold settings is replaced, and that is said by a warning.
+
     Returns:
         All claims that are noted now, in the paper's order.
+
+    Raises:
+        LabError: the disk refuses.
     """
     noted = set(claim_ids)
     try:
         earlier, earlier_ids = read_settings(folder)
-    except (FileNotFoundError, ValueError):
-        pass  # a new folder, or a file that is about to be replaced
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        warnings.warn(f"{error}; it is replaced", stacklevel=2)
     else:
         noted |= set(earlier_ids) if earlier == settings else set()
     ids = [claim_id for claim_id in registry.CLAIM_IDS if claim_id in noted]

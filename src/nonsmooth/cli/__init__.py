@@ -37,6 +37,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _folder(text: str | Path) -> Path:
+    """A folder as typed; it need not exist. An empty name would silently be the folder that one is in."""
+    if not str(text):
+        raise typer.BadParameter("the name is empty; accepted is the path of a folder")
+    folder = Path(text)
+    try:
+        in_the_way = folder.exists() and not folder.is_dir()
+    except OSError as error:
+        raise typer.BadParameter(f"{str(text)[:80]!r}: {error.strerror}") from error
+    if in_the_way:
+        raise typer.BadParameter(f"{str(text)!r} is a file; accepted is the path of a folder")
+    return folder
+
+
 @app.callback()
 def _root(
     version: Annotated[
@@ -75,7 +89,7 @@ def reproduce(
         int | None, typer.Option(min=1, help="Cells measured at once. Default: one per core; with cuda, one.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", file_okay=False, help="Default: results/ and the name of the scale.")
+        Path | None, typer.Option(metavar="DIR", parser=_folder, help="Default: results/ and the name of the scale.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure everything anew, also what is stored.")] = False,
     where: Annotated[
@@ -124,7 +138,7 @@ def list_claims(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=_folder, help="The folder of a run.")],
 ) -> None:
     """Judge and draw again what is stored in DIR, and write its results and its report anew."""
     from nonsmooth.cli.reproduction import report_again  # noqa: PLC0415  slow to load

@@ -53,7 +53,7 @@ class Progress(SilentWatcher):
         asked = frozenset(cells)
         self._cells = asked
         everything = asked.union(*self._plans.values())
-        self._done = {c for c in everything if store.path(c).exists() and not (fresh and c in asked)}
+        self._done = {c for c in everything if store.has(c) and not (fresh and c in asked)}
         self._failed: set[Cell] = set()
         self._flight: dict[Cell, float] = {}
         self._left: float | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,10 +22,11 @@ from nonsmooth.cli.listing import results_table
 from nonsmooth.cli.progress import watch
 from nonsmooth.cli.selection import check_folder, check_images, pick_claims, pick_device
 from nonsmooth.lab import Cell, Context, Interrupted, LabError, Outcome, Store, run
+from nonsmooth.lab.folder import Folder
 from nonsmooth.lab.origin import available_cores
 from nonsmooth.report import REPORT_FILE, write_report
 from nonsmooth.report.summary import duration
-from nonsmooth.report.writing import Timing
+from nonsmooth.report.writing import Timing, check_report_folder
 
 FAILURES_FILE = "failures.txt"
 """The tracebacks of the last run's failed cells; absent if none failed."""
@@ -59,20 +62,24 @@ def reproduce_claims(request: Request) -> int:
     check_folder(request.data)
     device = pick_device(request.device, request.scale)
     images = "digits" if request.data == "digits" else "cifar10"
-    settings = Settings(request.scale, images, request.seeds, request.first_seed, request.where)
+    try:
+        settings = Settings(request.scale, images, request.seeds, request.first_seed, request.where)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--seed or --seeds") from error
     try:
         plans = planned_cells(claim_ids, settings)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--where") from error
+        raise typer.BadParameter(str(error), param_hint="--where" if request.where else "--seeds") from error
     cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
     store = Store(request.out)
-    wrong = check_images(request.data, (c for c in cells if request.fresh or not store.path(c).exists()))
+    wrong = check_images(request.data, (c for c in cells if request.fresh or not store.has(c)))
     if wrong:
         return _refuse(errors, wrong)
     workers = request.workers or (1 if device.startswith("cuda") else available_cores())
     started, clock = datetime.now(timezone.utc), time.monotonic()
     try:
-        with store.lock():
+        with _warnings_as_lines(errors), store.lock():
+            check_report_folder(request.out)
             write_settings(request.out, settings, claim_ids)
             with watch(console, plans, cells, store, workers, request.fresh) as watcher:
                 context = Context(device, request.data)
@@ -84,7 +91,7 @@ def reproduce_claims(request: Request) -> int:
             _note_failures(request.out, outcome)
             results = write_report(request.out, outcome.failures, timing)
     except Interrupted as interruption:
-        done = sum(store.path(cell).exists() for cell in cells)
+        done = sum(store.has(cell) for cell in cells)
         errors.print(f"\nInterrupted: {done} of {len(cells)} cells are stored. The same command goes on from there.")
         return 128 + interruption.signal_number
     except LabError as error:
@@ -104,15 +111,19 @@ def report_again(folder: Path) -> int:
     Raises:
         typer.BadParameter: no run has begun in that folder.
     """
+    errors = Console(stderr=True, highlight=False)
     try:
-        results = write_report(folder)
+        with _warnings_as_lines(errors):
+            results = write_report(folder)
+    except LabError as error:
+        return _refuse(errors, str(error))
     except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(
             f"{str(folder)!r} is not the folder of a run, which `nonsmooth reproduce --out` makes ({error})",
             param_hint="DIR",
         ) from error
     _tell(Console(highlight=False), folder, results, results["claims"])
-    _tell_failures(Console(stderr=True, highlight=False), folder, {}, Outcome({}, {}), results["claims"])
+    _tell_failures(errors, folder, {}, Outcome({}, {}), results["claims"])
     return int(any(entry["status"] == FAILED for entry in results["claims"]))
 
 
@@ -136,12 +147,27 @@ def _tell(console: Console, folder: Path, results: Results, entries: Sequence[Cl
     console.print(f"Report:     {escape(str(folder / REPORT_FILE))}", soft_wrap=True)
 
 
+@contextlib.contextmanager
+def _warnings_as_lines(errors: Console) -> Iterator[None]:
+    """What is said of the folder's files by warnings, a line each."""
+
+    def show(message: Warning | str, *_place: object, **_source: object) -> None:
+        errors.print(f"[yellow]Warning:[/] {escape(str(message))}", soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
 def _note_failures(folder: Path, outcome: Outcome) -> None:
-    path = folder / FAILURES_FILE
     if outcome.failures:
-        write_text(path, "\n".join(f"{cell.describe()}\n{text}" for cell, text in outcome.failures.items()))
-    else:
-        path.unlink(missing_ok=True)
+        text = "\n".join(f"{cell.describe()}\n{text}" for cell, text in outcome.failures.items())
+        write_text(folder / FAILURES_FILE, text)
+        return
+    try:
+        Folder(folder).remove_file(FAILURES_FILE)
+    except OSError as error:
+        raise LabError(f"cannot remove {folder / FAILURES_FILE}: {error.strerror or error}") from error
 
 
 def _tell_failures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nonsmooth.dynamics.streaming import CHUNK, StreamedTraining
+from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint, say_unusable
 
 EVALUATION_BATCH = 64
 
@@ -149,6 +151,7 @@ def train_penalised(
     seed: int,
     device: str = "cpu",
     scratch: Path | None = None,
+    owner: str = "",
     progress: Callable[[float], None] | None = None,
 ) -> History:
     """Train on shuffled batches, dropout active, as appendix B does.
@@ -163,7 +166,9 @@ def train_penalised(
         schedule: how long, and when to look.
         seed: of the order and of dropout.
         device: where the network lies.
-        scratch: folder for the checkpoint; one found there is resumed from.
+        scratch: folder for the checkpoint; one found there is resumed from. One that is damaged, of another owner or
+            does not fit is not, and that is said by a warning.
+        owner: whose run it is, such as the key of a cell; only its own checkpoint is resumed from.
         progress: called with the fraction done.
 
     Raises:
@@ -175,7 +180,7 @@ def train_penalised(
             f"batch is {schedule.batch}; accepted is a number of at most {len(labels)}, the images there are"
         )
     checkpoint = scratch / "checkpoint.pt" if scratch is not None and schedule.checkpoint_every else None
-    done, history, losses = _resume(training, checkpoint)
+    done, history, losses = _resume(training, checkpoint, owner, schedule.steps)
     measured = _spaced(schedule.steps, schedule.measurements)
     evaluated = _spaced(schedule.steps, schedule.evaluations)
     training.model.train()
@@ -192,7 +197,7 @@ def train_penalised(
             history.test_cross_entropy.append(performance.cross_entropy)
             history.classes_named.append(performance.classes_named)
         if checkpoint is not None and step > done and step % schedule.checkpoint_every == 0:
-            _save(training, checkpoint, step, history, losses)
+            save_checkpoint(checkpoint, _state(training, step, history, losses), owner)
         if step == schedule.steps:
             break
         epoch, batch = divmod(step, batches_per_epoch)
@@ -235,26 +240,32 @@ def _measure(model: nn.Module, step: int, losses: list[float], history: History)
     history.l1_norm.append(magnitudes(model).l1_norm)
 
 
-def _save(training: StreamedTraining, path: Path, step: int, history: History, losses: list[float]) -> None:
-    """Write a checkpoint under a temporary name and rename it, so that there is always a whole one."""
-    state: dict[str, Any] = {
+def _state(training: StreamedTraining, step: int, history: History, losses: list[float]) -> dict[str, Any]:
+    return {
         "step": step,
         "model": training.model.state_dict(),
         "training": training.state_dict(),
         "history": asdict(history),
         "losses": losses,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".writing")
-    torch.save(state, temporary)
-    temporary.replace(path)
 
 
-def _resume(training: StreamedTraining, path: Path | None) -> tuple[int, History, list[float]]:
-    """Where to go on: from the checkpoint if there is one, or from the start."""
-    if path is None or not path.is_file():
+def _resume(training: StreamedTraining, path: Path | None, owner: str, steps: int) -> tuple[int, History, list[float]]:
+    """Where to go on: from the checkpoint if there is a usable one, or from the start."""
+    state = load_checkpoint(path, owner) if path is not None else None
+    if path is None or state is None:
         return 0, History(), []
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    training.model.load_state_dict(state["model"])
-    training.load_state_dict(state["training"])
-    return state["step"], History(**state["history"]), state["losses"]
+    before = copy.deepcopy((training.model.state_dict(), training.state_dict()))
+    try:
+        step, history, losses = state["step"], History(**state["history"]), list(state["losses"])
+        if not isinstance(step, int) or not 0 < step <= steps:
+            raise ValueError(f"it is of step {step}, and the run has {steps}")  # noqa: TRY301
+        training.model.load_state_dict(state["model"])
+        training.load_state_dict(state["training"])
+    # What does not fit may be noticed half-way, and the measurement must begin from its own start.
+    except Exception as error:
+        training.model.load_state_dict(before[0])
+        training.load_state_dict(before[1])
+        say_unusable(path, error)
+        return 0, History(), []
+    return step, history, losses

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from nonsmooth.data import Images
+from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint, say_unusable
 
 OptimiserFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 CHECKPOINT = "training.pt"
@@ -74,6 +75,7 @@ def train(
     record_every: int = 1,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
+    owner: str = "",
     device: str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> History:
@@ -98,8 +100,10 @@ def train(
         observe: name to a function of the model, called at the same moments; what it returns is recorded. It must
             not change the model.
         record_every: the loss of every so-manieth step is recorded, and checked for being finite.
-        checkpoint: a folder in which to keep the state, and from which to go on if it holds one; None for neither.
+        checkpoint: a folder in which to keep the state, and from which to go on if it holds one; None for neither. A
+            state that is damaged, of another owner or does not fit is not used, and that is said by a warning.
         checkpoint_every: epochs between checkpoints.
+        owner: whose run it is, such as the key of a cell; only its own checkpoint is used.
         device: a torch device string.
         progress: called with the fraction done, between 0 and 1.
 
@@ -134,11 +138,12 @@ def train(
         evaluate_on=evaluate_on or {},
         observe=observe or {},
         device=device,
+        owner=owner,
     )
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
-        epoch = trainer.resume(checkpoint) if checkpoint is not None else 0
+        epoch = trainer.resume(checkpoint, math.ceil(total / per_epoch)) if checkpoint is not None else 0
         if epoch == 0:
             trainer.evaluate(0, 0)
         while epoch * per_epoch < total:
@@ -175,6 +180,7 @@ class _Trainer:
     evaluate_on: Mapping[str, Images]
     observe: Mapping[str, Callable[[nn.Module], Any]]
     device: str
+    owner: str
     history: History = field(default_factory=History)
 
     def step(self, step: int, batch: Tensor, record: bool) -> bool:
@@ -215,7 +221,6 @@ class _Trainer:
 
     def save(self, folder: Path, epoch: int) -> None:
         """Write everything that the rest of the run depends on, all of it or nothing."""
-        folder.mkdir(parents=True, exist_ok=True)
         state = {
             "settings": self.settings,
             "epoch": epoch,
@@ -225,22 +230,37 @@ class _Trainer:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.startswith("cuda") else None,
         }
-        temporary = folder / f"{CHECKPOINT}.{os.getpid()}"
-        torch.save(state, temporary)
-        temporary.replace(folder / CHECKPOINT)
+        save_checkpoint(folder / CHECKPOINT, state, self.owner)
 
-    def resume(self, folder: Path) -> int:
-        """Restore what `save` wrote and return the number of epochs done; 0 where there is nothing yet."""
+    def resume(self, folder: Path, epochs: int) -> int:
+        """Restore what `save` wrote and return the number of epochs done; 0 where there is nothing usable."""
         path = folder / CHECKPOINT
-        if not path.exists():
+        state = load_checkpoint(path, self.owner, self.device)
+        if state is None:
             return 0
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["settings"] != self.settings:
-            raise ValueError(f"checkpoint {path} was made with {state['settings']}, not with {self.settings}")
+        if state.get("settings") != self.settings:
+            raise ValueError(f"checkpoint {path} was made with {state.get('settings')}, not with {self.settings}")
+        before = copy.deepcopy((self.model.state_dict(), self.optimiser.state_dict(), torch.get_rng_state()))
+        try:
+            return self._restore(state, epochs)
+        # What does not fit may be noticed half-way, and the run must begin from its own start.
+        except Exception as error:
+            self.model.load_state_dict(before[0])
+            self.optimiser.load_state_dict(before[1])
+            torch.set_rng_state(before[2])
+            self.history = History()
+            say_unusable(path, error)
+            return 0
+
+    def _restore(self, state: dict[str, Any], epochs: int) -> int:
+        epoch = state["epoch"]
+        if not isinstance(epoch, int) or not 0 < epoch <= epochs:
+            raise ValueError(f"it is of epoch {epoch}, and the run has {epochs}")
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.history = History(**state["history"])
         torch.set_rng_state(state["random"].cpu())
+        # Last, so that a state without it has left CUDA's generator as it was.
         if state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
-        return int(state["epoch"])
+        return epoch

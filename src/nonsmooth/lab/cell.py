@@ -14,6 +14,12 @@ from typing import Any
 Scalar = str | int | float | bool | None
 """What a parameter may be; a tuple of them may be one too."""
 
+KEY = "[0-9a-f]{32}"
+"""The form of a cell's key, as a regular expression."""
+
+SCRATCH = "scratch"
+"""The subfolder of a results folder in which each cell in flight has one of its own, named by its key."""
+
 
 def _checked(name: str, value: object) -> Scalar | tuple[Scalar, ...]:
     if isinstance(value, list | tuple):

@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from pathlib import Path
 from types import FrameType
 
 from nonsmooth.lab.cell import Cell, Context, Record
 from nonsmooth.lab.errors import Interrupted, LabError
 from nonsmooth.lab.estimate import Estimate, start_order
-from nonsmooth.lab.store import PROGRESS_SUFFIX, Store
+from nonsmooth.lab.store import Store
 from nonsmooth.lab.watcher import Watcher
 from nonsmooth.lab.worker import (
     Measure,
@@ -72,8 +71,7 @@ class Crew:
                 f"{_RESUME}; fewer workers need less memory"
             ) from error
         finally:
-            for path in self._progress_files():
-                path.unlink(missing_ok=True)
+            self._store.forget_progress(self._cells)
 
     @contextlib.contextmanager
     def _workers(self, executor: Executor | None) -> Iterator[Executor]:
@@ -104,7 +102,7 @@ class Crew:
             for cell in cells:
                 scratch = self._store.scratch(cell).absolute()
                 context = Context(self._context.device, self._context.data, scratch)
-                task = Task(self._measure, cell, context, scratch.with_name(cell.key + PROGRESS_SUFFIX))
+                task = Task(self._measure, cell, context, self._store.progress_file(cell).absolute())
                 future = executor.submit(measure_task, task)
                 self._pending[future] = cell
                 future.add_done_callback(self._events.put)
@@ -133,6 +131,8 @@ class Crew:
             self._fail(cell, f"{type(error).__name__}: {error}")
             return
         measured = future.result()
+        for remark in measured.remarks:
+            self._watcher.warned(remark)
         if measured.failure is not None:
             self._fail(cell, measured.failure)
             return
@@ -155,9 +155,6 @@ class Crew:
             if future.done() and not future.cancelled() and not isinstance(future.exception(), BrokenExecutor):
                 self._settle(future)
 
-    def _progress_files(self) -> list[Path]:
-        return list((self._store.folder / "scratch").glob(f"*{PROGRESS_SUFFIX}"))
-
     def _look(self) -> None:
         """Read how far the cells in flight are, at most a few times a second, and tell what has changed."""
         now = time.monotonic()
@@ -166,17 +163,16 @@ class Crew:
         self._next_look = now + _POLL
         if self._own_pool is not None:
             notice_dead_workers(self._own_pool)
-        flying = {path.name.removesuffix(PROGRESS_SUFFIX): path for path in self._progress_files()}
+        flying = self._store.in_progress()
         for cell in self._pending.values():
             if cell.key in flying:
-                self._look_at(cell, flying[cell.key], now)
+                self._look_at(cell, now)
         if self._calibrated:
             self._tell_remaining()
 
-    def _look_at(self, cell: Cell, path: Path, now: float) -> None:
-        try:
-            fraction = float(path.read_text())
-        except FileNotFoundError:
+    def _look_at(self, cell: Cell, now: float) -> None:
+        fraction = self._store.progress(cell)
+        if fraction is None:
             return
         started, told = self._flight.get(cell, (now, 0.0))
         self._flight[cell] = (started, fraction)

@@ -76,6 +76,7 @@ def run(
         watcher.planned(len(asked), len(records))
         failures: dict[Cell, str] = {}
         if missing:
+            store.prepare(missing)
             if executor is None:
                 workers = _capped(workers, watcher)
             crew = Crew(measure, store, context, watcher, missing, workers)

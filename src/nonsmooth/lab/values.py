@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ _ARROW_TYPES = {
     float: pa.float64(),
     str: pa.string(),
 }
+LONGEST = 1e10
+"""Seconds that a measurement may have taken: three centuries."""
+
+_SHOWN = 60
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -96,12 +101,50 @@ def _unify(name: str, first: pa.DataType, second: pa.DataType) -> pa.DataType:
     raise TypeError(f"value {name!r} mixes {first} with {second} in one list; accepted is one type")
 
 
-def checksum(cell: Cell, values: Mapping[str, Any]) -> str:
+def checksum(cell: Cell, values: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> str:
     """SHA-256 of what the cell is and of its plain values: equal sums mean equal results.
 
     The text that is hashed is canonical JSON, in which `repr` writes every float so that it reads back bit for bit,
     and in which 1, 1.0 and true differ.
+
+    Args:
+        cell: what was measured.
+        values: what came out.
+        beside: what else the sum vouches for, such as the seconds and the origin of a record.
     """
-    content = {"cell": cell.describe(), "values": dict(values)}
+    content = {**(beside or {}), "cell": cell.describe(), "values": dict(values)}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def checked_seconds(seconds: object) -> float:
+    """The wall time of a measurement.
+
+    Raises:
+        ValueError: it is not a number from 0 to `LONGEST`, so no sum or print of it would make sense.
+    """
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= LONGEST:
+        raise ValueError(f"its seconds are {_short(seconds)}; accepted are numbers from 0 to {LONGEST:.0e}")
+    return float(seconds)
+
+
+def checked_origin(origin: object) -> dict[str, Any]:
+    """Where a record was measured: names to texts, numbers, booleans and None, as `merged_origins` compares them.
+
+    Raises:
+        ValueError: it is anything else, such as a list or a mapping within a mapping.
+    """
+    if not isinstance(origin, Mapping):
+        raise ValueError(f"its origin is {_short(origin)}; accepted is a mapping")  # noqa: TRY004  of a file's content
+    for name, value in origin.items():
+        finite = isinstance(value, float) and math.isfinite(value)
+        if not isinstance(name, str) or not (value is None or finite or isinstance(value, str | int)):
+            raise ValueError(
+                f"its origin holds {_short(name)}: {_short(value)}; accepted are texts, numbers, booleans and None"
+            )
+    return dict(origin)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

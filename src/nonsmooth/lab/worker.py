@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from nonsmooth.lab.cell import Cell, Context
+from nonsmooth.lab.checkpoint import collected_remarks
+from nonsmooth.lab.folder import Folder
 from nonsmooth.lab.origin import describe_origin
 from nonsmooth.lab.values import plain_values
 
@@ -54,12 +56,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of a task: values, or the traceback of what was raised."""
+    """What came of a task: values, or the traceback of what was raised; and what the user should know of it."""
 
     values: Mapping[str, Any]
     seconds: float
     origin: Mapping[str, Any]
     failure: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class _ProgressFile:
@@ -69,7 +72,9 @@ class _ProgressFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        # From the store's folder on, so that the folder between is not reached through a link.
+        self._folder = Folder(path.parent.parent)
+        self._parts = (path.parent.name, path.name)
         self._last = -float("inf")
 
     def __call__(self, fraction: float) -> None:
@@ -79,18 +84,29 @@ class _ProgressFile:
         self._last = now
         # Progress is only told, never needed: a full disk must stop the run at a record, with a clear message.
         with contextlib.suppress(OSError):
-            temporary = self._path.with_name(self._path.name + ".tmp")
-            temporary.write_text(repr(float(fraction)))
-            temporary.replace(self._path)
+            self._folder.write(repr(float(fraction)).encode(), *self._parts, flush=False)
+
+    def remove(self) -> None:
+        """The cell is no longer in flight."""
+        with contextlib.suppress(OSError):
+            self._folder.remove_file(*self._parts)
 
 
 def measure_task(task: Task) -> Measured:
     """Measure one cell on one thread; whatever the measurement raises comes back as text."""
     _use_one_thread(task.context.device)
     progress = _ProgressFile(task.progress_file)
+    with collected_remarks() as remarks:
+        measured = _measure(task, progress)
+    return replace(measured, remarks=tuple(remarks))
+
+
+def _measure(task: Task, progress: _ProgressFile) -> Measured:
     try:
         if task.context.scratch is not None:
-            task.context.scratch.mkdir(parents=True, exist_ok=True)
+            # The store's folder, the folder in it, the cell's: no link may lead from the first to the last.
+            *root, shelf, key = task.context.scratch.parts
+            Folder(Path(*root)).make(shelf, key)
         progress(0.0)
         start = time.perf_counter()
         values = task.measure(task.cell, replace(task.context, progress=progress))
@@ -99,7 +115,7 @@ def measure_task(task: Task) -> Measured:
     except (Exception, SystemExit):
         return Measured({}, 0.0, {}, traceback.format_exc())
     finally:
-        task.progress_file.unlink(missing_ok=True)
+        progress.remove()
 
 
 def _use_one_thread(device: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from nonsmooth.claims.part import planned_cells
 from nonsmooth.claims.results import (
     RESULTS_FILE,
+    SETTINGS_FILE,
     Results,
     assess,
     illustrate,
@@ -19,11 +22,15 @@ from nonsmooth.claims.results import (
     write_json,
     write_text,
 )
-from nonsmooth.lab import Cell, Store
+from nonsmooth.lab import Cell, LabError, Store
+from nonsmooth.lab.folder import Folder
+from nonsmooth.lab.values import checked_seconds
 from nonsmooth.report.page import render
 
 REPORT_FILE = Path("report") / "index.html"
 """Where the report lies in a run's folder."""
+
+_RESULTS_LIMIT = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,18 @@ class Timing:
     started: str
     finished: str
     seconds: float
+
+
+def check_report_folder(folder: Path) -> None:
+    """Make sure, before hours of work, that nothing else stands in the place of the report's folder.
+
+    Raises:
+        LabError: a link or another thing does.
+    """
+    try:
+        Folder(folder).check(REPORT_FILE.parent.name)
+    except OSError as error:
+        raise LabError(f"cannot write {folder / REPORT_FILE}: {error.strerror or error}") from error
 
 
 def write_report(folder: Path, failures: Collection[Cell] = (), timing: Timing | None = None) -> Results:
@@ -48,11 +67,16 @@ def write_report(folder: Path, failures: Collection[Cell] = (), timing: Timing |
 
     Raises:
         FileNotFoundError: no run has begun in that folder.
-        ValueError: the settings in the folder cannot be read.
+        ValueError: the settings in the folder cannot be read, or they name no claim that exists.
+        LabError: the folder cannot be written, or a link stands in the place of a folder in it.
     """
+    store = Store(folder)
+    store.check()
     settings, claim_ids = read_settings(folder)
+    if not claim_ids:
+        raise ValueError(f"{folder / SETTINGS_FILE} names no claim that exists")
     plans = planned_cells(claim_ids, settings)
-    records = stored_records(Store(folder), (cell for cells in plans.values() for cell in cells))
+    records = stored_records(store, (cell for cells in plans.values() for cell in cells))
     entries = [assess(claim_id, cells, records, failures, settings.part) for claim_id, cells in plans.items()]
     figures = {entry["id"]: illustrate(entry, plans[entry["id"]], records) for entry in entries}
     timing = timing or _earlier_timing(folder)
@@ -65,14 +89,28 @@ def write_report(folder: Path, failures: Collection[Cell] = (), timing: Timing |
         seconds=timing.seconds,
     )
     write_json(folder / RESULTS_FILE, results)
-    write_text(folder / REPORT_FILE, render(results, figures))
+    write_text(folder / REPORT_FILE, render(results, figures), within=folder)
     return results
 
 
 def _earlier_timing(folder: Path) -> Timing:
-    """The timing in `results.json`; empty if the run was interrupted before it had results."""
-    path = folder / RESULTS_FILE
-    if not path.exists():
-        return Timing("", "", 0.0)
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Timing(content["started"], content["finished"], content["seconds"])
+    """The timing in `results.json`; empty if the run was interrupted before it had results, or if they are not whole.
+
+    That they are not whole is said by a warning.
+    """
+    try:
+        content = json.loads(Folder(folder).read(RESULTS_FILE, limit=_RESULTS_LIMIT))
+        started, finished = content["started"], content["finished"]
+        for moment in (started, finished):
+            if moment != "":  # as a run that was interrupted left it
+                datetime.fromisoformat(moment)
+        return Timing(started, finished, checked_seconds(content["seconds"]))
+    except FileNotFoundError:
+        pass
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        warnings.warn(
+            f"{folder / RESULTS_FILE} does not hold the results of a run ({reason}); it is written anew, without times",
+            stacklevel=3,
+        )
+    return Timing("", "", 0.0)
