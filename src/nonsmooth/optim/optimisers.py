@@ -11,6 +11,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.penalised import PenalisedOptimizer
+from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, specified
 from nonsmooth.penalties import Penalty
 
@@ -69,6 +70,7 @@ class Proximal(PenalisedOptimizer):
         base(self)
         forget_unwritten(self, awaiting)
         self.apply_penalties()
+        remember_weights(self)
         return loss
 
     def apply_penalties(self) -> None:

@@ -121,7 +121,8 @@ def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> None:
     size = sum(float(seen[i][p].abs().square().sum()) for p, _ in moved for i in range(3)) ** 0.5
     rise = sum(float(((seen[1][p] - seen[0][p]) * m.conj()).real.sum()) for p, m in moved)
     precision = max(torch.finfo(p.dtype).eps for p in parameters)
-    if bend > 1e4 * precision * size or rise < -1e4 * precision * size:
+    # So written, a number that is none is refused.
+    if not (bend <= 1e4 * precision * size and rise >= -1e4 * precision * size):
         raise ValueError(
             "quadratic is True, but the gradient of the loss is not linear and increasing along a line through the "
             f"parameters (second difference {bend:.3g} of gradients of size {size:.3g}); accepted is a loss that is a "
