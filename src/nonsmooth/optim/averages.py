@@ -20,8 +20,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nonsmooth.optim.metric import AdaptiveStep, sgd_step, unit_step_of
+from nonsmooth.optim.parameter_groups import penalty_of
 from nonsmooth.optim.proximal_step import is_off
-from nonsmooth.penalties import Penalty, from_specification
+from nonsmooth.penalties import Penalty
 
 MEMORY = ("step", "pull", "strength", "updates")
 """What is kept of each penalised parameter, in buffers by its number."""
@@ -59,17 +60,13 @@ class _Training:
 
     def penalties(self) -> dict[int, tuple[dict[str, Any], Penalty]]:
         """The group and the penalty of each parameter that has one at present, by its number in the model."""
-        groups = {
-            parameter: group
+        present: dict[Tensor, tuple[dict[str, Any], Penalty]] = {
+            parameter: (group, penalty)
             for group in self.optimizer.param_groups
-            if group.get("penalty") is not None
+            if (penalty := penalty_of(group)) is not None
             for parameter in group["params"]
         }
-        return {
-            index: (groups[parameter], from_specification(groups[parameter]["penalty"]))
-            for index, parameter in enumerate(self.parameters)
-            if parameter in groups
-        }
+        return {index: present[p] for index, p in enumerate(self.parameters) if p in present}
 
 
 class SparseAverage(AveragedModel):

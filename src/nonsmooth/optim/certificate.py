@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from nonsmooth.extremes import largest
 from nonsmooth.optim.evaluation import Evaluation, evaluate, unwrapped, whole
 from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
-from nonsmooth.optim.parameter_groups import named_parameters
+from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.prox_taken import prox_notes
 from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.optim.quadratic_gap import quadratic_gap
@@ -26,10 +26,10 @@ from nonsmooth.optim.tensor_certificate import (
     Distances,
     TensorCertificate,
     next_change,
+    root_mean_square,
     share_moved,
     tensor_certificate,
 )
-from nonsmooth.penalties import Penalty, from_specification
 
 ROUNDINGS = 16
 """Roundings of the objective's largest part that a sum over data may be off by, times what the next line says."""
@@ -57,9 +57,10 @@ class Certificate:
             there is no formula.
         tensors: each parameter's part.
         notes: what a reader should know.
+        typical_residual: the root mean square of what `relative_residual` is the largest of. A network seldom comes
+            near a tolerance; this number falls with the step size, and is comparable between runs.
         movement: ‖change‖/‖w‖ of all parameters in one more step of the optimiser on this gradient, its averages being
-            settled: what a network's training can be judged by. None where the optimiser's step is not known, or it
-            has not stepped.
+            settled. None where the optimiser's step is not known, it has not stepped, or its step size is 0.
     """
 
     objective: float
@@ -75,12 +76,14 @@ class Certificate:
     gap: float | None
     tensors: tuple[TensorCertificate, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    typical_residual: float = math.nan
     movement: float | None = None
 
     def __str__(self) -> str:
         word = "converged" if self.converged else "not converged"
         lines = [
-            f"{word}: residual/λ {self.relative_residual:.3g} (tolerance {self.tolerance:g})",
+            f"{word}: residual/λ {self.relative_residual:.3g} at most (tolerance {self.tolerance:g}), "
+            f"{self.typical_residual:.3g} in the root mean square",
             f"objective {self.objective:.10g} = loss {self.loss:.10g} + penalty {self.penalty:.10g}"
             + (f" + weight decay {self.weight_decay:.10g}" if self.weight_decay else "")
             + (f", at most {self.gap:.3g} above the minimum" if self.gap is not None else ""),
@@ -129,7 +132,7 @@ def certify(
     found = evaluate(optimizer, closure)
     measured, decays, penalties, unfelt = [], [], [], []
     for index, group in enumerate(optimizer.param_groups):
-        penalty = _penalty(group)
+        penalty = penalty_of(group)
         for name, parameter in named_parameters(index, group):
             if parameter not in found.gradients:
                 continue
@@ -144,9 +147,10 @@ def certify(
             change = next_change(optimizer, group, parameter, gradient, penalty)
             measured.append((name, point, penalty, Distances.of(point, gradient, penalty), change))
     scale = largest((distances.scale for *_, distances, _ in measured), default=0.0) or 1.0
+    ratios = [distances.relative(scale) for *_, distances, _ in measured]
     parts = [
-        tensor_certificate(name, point, penalty, distances, scale, share_moved([(point, change)]))
-        for name, point, penalty, distances, change in measured
+        tensor_certificate(name, point, penalty, distances, ratio, share_moved([(point, change)]))
+        for (name, point, penalty, distances, change), ratio in zip(measured, ratios, strict=True)
     ]
     penalised = [part for part in parts if part.penalty is not None]
     relative = largest(part.relative_residual for part in parts)
@@ -181,13 +185,9 @@ def certify(
         gap=gap,
         tensors=tuple(parts),
         notes=notes,
+        typical_residual=root_mean_square(ratios),
         movement=share_moved([(point, change) for _, point, _, _, change in measured]),
     )
-
-
-def _penalty(group: dict[str, Any]) -> Penalty | None:
-    specification = group.get("penalty")
-    return None if specification is None else from_specification(specification)
 
 
 def _weight_decay(
@@ -224,7 +224,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _is_unfelt(point: Tensor, gradient: Tensor) -> bool:
-    """Whether each row's gradient is orthogonal to the row, as it is where the loss does not depend on the row's norm."""
+    """Whether each row's gradient is orthogonal to it, as it is where the loss does not depend on the row's norm."""
     if point.ndim < 2 or not point.numel():
         return False
     inner = (gradient * point.conj()).real.flatten(1).sum(1).abs()
@@ -254,7 +254,7 @@ def _notes(optimizer: Optimizer, found: Evaluation, relative: float) -> tuple[st
         group.get("decoupled_weight_decay", False) and group.get("weight_decay", 0) for group in optimizer.param_groups
     ):
         notes.append("decoupled weight decay is counted as it acts in the metric of the optimiser's present state")
-    if any((penalty := _penalty(group)) is not None and not penalty.convex for group in optimizer.param_groups):
+    if any((penalty := penalty_of(group)) is not None and not penalty.convex for group in optimizer.param_groups):
         notes.append("a penalty is not convex: the residual certifies a stationary point, not a minimum")
     if found.precision > relative:
         notes.append(f"residual/λ is less than rounding leaves of a gradient, {found.precision:.2g}")

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from nonsmooth.optim.proximal_step import check_group, specified
 from nonsmooth.optim.reparametrised import uses
-from nonsmooth.penalties import Penalty
+from nonsmooth.penalties import Penalty, from_specification
 
 
 def penalize(
@@ -135,6 +135,12 @@ def _depth() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("nonsmooth", "torch"):
         level, frame = level + 1, frame.f_back
     return level
+
+
+def penalty_of(group: Mapping[str, Any]) -> Penalty | None:
+    """The penalty that lies in a group, as its specification or as somebody has put it there; None without one."""
+    specification = specified(group.get("penalty"))
+    return None if specification is None else from_specification(specification)
 
 
 def named_parameters(index: int, group: Mapping[str, Any]) -> list[tuple[str, Tensor]]:

@@ -138,8 +138,8 @@ def _regrouped(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, An
         ]
         if any(each != options[0] for each in options):
             raise ValueError(
-                f"state_dict has {', '.join(group['param_names'])} in groups with different options, and this optimizer "
-                "in one; accepted is one set of options for each group"
+                f"state_dict has {', '.join(group['param_names'])} in groups with different options, and this "
+                "optimizer in one; accepted is one set of options for each group"
             )
         numbers = [home[name][0] for name in group["param_names"]]
         groups.append({**(options[0] if options else {}), "params": numbers, "param_names": list(group["param_names"]),

@@ -11,10 +11,9 @@ import torch
 from torch.optim import Optimizer
 
 from nonsmooth.optim.evaluation import unwrapped
-from nonsmooth.optim.parameter_groups import named_parameters
+from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.penalised import PenalisedOptimizer
 from nonsmooth.optim.proximal_step import is_off
-from nonsmooth.penalties import from_specification
 
 VERSIONS_AFTER_PROX = "_nonsmooth_versions"
 ATTACHED = "_nonsmooth_attached"
@@ -37,10 +36,16 @@ def takes_prox(optimizer: Optimizer) -> bool:
 
 
 def remember_weights(optimizer: Optimizer) -> None:
-    """Keep the version counters of the weights that a step has just left; reading them waits for no device."""
+    """Keep the version counters of the weights that a step has just left; reading them waits for no device.
+
+    They count what is written in place, but not what is written through a parameter's `.data`.
+    """
     if not torch.compiler.is_compiling():
         optimizer.__dict__[VERSIONS_AFTER_PROX] = {
-            parameter: parameter._version for group in optimizer.param_groups for parameter in group["params"]
+            parameter: parameter._version
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if not parameter.is_inference()
         }
 
 
@@ -51,11 +56,7 @@ def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:
         optimizer: as the user has it, wrapped or not.
     """
     inner = unwrapped(optimizer)
-    penalised = [
-        (index, group)
-        for index, group in enumerate(inner.param_groups)
-        if group.get("penalty") is not None and not is_off(from_specification(group["penalty"]))
-    ]
+    penalised = [(index, group) for index, group in enumerate(inner.param_groups) if not is_off(penalty_of(group))]
     if not penalised:
         return ()
     notes = []
@@ -77,7 +78,7 @@ def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:
         name
         for index, group in penalised
         for name, parameter in named_parameters(index, group)
-        if before.get(parameter, parameter._version) != parameter._version
+        if parameter in before and before[parameter] != parameter._version
     ]
     if written:
         notes.append(

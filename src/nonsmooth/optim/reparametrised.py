@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
@@ -50,12 +51,12 @@ BY_HAND = Use("which its module seems to divide by a norm; name it by include wh
 
 def uses(model: nn.Module) -> dict[Tensor, Use]:
     """The parameters of a model that are not weights as they stand."""
-    found: dict[Tensor, Use] = {}
-    for module in model.modules():
-        for parameter, use in (*_by_hand(module), *_by_hooks(module), *_by_parametrization(module)):
-            if parameter is not None:
-                found[parameter] = use
-    return found
+    return {
+        parameter: use
+        for module in model.modules()
+        for parameter, use in (*_by_hand(module), *_by_hooks(module), *_by_parametrization(module))
+        if parameter is not None
+    }
 
 
 def _by_parametrization(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
@@ -93,7 +94,8 @@ def _by_hand(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
     """What a module's own `forward` normalises, as its source says."""
     if type(module).__module__.split(".")[0] == "torch":
         return
-    for path in _normalised_in(type(module)):
+    kind: Any = type(module)
+    for path in _normalised_in(kind):
         value: object = module
         for name in path:
             value = getattr(value, name, None)

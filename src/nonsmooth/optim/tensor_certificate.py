@@ -38,7 +38,7 @@ class TensorCertificate:
         distances: the distance of each coordinate or group.
         support: where the parameter is not 0, bool, of its shape.
         movement: ‖change‖/‖w‖ of one more step of the optimiser on this gradient, its averages being settled; None
-            where its step is not known, or not yet.
+            where its step is not known, or not yet, or its step size is 0.
     """
 
     name: str
@@ -90,15 +90,13 @@ class Distances:
         pulls = pulls.expand_as(values)
         return cls(values, pulls, float(pulls.max()) * math.sqrt(pulls.numel() / point.numel()))
 
-    def relative(self, scale: float) -> float:
-        """The largest distance over its pull, or over the scale where there is no pull."""
-        if not self.values.numel():
-            return 0.0
-        return float((self.values / torch.where(self.pulls > 0, self.pulls, scale)).max())
+    def relative(self, scale: float) -> Tensor:
+        """Each distance over its pull, or over the scale where there is no pull."""
+        return self.values / torch.where(self.pulls > 0, self.pulls, scale)
 
 
 def tensor_certificate(
-    name: str, point: Tensor, penalty: Penalty | None, distances: Distances, scale: float, movement: float | None
+    name: str, point: Tensor, penalty: Penalty | None, distances: Distances, relative: Tensor, movement: float | None
 ) -> TensorCertificate:
     """The certificate of one parameter.
 
@@ -107,7 +105,7 @@ def tensor_certificate(
         point: w.
         penalty: λR.
         distances: of this parameter.
-        scale: the largest λ by coordinate of all parameters, 1 where there is none.
+        relative: the same in units of λ.
         movement: of this parameter.
     """
     return TensorCertificate(
@@ -116,7 +114,7 @@ def tensor_certificate(
         penalty=None if penalty is None else type(penalty).__name__,
         strength=None if penalty is None else largest_strength(penalty),
         residual=float(distances.values.max()) if distances.values.numel() else 0.0,
-        relative_residual=distances.relative(scale),
+        relative_residual=float(relative.max()) if relative.numel() else 0.0,
         zeros=int((point == 0).sum()),
         parameters=point.numel(),
         distances=distances.values,
@@ -134,7 +132,7 @@ def largest_strength(penalty: Penalty) -> float:
 def next_change(
     optimizer: Optimizer, group: Mapping[str, Any], parameter: Tensor, gradient: Tensor, penalty: Penalty | None
 ) -> Tensor | None:
-    """prox_D(w - D∇f) - w, what one more step would change; None where D is not known.
+    """prox_D(w - D∇f) - w, what one more step would change; None where D is not known, or 0.
 
     Args:
         optimizer: whose metric D is.
@@ -146,6 +144,8 @@ def next_change(
     try:
         step = unit_step_of(type(optimizer))(group, optimizer.state.get(parameter, {}))
     except (ValueError, KeyError):  # an optimiser of another kind, or one that has not stepped yet
+        return None
+    if float(group["lr"]) == 0:  # as at the end of a schedule, where stillness says nothing
         return None
     point = whole(parameter.detach())
     precision = torch.promote_types(point.dtype, torch.float32)
@@ -180,3 +180,9 @@ def share_moved(changes: list[tuple[Tensor, Tensor | None]]) -> float | None:
         for tensors in zip(*((change, point) for point, change in known), strict=True)
     )
     return moved / size if size else 0.0 if moved == 0 else largest(moved, math.inf)
+
+
+def root_mean_square(tensors: list[Tensor]) -> float:
+    """√mean of the squares of all entries, 0 where there are none."""
+    count = sum(tensor.numel() for tensor in tensors)
+    return math.sqrt(sum(float(tensor.double().square().sum()) for tensor in tensors) / count) if count else 0.0
