@@ -30,6 +30,7 @@ from nonsmooth.optim.tensor_certificate import (
     share_moved,
     tensor_certificate,
 )
+from nonsmooth.penalties import Penalty
 
 ROUNDINGS = 16
 """Roundings of the objective's largest part that a sum over data may be off by, times what the next line says."""
@@ -143,7 +144,7 @@ def certify(
             gradient = gradient + slope if slope is not None else gradient
             found.gradients[parameter] = gradient
             decays.append(decay)
-            penalties.append(0.0 if penalty is None else float(penalty.value(point)))
+            penalties.append(0.0 if penalty is None else _value(penalty, point))
             change = next_change(optimizer, group, parameter, gradient, penalty)
             measured.append((name, point, penalty, Distances.of(point, gradient, penalty), change))
     scale = largest((distances.scale for *_, distances, _ in measured), default=0.0) or 1.0
@@ -188,6 +189,11 @@ def certify(
         typical_residual=root_mean_square(ratios),
         movement=share_moved([(point, change) for _, point, _, _, change in measured]),
     )
+
+
+def _value(penalty: Penalty, point: Tensor) -> float:
+    """λR(w), NaN where w is not finite: singular values of such a matrix are an error."""
+    return float(penalty.value(point)) if _is_finite(point) else math.nan
 
 
 def _weight_decay(

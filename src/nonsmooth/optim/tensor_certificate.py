@@ -77,9 +77,12 @@ class Distances:
             gradient: ∇f, weight decay included.
             penalty: λR.
         """
+        finite = bool(torch.isfinite(point).all() and torch.isfinite(gradient).all())
+        if not finite:
+            # A sign of NaN is 0, and a maximum with 0 is a number: a distance would lose what it was made of.
+            point, gradient = torch.zeros_like(point), torch.zeros_like(gradient)
         values = gradient.abs() if penalty is None else penalty.subdiff_distance(point, gradient)
-        if not bool(torch.isfinite(point).all() and torch.isfinite(gradient).all()):
-            # A sign of NaN is 0, and a maximum with 0 is a number: a distance may have lost what it was made of.
+        if not finite:
             values = torch.full_like(values, torch.nan)
         if penalty is None or not values.numel():
             return cls(values, torch.zeros_like(values), 0.0)
@@ -148,6 +151,8 @@ def next_change(
     if float(group["lr"]) == 0:  # as at the end of a schedule, where stillness says nothing
         return None
     point = whole(parameter.detach())
+    if not bool(torch.isfinite(point).all() and torch.isfinite(gradient).all()):
+        return torch.full_like(point, torch.nan)
     precision = torch.promote_types(point.dtype, torch.float32)
     point, gradient = point.to(precision), gradient.to(precision)
     if not isinstance(step, AdaptiveStep):
