@@ -118,7 +118,7 @@ def test_torchs_own_layers_are_weights(module):
 
 def test_nothing_but_weight_norm_is_refused_with_the_reason():
     model = nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 16)), nn.ReLU())
-    with pytest.raises(ValueError, match="Not penalised: .*original1, which weight norm divides by its norm"):
+    with pytest.raises(ValueError, match=r"Not penalised: .*original1, which weight norm divides by its norm"):
         penalize(model, L1(2e-3))
 
 
