@@ -27,6 +27,37 @@ class WrittenOut(CosineHead):
         return inputs @ (weight / weight.norm(dim=1, keepdim=True)).mT
 
 
+class Inherited(CosineHead):
+    pass
+
+
+class InAMethod(CosineHead):
+    def direction(self):
+        return self.weight.flatten(1) / torch.linalg.vector_norm(self.weight.flatten(1), dim=1, keepdim=True)
+
+    def forward(self, inputs):
+        return inputs @ self.direction().mT
+
+
+class NotAtAll(nn.Module):
+    """Norms of other things, and of the weight where it is not used: nothing to warn of."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 8))
+        self.places = nn.Parameter(torch.randn(1, 8))
+        self.norm = nn.LayerNorm(8)
+        with torch.no_grad():
+            self.weight.div_(self.weight.norm())
+
+    def size(self):
+        return self.weight.norm()
+
+    def forward(self, inputs):
+        places = self.places
+        return F.linear(F.normalize(inputs), self.weight) + self.norm(places).sum()
+
+
 class Standardised(nn.Conv2d):
     """As in networks with weight standardisation."""
 
@@ -66,6 +97,8 @@ MADE = {
     "one of one's own": (lambda: custom(nn.Linear(8, 8)), {"parametrizations.weight.original"}),
     "a cosine head": (CosineHead, {"weight"}),
     "a norm written out": (WrittenOut, {"weight"}),
+    "a head that inherits": (Inherited, {"weight"}),
+    "a norm in a method": (InAMethod, {"weight"}),
     "weight standardisation": (lambda: Standardised(3, 4, 3), {"weight"}),
     "the weight of a child": (OverTheChild, {"head.weight"}),
 }  # fmt: skip
@@ -107,10 +140,10 @@ def test_naming_it_takes_it_in_or_says_why_not(name):
 @pytest.mark.parametrize(
     "module",
     [nn.Linear(3, 3), nn.Conv2d(3, 3, 3), nn.Embedding(4, 3, max_norm=1.0), nn.LSTM(3, 3),
-     nn.MultiheadAttention(4, 2), nn.TransformerEncoderLayer(4, 2), nn.Bilinear(3, 3, 3)],
+     nn.MultiheadAttention(4, 2), nn.TransformerEncoderLayer(4, 2), nn.Bilinear(3, 3, 3), NotAtAll()],
     ids=lambda module: type(module).__name__,
 )  # fmt: skip
-def test_torchs_own_layers_are_weights(module):
+def test_other_layers_have_weights(module):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         penalize(nn.Sequential(module, nn.BatchNorm1d(3), nn.LayerNorm(3)), L1(0.1))

@@ -92,8 +92,6 @@ def _by_hooks(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
 
 def _by_hand(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
     """What a module's own `forward` normalises, as its source says."""
-    if type(module).__module__.split(".")[0] == "torch":
-        return
     kind: Any = type(module)
     for path in _normalised_in(kind):
         value: object = module
@@ -105,10 +103,17 @@ def _by_hand(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
 
 @cache
 def _normalised_in(kind: type[nn.Module]) -> tuple[tuple[str, ...], ...]:
-    """The attributes of `self`, as paths, that the methods of a class hand to a function in `NORMALISING`."""
-    found = []
-    for name, method in vars(kind).items():
-        if not inspect.isfunction(method) or name == "__init__":
+    """The attributes of `self`, as paths, that `forward` and what it calls hand to a function in `NORMALISING`."""
+    methods = {
+        name: method
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
+        if method.__module__.split(".")[0] != "torch"
+    }
+    found: list[tuple[str, ...]] = []
+    waiting = ["forward"]
+    while waiting:
+        method = methods.pop(waiting.pop(), None)
+        if method is None:
             continue
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
@@ -122,15 +127,25 @@ def _normalised_in(kind: type[nn.Module]) -> tuple[tuple[str, ...], ...]:
             if isinstance(target, ast.Name)
         }
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            function = call.func
-            called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-            if called not in NORMALISING:
-                continue
-            inputs = call.args if called == "cosine_similarity" else call.args[:1]
-            if isinstance(function, ast.Attribute):
-                inputs = [function.value, *inputs]
-            found += [path for each in inputs if (path := _path(each, aliases))]
+            waiting += [node.attr for node in (call.func,) if isinstance(node, ast.Attribute)]
+            found += [path for each in _normalised_by(call) if (path := _path(each, aliases))]
     return tuple(found)
+
+
+def _normalised_by(call: ast.Call) -> list[ast.expr]:
+    """What a call makes a norm or a spread of; nothing where it makes none."""
+    function = call.func
+    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if called not in NORMALISING:
+        return []
+    if isinstance(function, ast.Attribute):
+        owner: ast.AST = function.value
+        while isinstance(owner, ast.Attribute):
+            owner = owner.value
+        if isinstance(owner, ast.Name) and owner.id == "self":
+            return [function.value]  # a tensor's method, or a layer of that name, which normalises what passes it
+    inputs = call.args if called == "cosine_similarity" else call.args[:1]
+    return [*([function.value] if isinstance(function, ast.Attribute) else []), *inputs]
 
 
 def _path(node: ast.AST, aliases: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
