@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from nonsmooth import extremes
 from nonsmooth.report.palette import BACKGROUND, TONES
 
 WIDTH, HEIGHT = 400, 270
@@ -29,7 +30,7 @@ class Series:
 
 def across(share: float, largest: float) -> float:
     """Where a share of zeros lies on the axis, which is logarithmic in the weights that remain."""
-    return math.log(1 - min(share, largest)) / math.log(1 - largest)
+    return math.log(1 - extremes.smallest(share, largest)) / math.log(1 - largest)
 
 
 def style() -> str:
@@ -101,7 +102,7 @@ def limits(panels: Sequence[tuple[str, Sequence[Series]]]) -> tuple[float, float
         for _, value, half in one.points
         for end in (value - half, value + half)
     ]
-    return math.floor(min(values) * 20) / 20, math.ceil(max(values) * 20) / 20
+    return math.floor(extremes.smallest(values) * 20) / 20, math.ceil(extremes.largest(values) * 20) / 20
 
 
 def panel(title: str, drawn: Sequence[Series], low: float, high: float, largest: float, left: float, top: float) -> str:
@@ -137,7 +138,7 @@ def draw(panels: Sequence[tuple[str, Sequence[Series]]], columns: int) -> str:
     lines = math.ceil(len(names) / columns)
     width, height = columns * WIDTH, rows * HEIGHT + lines * LEGEND_LINE + 16
     shares = [share for _, drawn in panels for one in drawn for share, _, _ in one.points]
-    largest = next((tick for tick in TICKS[1:] if tick >= max(shares)), TICKS[-1])
+    largest = next((tick for tick in TICKS[1:] if tick >= extremes.largest(shares)), TICKS[-1])
     body = []
     for index, (title, drawn) in enumerate(panels):
         low, high = limits(panels[index % columns :: columns])

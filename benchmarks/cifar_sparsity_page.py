@@ -14,6 +14,7 @@ from cifar_sparsity_figure import Series, draw
 from cifar_sparsity_methods import METHODS
 from scipy import stats
 
+from nonsmooth import extremes
 from nonsmooth.lab import Record
 
 FIGURE = "../images/cifar-sparsity.svg"
@@ -106,7 +107,7 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
 
 def bar(rows: Sequence[Row]) -> float:
     """The validation accuracy that a choice of λ has to reach: that of the better dense control, less the allowance."""
-    return max(row["validation"].mean for row in rows if row.method.startswith("dense")) - ALLOWANCE
+    return extremes.largest(row["validation"].mean for row in rows if row.method.startswith("dense")) - ALLOWANCE
 
 
 def chosen(rows: Sequence[Row]) -> list[tuple[Row, bool]]:
@@ -133,7 +134,9 @@ def at_equal_sparsity(rows: Sequence[Row], level: float, prefix: str = "") -> In
         points = sorted((row.values[f"{prefix}zeros"][seed], row.values[f"{prefix}test"][seed]) for row in own)
         for (low, first), (high, second) in zip(points, points[1:] or points, strict=False):
             if low - SLACK <= level <= high + SLACK:
-                share = 0.0 if high == low else min(max((level - low) / (high - low), 0.0), 1.0)
+                share = (
+                    0.0 if high == low else extremes.smallest(extremes.largest((level - low) / (high - low), 0.0), 1.0)
+                )
                 found.append(first + share * (second - first))
                 break
         else:
@@ -234,8 +237,8 @@ def findings(network: str, rows: Sequence[Row]) -> str:
     title = TITLES[network]
     if not choices:
         return f"- {title}: no method keeps within {100 * ALLOWANCE:g} points of the dense network on validation."
-    exact = max(choices, key=lambda row: row["zeros"].mean)
-    rounded = max(choices, key=lambda row: row["rounded_zeros"].mean)
+    exact = extremes.largest(choices, key=lambda row: row["zeros"].mean)
+    rounded = extremes.largest(choices, key=lambda row: row["rounded_zeros"].mean)
     missed = [row.label for row, reached in chosen(rows) if not reached]
     text = (
         f"- {title}: within {100 * ALLOWANCE:g} points of the better dense network on validation, the most exact zeros "

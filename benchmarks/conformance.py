@@ -23,6 +23,7 @@ import peers
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD, SteadyAdam
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, SparseGroupL1, TransformedL1
 
@@ -64,7 +65,9 @@ class Quadratic:
     def gap(self, point: Tensor, strength: float) -> float:
         """The duality gap of the LASSO, f(w) + λ‖w‖₁ - D(θ), θ the residual scaled into the feasible set."""
         residual = self.response - self.data @ point
-        scale = min(1.0, strength / max(float((self.data.T @ residual / self.samples).abs().max()), 1e-300))
+        scale = extremes.smallest(
+            1.0, strength / extremes.largest(float((self.data.T @ residual / self.samples).abs().max()), 1e-300)
+        )
         dual = (2 * scale * residual @ self.response - scale**2 * residual @ residual) / (2 * self.samples)
         return self.value(point) + strength * float(point.abs().sum()) - float(dual)
 
@@ -260,11 +263,13 @@ def _agreement(problem: Quadratic, endings: dict, names: list[str], cases: list[
         counts = ", ".join(map(str, zeros))
         if references.get(c) is None:
             first = endings[names[0], c].point
-            apart = max(float((endings[n, c].point - first).abs().max()) for n in names)
+            apart = extremes.largest(float((endings[n, c].point - first).abs().max()) for n in names)
             lines.append(f"| {c} | {names[0]} | {CASES[c].note or 'none'} | {apart:.0e} | {zeros[0]} | {counts} |")
             continue
         who, point, gap = references[c]
-        apart = max(float((endings[n, c].point.reshape(-1) - torch.from_numpy(point)).abs().max()) for n in names)
+        apart = extremes.largest(
+            float((endings[n, c].point.reshape(-1) - torch.from_numpy(point)).abs().max()) for n in names
+        )
         lines.append(f"| {c} | {who} | {gap:.0e} | {apart:.0e} | {int((point == 0).sum())} | {counts} |")
     return lines
 
@@ -333,7 +338,7 @@ def other_ways(problem: Quadratic, steps: int) -> list[str]:
         print(f"{name:45} λ ratio {read.mean():.6f} residual {ending.residual:.1e} zeros {(point == 0).sum()}")
         lines.append(
             f"| {name} | {read.mean():.6f} | {read.min():.3g} to {read.max():.3g} | {ending.residual:.0e} | "
-            f"{int((point == 0).sum())} | {wrong} | {max(value - optimum, 0) / optimum:.0e} |"
+            f"{int((point == 0).sum())} | {wrong} | {extremes.largest(value - optimum, 0) / optimum:.0e} |"
         )
     lines += [
         "",
@@ -415,7 +420,7 @@ def real_sets(folder: Path, sets: list[str], steps: int) -> list[str]:
             print(f"{name:18} {who:20} {ending.residual:.1e} after {ending.steps} steps, {ending.seconds:.1f} s")
             lines.append(
                 f"| | {who} | {ending.steps:,} | {ending.seconds:.1f} | {ending.residual:.0e} | "
-                f"{max(problem.gap(ending.point, strength), 0):.0e} | {np.abs(point - best).max():.0e} | "
+                f"{extremes.largest(problem.gap(ending.point, strength), 0):.0e} | {np.abs(point - best).max():.0e} | "
                 f"{_same(point, best)} | {int((point == 0).sum())} |"
             )
     return lines

@@ -18,6 +18,7 @@ import torch
 from digits_networks import SETTING, WIDTH, digits, network, train
 from torch.nn.utils import parameters_to_vector
 
+from nonsmooth import extremes
 from nonsmooth.kinks import crossings
 
 PROBE, DIRECTIONS, POINTS = 500, 8, 4
@@ -60,7 +61,7 @@ def page():
     torch.set_num_threads(1)
     data, target = digits()
     trained = [network(seed) for seed in range(POINTS)]
-    accuracy = min(train(model, data, target) for model in trained)
+    accuracy = extremes.smallest(train(model, data, target) for model in trained)
     groups = {
         "trained": trained,
         "random, as initialised": [network(seed) for seed in range(POINTS)],

@@ -34,6 +34,7 @@ from edge_run import (
     walk,
 )
 
+from nonsmooth import extremes
 from nonsmooth.lab import Cell, Context, Record, SilentWatcher, Store, run
 
 EXPERIMENT, VERSION = "edge-of-stability", 2
@@ -99,7 +100,10 @@ def row(record: Record) -> str:
     ratios = after(record, "sharpness")
     inside = sum(BAND[0] <= ratio <= BAND[1] for ratio in ratios)
     cells = [f"{parameters['model']}, {parameters['optimiser']}, {parameters['lr']:g}", str(started)]
-    cells += [f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})", f"{inside} of {len(ratios)}"]
+    cells += [
+        f"{statistics.median(ratios):.3f} ({extremes.smallest(ratios):.2f} to {extremes.largest(ratios):.2f})",
+        f"{inside} of {len(ratios)}",
+    ]
     cells += [f"{statistics.median(after(record, name)):.3f}" for name in READINGS[1:]]
     return "| " + " | ".join([*cells, f"{record['loss'][-1]:.4f}"]) + " |"
 

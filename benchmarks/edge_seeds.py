@@ -17,6 +17,7 @@ from edge_run import BAND, IMAGES, OPTIMISERS, READINGS, WIDTH, after, fill, ima
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor, nn
 
+from nonsmooth import extremes
 from nonsmooth.curvature import (
     OptimizerSharpness,
     Point,
@@ -190,7 +191,7 @@ def parts(record: Record) -> float:
 
 def spread(values: Sequence[float]) -> str:
     """The smallest and the largest."""
-    return f"{min(values):.3f} to {max(values):.3f}"
+    return f"{extremes.smallest(values):.3f} to {extremes.largest(values):.3f}"
 
 
 def row(record: Record) -> str:
@@ -202,6 +203,9 @@ def row(record: Record) -> str:
         f"{p['model']}, {p['optimiser']}, {p['lr']:g}",
         "-" if first is None else str(record["step"][first]),
     ]
-    cells += [f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})", f"{inside} of {len(ratios)}"]
+    cells += [
+        f"{statistics.median(ratios):.3f} ({extremes.smallest(ratios):.2f} to {extremes.largest(ratios):.2f})",
+        f"{inside} of {len(ratios)}",
+    ]
     cells += [f"{statistics.median(after(record, name)):.3f}" for name in ("segment", "hessian", "aligned")]
     return "| " + " | ".join([*cells, f"{statistics.median(after(record, 'crossed')):.2%}"]) + " |"

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adam, Optimizer
 
+from nonsmooth import extremes
 from nonsmooth.data import load_images
 from nonsmooth.dynamics.stationary import StationaryLaw, stationary_law
 from nonsmooth.models import vgg
@@ -160,7 +161,7 @@ def report(rows: list[Comparison], seconds: float, command: str) -> str:
     ]
     for name, (_, allowed) in OPTIMISERS.items():
         own = [row for row in strongest if row.name == name]
-        worst = max(abs(row.error(row.from_start)) for row in own)
+        worst = extremes.largest(abs(row.error(row.from_start)) for row in own)
         verdict = "" if worst <= allowed else " (**missed**)"
         lines.append(
             f"| {name} | {worst:.3%}{verdict} | {allowed:.0%} | {np.mean([row.below for row in own]):.2%} | "

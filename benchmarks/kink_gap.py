@@ -18,6 +18,7 @@ from digits_networks import SETTING, WIDTH, digits, network, train
 from line_figure import Axis, Curve, Panel, picture
 from torch import Tensor, nn
 
+from nonsmooth import extremes
 from nonsmooth.curvature import KinkGap, kink_gap, sharpness
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "GELU": nn.GELU, "ReLU": nn.ReLU}
@@ -75,9 +76,8 @@ def rows(found: Found) -> str:
         cells = " | ".join(f"{median_gap(gaps, index):.1e}" for index in range(len(EPSILONS)))
         ratios = [each / gap.hessian for gap in gaps for each in gap.differences]
         hessian = statistics.median(gap.hessian for gap in gaps)
-        lines.append(
-            f"| {name} | {state} | {direction} | {hessian:.3g} | {cells} | {min(ratios):.3g} to {max(ratios):.3g} |"
-        )
+        span = f"{extremes.smallest(ratios):.3g} to {extremes.largest(ratios):.3g}"
+        lines.append(f"| {name} | {state} | {direction} | {hessian:.3g} | {cells} | {span} |")
     return "\n".join(lines)
 
 
@@ -85,9 +85,9 @@ def summary(found: Found) -> str:
     """What the smooth ones and the other one do, in words."""
 
     def largest(name: str, index: int) -> float:
-        return max(gap.gaps[index] for key, gaps in found.items() if key[2] == name for gap in gaps)
+        return extremes.largest(gap.gaps[index] for key, gaps in found.items() if key[2] == name for gap in gaps)
 
-    smooth = [max(largest("tanh", index), largest("GELU", index)) for index in range(len(EPSILONS))]
+    smooth = [extremes.largest(largest("tanh", index), largest("GELU", index)) for index in range(len(EPSILONS))]
     agree = [epsilon for epsilon, gap in zip(EPSILONS, smooth, strict=True) if gap < THREE_DIGITS]
     kinked = [largest("ReLU", index) for index in range(len(EPSILONS))]
     return (
@@ -119,7 +119,7 @@ def figure(found: Found) -> str:
 def page(found: Found, accuracies: dict[str, float]) -> str:
     """The page."""
     heads = " | ".join(f"ε = {epsilon:g}" for epsilon in EPSILONS)
-    accuracy = min(accuracies.values())
+    accuracy = extremes.smallest(accuracies.values())
     return f"""# The kink curvature gap
 
 How much of the curvature does autograd's Hessian not see? Networks 64-{WIDTH}-{WIDTH}-10 with three activations, in

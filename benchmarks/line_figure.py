@@ -9,6 +9,8 @@ from html import escape
 
 from cifar_sparsity_figure import LEGEND_LINE, marker, style
 
+from nonsmooth import extremes
+
 WIDTH, HEIGHT = 380, 270
 LEFT, RIGHT, TOP, BOTTOM = 58, 22, 30, 42
 LEGEND_COLUMN = 300
@@ -25,7 +27,7 @@ class Axis:
 
     def share(self, value: float) -> float:
         """Where a value lies, from 0 to 1; what is off the axis lies at its end."""
-        value = min(max(value, self.low), self.high)
+        value = extremes.smallest(extremes.largest(value, self.low), self.high)
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)

@@ -29,6 +29,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nonsmooth import extremes
 from nonsmooth.curvature import hessian_operator, sharpness
 from nonsmooth.data import load_images
 
@@ -198,7 +199,7 @@ def compared(one: Case, tolerance: float, rounds: int) -> list[str]:
     base = statistics.median(seconds["ours"])
     lines = []
     for name in tried:
-        error = max(abs(outcome.value / exact - 1) for outcome in outcomes[name])
+        error = extremes.largest(abs(outcome.value / exact - 1) for outcome in outcomes[name])
         count = statistics.median(outcome.products for outcome in outcomes[name])
         taken = statistics.median(seconds[name])
         lines.append(

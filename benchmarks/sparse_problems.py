@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
+
 COLUMNS = 100
 
 
@@ -134,7 +136,7 @@ def _solved(name: str, data: np.ndarray, response: np.ndarray, logistic: bool, s
     point = _coordinate_descent(data, response, logistic, strength)
     slope, dual, primal, at_zero = _evaluate(data, response, logistic, strength, point)
     distance = np.where(point == 0, np.maximum(np.abs(slope) - strength, 0), np.abs(slope + strength * np.sign(point)))
-    residual, gap = float(distance.max() / strength), float(max(primal - dual, 0) / at_zero)
+    residual, gap = float(distance.max() / strength), float(extremes.largest(primal - dual, 0) / at_zero)
     return SparseProblem(name, data, response, logistic, float(strength), point, residual, gap)
 
 
@@ -166,7 +168,7 @@ def _evaluate(data: np.ndarray, response: np.ndarray, logistic: bool, strength: 
         dual_point = (response - fitted) / samples
         primal, at_zero = ((response - fitted) ** 2).mean() / 2, (response**2).mean() / 2
     slope = -data.T @ dual_point
-    scaled = dual_point * min(1.0, strength / np.abs(slope).max())
+    scaled = dual_point * extremes.smallest(1.0, strength / np.abs(slope).max())
     if logistic:
         share = np.clip(samples * response * scaled, 1e-300, 1)
         rest = np.clip(1 - share, 1e-300, 1)

@@ -18,6 +18,7 @@ from line_figure import Axis, Curve, Panel, picture
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
+from nonsmooth import extremes
 from nonsmooth.dynamics.stationary import StationaryLaw, stationary_law
 
 STEP_SIZE = 0.01
@@ -47,7 +48,7 @@ def draw(key: str, laws: dict[float, StationaryLaw]) -> str:
     name = OPTIMISERS[key][0]
 
     def shown(value: float) -> float:
-        return max(value, 1e-9)
+        return extremes.largest(value, 1e-9)
 
     magnitudes = Axis("|w|", 1e-9, 1e-1, log=True)
     against = Panel(

@@ -22,6 +22,7 @@ import torch
 from sparse_problems import COLUMNS, Batch, sparse_problems
 from torch import Tensor, nn
 
+from nonsmooth import extremes
 from nonsmooth.optim import RDA, XRDA, ProxAdam, ProxSGD, SteadyAdam, SteadySGD, averaged
 from nonsmooth.penalties import L1
 
@@ -71,7 +72,7 @@ class Way:
 def _momentum_time(groups: Groups, _done: float) -> None:
     """XRDA's momentum is e^(-h/m): 0.9 at every step size."""
     for group in groups:
-        group["time_scale"] = 9.5 * max(group["lr"], 1e-12)
+        group["time_scale"] = 9.5 * extremes.largest(group["lr"], 1e-12)
 
 
 def _growing_average(groups: Groups, done: float) -> None:

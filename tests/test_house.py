@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -28,6 +29,57 @@ MACHINE_PATH = re.compile(
     rf"(?<![\w.{{}}<>*~-]){SEPARATOR}(?:work|root|home|Users|tmp|opt|mnt){SEPARATOR}\w|[A-Z]:\\\\?Users"
 )
 LEFT_OPEN = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|WI" r"P)\b")
+WHOLE_NUMBERS = {"len", "int", "round", "ceil", "floor", "numel"}
+MEASURE_NOTHING = {
+    # Counts, places in a list, classes.
+    "max((parameter.nbytes for parameter in made))", "max((r.parameters['positive'] for r in records))",
+    "max(-2, -count)", "max(0, round(share * len(values)) - 1)", "max(FIRST_WINDOW, ensemble.steps)", "max(order)",
+    "max(agreeing, key=lambda name: sum(agreeing[name]))", "max(float(state['pulls']), 1.0)",
+    "max(found.get(key, candidate), candidate)", "max(positions.values())", "max(seeds, default=0)",
+    "max(self.peak, sum(self._live.values()))", "max(series[0].x, default=1)", "max(signs)", "min(signs)",
+    "max(several, key=lambda r: r.parameters['features'])", "min((row.seeds for row in own))", "min(EARLY, steps)",
+    "min((c for c in classes if c is not Smoothness.UNKNOWN), default=Smoothness.SMOOTH)",
+    "min([*operands(), sign_of_number(argument('value') or 0)])", "min(count, 1 / (1 - self._decay))",
+    "min(count, features)", "min(epoch * per_epoch, total)", "min(hidden, classes, 1 if rows is None else rows)",
+    "min(map(sum, agreeing.values()))", "min(max_products, size)", "min(operands(), default=Sign.UNKNOWN)",
+    "min(pixels.shape[-2:])", "min(positions.values())", "min(rows, length - first)", "min(seeds, default=0)",
+    "min(self._matrix(point).shape)", "min(self.sign, sign)", "min(signs())", "min(widths)", "min(workers, cores)",
+    # Settings, seconds, the precision of a type.
+    "max((share for _, share in shares))", "max((torch.finfo(kind).eps for kind in kinds), default=0.0)",
+    "max((torch.finfo(p.dtype).eps for p in parameters))",
+    "max((torch.finfo(parameter.dtype).eps for parameter in parameters))",
+    "max((width for width, close in same.items() if close), default=None)", "max(-threshold, 0)",
+    "max(0.0, self._factor(cell.claim) * cell.cost - elapsed)", "max(agree)", "max(busy)",
+    "max(0.001, *(2 * torch.finfo(unit.one.dtype).eps for unit in units))",
+    "max(1e-05, *(4 * torch.finfo(parameter.dtype).eps for parameter in parameters))",
+    "max(ASYMMETRY, 16 * operator.precision)", "max(kind.eps / 2, SMALLEST_TOLERANCE)",
+    "max(self.precision, _precision(function, part))", "max(self.precision, found.precision)",
+    "max(self.precision, torch.finfo(torch.get_autocast_dtype(device)).eps)", "max(still, default=None)",
+    "max(sum(missing) / workers, *missing, 0.0)", "min(1.0, (first + fraction * block) / instances)",
+    "min(REPEATS * self.precision, 0.05)", "min(all_move, default=None)", "min(roots)", "min(strength, kind.max)",
+    "min(weights, limit)",
+    # Measured, and a number that is none is kept, or known not to be there.
+    "max(0.0, end - start)",
+    "max(((p * _count(r.cell), p) for r, _, p, _ in expected if r in rounded))", "max(abs(again), abs(loss))",
+    "max(abs(first), abs(second))", "max(positive)", "max(unit.one.total, 1.0)", "min(positive)",
+    "max(float(precision ** (1 / 3)) / 4, 2 * precision * float(self._probe.weights().norm()))",
+    "min(FACTOR * max(unit.one.total, 1.0), room / together)",
+    "min(laws.items(), key=lambda item: abs(math.log(item[0] / lam)))",
+    "min(losses, key=lambda key: (math.isnan(losses[key]), losses[key]))",
+    "min(means, key=lambda setting: (math.isnan(means[setting]), means[setting]))",
+    "min(strength * float(step), kind.max)",
+}  # fmt: skip
+"""Calls of `max` and `min` that cannot lose a measurement that is not a number, as `ast.unparse` writes them."""
+
+HIDING_NAN = {"nanmax", "nanmin", "nanmean", "nanmedian", "nansum", "nanquantile", "nan_to_num", "fmax", "fmin"}
+MEANT_TO_HIDE = {
+    "src/nonsmooth/models/activations.py": "an index has to lie in its range",
+    "src/nonsmooth/claims/huber_smooth.py": "a loss that is no number counts as infinite",
+    "src/nonsmooth/penalties/elastic_net.py": "0/0 where a coordinate is feasible in any case",
+    "src/nonsmooth/kinks/graph_penalties.py": "no entry is present",
+    "benchmarks/support_noise.py": "an excess that is no number counts as infinite",
+}
+
 QUICK_CORE_SECONDS = 2 * 5 * 60
 WRITTEN = tuple(name for name in CLAIM_IDS if find_spec(f"nonsmooth.claims.{name.replace('-', '_')}"))
 
@@ -90,6 +142,64 @@ def test_no_tracked_file_names_a_path_of_some_machine():
 
 def test_no_tracked_file_says_that_it_is_unfinished():
     assert found_in_tracked_files(LEFT_OPEN) == []
+
+
+def is_whole(node: ast.AST) -> bool:
+    """Whether an expression is a whole number other than 0, or some of them, by the look of it."""
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "attr", getattr(node.func, "id", "")) in WHOLE_NUMBERS
+    if isinstance(node, ast.GeneratorExp | ast.ListComp):
+        return is_whole(node.elt)
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.FloorDiv | ast.Mod | ast.LShift)
+    return isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value != 0
+
+
+def hides_nan(node: ast.AST, path: str) -> bool:
+    """Whether a call may drop a measurement that is not a number."""
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr in HIDING_NAN and path not in MEANT_TO_HIDE
+    settings = all(getattr(each, "attr", getattr(each, "id", "")).isupper() for each in node.args)
+    return (
+        isinstance(node.func, ast.Name)
+        and node.func.id in ("max", "min")
+        and not settings
+        and not any(is_whole(each) for each in node.args)
+        and ast.unparse(node) not in MEASURE_NOTHING
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("max(part.residual for part in parts)", True),
+        ("min(first, second)", True),
+        ("max(0.0, gap)", True),
+        ("np.nanmax(losses)", True),
+        ("losses.nan_to_num()", True),
+        ("max(1, count)", False),
+        ("max(len(row) for row in rows)", False),
+        ("max(PENALTIES)", False),
+        ("extremes.largest(gaps)", False),
+        ("losses.max()", False),  # a tensor's and an array's keep it
+    ],
+)
+def test_the_search_for_what_hides_nan_finds_it(code, expected):
+    assert hides_nan(ast.parse(code, mode="eval").body, "src/nonsmooth/x.py") is expected
+
+
+def test_no_reduction_over_measurements_drops_nan():
+    """Python's `max` keeps a NaN only where it comes first: use `nonsmooth.extremes`, or list what loses nothing."""
+    assert [
+        f"{name}:{node.lineno}: {ast.unparse(node)}"
+        for name, text in tracked_texts().items()
+        if name.startswith(("src/nonsmooth/", "benchmarks/")) and name.endswith(".py")
+        and name != "src/nonsmooth/extremes.py"
+        for node in ast.walk(ast.parse(text))
+        if hides_nan(node, name)
+    ] == []  # fmt: skip
 
 
 def test_links_lead_only_to_what_is_cited():

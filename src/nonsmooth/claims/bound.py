@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.absolute_value import proximal_step
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.evidence import find_part, find_parts
@@ -157,14 +158,14 @@ def judge(records: Sequence[Record]) -> Judgement:
         for end in ("better", "worse")
         for strength, number in zip(example["strengths"], example[end], strict=True)
     )
-    worst = max(example["worse"])
+    worst = extremes.largest(example["worse"])
     largest = max(several, key=lambda r: r.parameters["features"])
     factor = median_value(
         "factor", f"‖β‖₁/αλ at the worse point, P = {largest.parameters['features']}", largest["worse"]
     )
-    totals = max(abs(t / r.parameters["features"] - 1) for r in chance for t in r["total"])
-    lipschitz = max(abs(r["lipschitz"] / math.sqrt(r.parameters["features"]) - 1) for r in chance)
-    proximal = max(max(r["proximal"]) for r in chance)
+    totals = extremes.largest(abs(t / r.parameters["features"] - 1) for r in chance for t in r["total"])
+    lipschitz = extremes.largest(abs(r["lipschitz"] / math.sqrt(r.parameters["features"]) - 1) for r in chance)
+    proximal = extremes.largest(extremes.largest(r["proximal"]) for r in chance)
     control = (
         *corrected.values(),
         Value("total", "largest departure of the two points' L1 norms from a sum of Pαλ, relative", totals),
@@ -196,7 +197,7 @@ def judge(records: Sequence[Record]) -> Judgement:
         f"bound holds at both points of the cycle in {both.value:.1%}; at P = {largest.parameters['features']} the "
         f"norm is {factor.value:.4g} αλ. "
     )
-    if max(example["worse"]) < 1 and float(both.low or 0) > REQUIRED:
+    if extremes.largest(example["worse"]) < 1 and float(both.low or 0) > REQUIRED:
         return Judgement(Verdict.REPRODUCED, because, **rest)
     right = [name for name, share in corrected.items() if float(share.low or 0) > REQUIRED]
     if right:

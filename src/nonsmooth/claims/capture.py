@@ -19,6 +19,7 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.statistics import median_value, proportion_value
@@ -182,7 +183,7 @@ def judge(records: Sequence[Record]) -> Judgement:
         f"The ReLU problem leaves in {_percent(relu_box)} of {relu_box.count} seeds at step size "
         f"{_step_size(relu_box):g}, and {len(leaving)} of {len(twins_box)} smooth twins leave as well. "
         f"In the Euclidean test, at the step size where most leave, {_percent(relu_ball)} of the ReLU's runs do and "
-        f"up to {_percent(max(twins_ball.values(), key=lambda s: float(s.value or 0)))} of a twin's."
+        f"up to {_percent(extremes.largest(twins_ball.values(), key=lambda s: float(s.value or 0)))} of a twin's."
     )
     return Judgement(
         verdict,
@@ -190,7 +191,7 @@ def judge(records: Sequence[Record]) -> Judgement:
         Headline(
             "leaves the ball",
             f"{_percent(relu_box)} leave",
-            f"smooth twins: {_percent(max(twins_box.values(), key=lambda s: float(s.value or 0)))} leave; "
+            f"smooth twins: {_percent(extremes.largest(twins_box.values(), key=lambda s: float(s.value or 0)))} leave; "
             f"Euclidean test: {_percent(relu_ball)}",
         ),
         tuple(measured),
@@ -215,7 +216,7 @@ def judge(records: Sequence[Record]) -> Judgement:
                 else "The one-dimensional example against Proposition 2.1 did not leave its ball."
             ),
             "The proof is about the Euclidean norm and a start inside the unit ball; the smallest norm of a start as "
-            f"the paper draws it is {format_number(min(relu['euclidean_start']))}.",
+            f"the paper draws it is {format_number(extremes.smallest(relu['euclidean_start']))}.",
         ),
     )
 
@@ -338,7 +339,7 @@ def _line() -> Mapping[str, Any]:
         values.append((5.0 if point > 0 else 0.01) * point**2)
         point -= 0.4 * (10.0 if point > 0 else 0.02) * point
     falls = all(after <= before for before, after in pairwise(values))
-    farthest = min(trail)
+    farthest = extremes.smallest(trail)
     return {"counterexample": falls and abs(farthest) >= 1, "farthest": farthest, "start": trail[0], "falls": falls}
 
 
@@ -359,7 +360,7 @@ def _share_at(record: Record, column: int) -> Value:
 def _share(record: Record) -> Value:
     """The share at the step size where most leave; of equal ones the smallest step size."""
     values = [_share_at(record, column) for column in range(len(record["step_sizes"]))]
-    return max(values, key=lambda value: float(value.value or 0))
+    return extremes.largest(values, key=lambda value: float(value.value or 0))
 
 
 def _step_size(share: Value) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from nonsmooth import extremes
 from nonsmooth.claims import depth_figures, plateau
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Verdict
 from nonsmooth.claims.depth_effects import (
@@ -228,7 +229,7 @@ def _decided_by(analysis: Sequence[Effects]) -> str:
             texts.append(f"{label}: longer runs, or other step sizes, so that networks of two depths leave the plateau")
             continue
         question, estimate = effects.undecided
-        difference = max(abs(estimate.value), RELEVANT)
+        difference = extremes.largest(abs(estimate.value), RELEVANT)
         seeds = estimate.seeds_to_see(difference)
         size = f"about {seeds} seeds" if seeds is not None else f"more than {estimate.seeds} seeds"
         texts.append(f"{label}: {size} for {question}, to tell {difference:.2g} nats from none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -36,7 +37,8 @@ def _curve_panel(effects: Effects, depth: int) -> Panel | None:
     groups: dict[tuple[str, float], list[Block]] = {}
     for block in blocks:
         groups.setdefault((block.initialisation, block.setting[1]), []).append(block)
-    best = min(groups, key=lambda key: _group_loss(groups[key]))
+    losses = {key: _group_loss(found) for key, found in groups.items()}
+    best = min(losses, key=lambda key: (math.isnan(losses[key]), losses[key]))
     series = [_curve(groups[best], activation) for activation in ACTIVATIONS]
     end = max(series[0].x, default=1)
     chance = Series("line", "chance, ln 10", (0, end), (CHANCE, CHANCE), tone="neutral", dashed=True)

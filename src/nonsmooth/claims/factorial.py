@@ -116,7 +116,9 @@ def own_best(blocks: Sequence[Block]) -> list[Block]:
             losses: dict[tuple[str, float], list[float]] = defaultdict(list)
             for block in members:
                 losses[block.setting].append(block.runs[activation]["mean_loss"])
-            best = min(losses, key=lambda setting: float(np.mean(losses[setting])))
+            means = {setting: float(np.mean(found)) for setting, found in losses.items()}
+            # A mean that is not a number is not the best, wherever it stands.
+            best = min(means, key=lambda setting: (math.isnan(means[setting]), means[setting]))
             for block in members:
                 if block.setting == best:
                     seeds[block.seed][activation] = block.runs[activation]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.evidence import find_parts
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
@@ -191,7 +192,9 @@ def draw(records: Sequence[Record]) -> list[Figure]:
     for entries, start in (("uniform", "zero"), ("uniform", "uniform")):
         for record in find_parts(records, "sweep", loss="huber", entries=entries, start=start):
             series = tuple(
-                Series("line", f"α = {alpha:g}", record["trace_at"], [max(v, 1e-12) for v in trace], tone=tone)
+                Series(
+                    "line", f"α = {alpha:g}", record["trace_at"], [extremes.largest(v, 1e-12) for v in trace], tone=tone
+                )
                 for alpha, trace, tone in zip(PAPER_ALPHAS, record["trace"], tones, strict=True)
             )
             panels.append(Panel(f"losses, start: {start}", Axis("step"), Axis("loss", log=True), series))
@@ -204,7 +207,9 @@ def draw(records: Sequence[Record]) -> list[Figure]:
             turned = [float(t) if ok else None for t, ok in zip(turns, bounded, strict=True)]
             frequency.append(Series("line", name, alphas, turned, tone=tone))
             loss_reached = np.median(np.asarray(record["late_largest"]), axis=0)
-            sizes = [max(float(v), 1e-12) if ok else None for v, ok in zip(loss_reached, bounded, strict=True)]
+            sizes = [
+                extremes.largest(float(v), 1e-12) if ok else None for v, ok in zip(loss_reached, bounded, strict=True)
+            ]
             largest.append(Series("line", name, alphas, sizes, tone=tone))
             if name == "huber":
                 edge = Series("vertical", "2/L", x=(float(np.median(record["edge"])),), tone="theory", dashed=True)
@@ -274,7 +279,7 @@ def _diverged_value(name: str, label: str, records: Sequence[Record], alphas: Se
 def _above(records: Sequence[Record], name: str) -> tuple[list[Record], list[float]]:
     """The sweeps of a loss, and the step sizes that lie clearly above 2/L for all their seeds."""
     sweeps = find_parts(records, "sweep", loss=name)
-    edge = max(value for record in sweeps for value in record["edge"])
+    edge = extremes.largest(value for record in sweeps for value in record["edge"])
     return sweeps, [alpha for alpha in ALPHAS if alpha > 1.05 * edge]
 
 
@@ -309,7 +314,7 @@ def _onset_value(sweeps: Sequence[Record]) -> Value:
         alphas = record.parameters["alphas"]
         for edge, row in zip(record["edge"], record["late_frequency"], strict=True):
             oscillating = [alpha / edge for alpha, share in zip(alphas, row, strict=True) if share > 0]
-            onsets.append(min(oscillating, default=float("inf")))
+            onsets.append(extremes.smallest(oscillating, default=float("inf")))
     return median_value("onset", "smallest α tried whose late loss oscillates, in units of 2/L", onsets)
 
 

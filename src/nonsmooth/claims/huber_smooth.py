@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.evidence import find_parts
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
@@ -177,7 +178,7 @@ def draw(records: Sequence[Record]) -> list[Figure]:
     sweep = []
     for name, tone in tones.items():
         for record in find_parts(records, "sweep", loss=name):
-            reached = [max(value, 1e-16) if value < 1e8 else None for value in record["reached"]]
+            reached = [extremes.largest(value, 1e-16) if value < 1e8 else None for value in record["reached"]]
             sweep.append(Series("line", name, record["ratio"], reached, tone=tone))
     quotients = [
         Series("line", "largest quotient found", record["distance"], np.median(record["quotient"], axis=0).tolist())
@@ -296,9 +297,18 @@ def _unit(vectors: Tensor, fallback: Tensor | None = None) -> Tensor:
 
 def _quotient_value(records: Sequence[Record]) -> Value:
     """Over all seeds: the median and the range of each seed's largest quotient, in units of L."""
-    largest = [max(*row, *across) for r in records for row, across in zip(r["quotient"], r["across"], strict=True)]
+    largest = [
+        extremes.largest(*row, *across) for r in records for row, across in zip(r["quotient"], r["across"], strict=True)
+    ]
     label = "largest gradient quotient found / L (range over seeds)"
-    return Value("quotient", label, float(np.median(largest)), min(largest), max(largest), len(largest))
+    return Value(
+        "quotient",
+        label,
+        float(np.median(largest)),
+        extremes.smallest(largest),
+        extremes.largest(largest),
+        len(largest),
+    )
 
 
 def _ratio_value(records: Sequence[Record], part: str, label: str) -> Value:
@@ -307,7 +317,7 @@ def _ratio_value(records: Sequence[Record], part: str, label: str) -> Value:
     for record in records:
         for row in record["ratio"]:
             starts = row if isinstance(row, list) else [row]
-            samples.append(max(starts, key=lambda ratio: abs(ratio - 1)))
+            samples.append(extremes.largest(starts, key=lambda ratio: abs(ratio - 1)))
     where = "near a minimiser" if part == "near" else "from random starts"
     name = f"{label.split(maxsplit=1)[0].lower()}_{part}"
     return median_value(name, f"threshold / (2/L), {label}, {where}", samples)
@@ -340,8 +350,9 @@ def _above_value(record: Record) -> Value:
     """The largest late loss over all step sizes above the threshold that were tried, relative to the first."""
     above = [reached for ratio, reached in zip(record["ratio"], record["reached"], strict=True) if ratio > 1]
     name = str(record.parameters["loss"])
-    label = f"{name}: late loss / first loss, largest over α from 2/L to {format_number(max(record['ratio']))}·2/L"
-    return Value(f"{name}_above", label, max(above))
+    last = format_number(extremes.largest(record["ratio"]))
+    label = f"{name}: late loss / first loss, largest over α from 2/L to {last}·2/L"
+    return Value(f"{name}_above", label, extremes.largest(above))
 
 
 def _constants_value(records: Sequence[Record]) -> Value:

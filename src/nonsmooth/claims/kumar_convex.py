@@ -10,6 +10,7 @@ import torch
 from scipy import optimize
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.statistics import median_value, proportion_value
@@ -92,9 +93,21 @@ def judge(records: Sequence[Record]) -> Judgement:
     violated = sum(v > 0 for r in paper for v in r["violations"])
     count = sum(len(r["violations"]) for r in paper)
     convex = proportion_value("convex", "seeds without a violation, y ≤ 0", count - violated, count)
-    distance = Value("distance", "largest distance from 0 to ∂f(0), y ≤ 0", max(max(r["distance"]) for r in paper))
-    lower = Value("lower", "lowest f - f(0) found by search, relative, y ≤ 0", min(min(r["advantage"]) for r in paper))
-    kink = Value("kink", "smallest sum of one-sided slopes at 0, y ≤ 0", min(min(r["kink"]) for r in paper))
+    distance = Value(
+        "distance",
+        "largest distance from 0 to ∂f(0), y ≤ 0",
+        extremes.largest(extremes.largest(r["distance"]) for r in paper),
+    )
+    lower = Value(
+        "lower",
+        "lowest f - f(0) found by search, relative, y ≤ 0",
+        extremes.smallest(extremes.smallest(r["advantage"]) for r in paper),
+    )
+    kink = Value(
+        "kink",
+        "smallest sum of one-sided slopes at 0, y ≤ 0",
+        extremes.smallest(extremes.smallest(r["kink"]) for r in paper),
+    )
     broken = {
         positive: _broken([r for r in control if r.parameters["positive"] == positive])
         for positive in sorted({r.parameters["positive"] for r in control})
@@ -109,9 +122,11 @@ def judge(records: Sequence[Record]) -> Judgement:
         verdict = Verdict.EXPLANATION_NOT_SUPPORTED
     else:
         verdict = Verdict.INCONCLUSIVE
-    most = max(broken.values(), key=lambda share: float(share.value or 0))
+    most = extremes.largest(broken.values(), key=lambda share: float(share.value or 0))
     none = [r for r in paper if r.parameters["penalty"] == "none"]
-    excess = median_value("excess", "largest relative excess over a chord, y ≤ 0", [max(r["excess"]) for r in paper])
+    excess = median_value(
+        "excess", "largest relative excess over a chord, y ≤ 0", [extremes.largest(r["excess"]) for r in paper]
+    )
     return Judgement(
         verdict,
         f"With y ≤ 0, {count - violated} of {count} seeds show no violation of convexity, the distance from 0 to ∂f(0) "

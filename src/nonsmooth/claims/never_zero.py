@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.finite_precision import (
@@ -254,7 +255,9 @@ def _ranges(found: Sequence[tuple[Record, int, float]]) -> str:
     by_dtype: dict[str, list[float]] = {}
     for record, _, probability in found:
         by_dtype.setdefault(record.parameters["dtype"], []).append(probability)
-    return ", ".join(f"{dtype} {min(p):.0e} to {max(p):.0e}" for dtype, p in by_dtype.items())
+    return ", ".join(
+        f"{dtype} {extremes.smallest(p):.0e} to {extremes.largest(p):.0e}" for dtype, p in by_dtype.items()
+    )
 
 
 def _explanation_fails(records: Sequence[Record]) -> str:

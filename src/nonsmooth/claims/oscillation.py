@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.absolute_value import HuberisedL1, proximal_step, settling_steps
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.evidence import find_part, find_parts
@@ -214,7 +215,11 @@ def judge(records: Sequence[Record]) -> Judgement:
         many = sum(r.parameters["seeds"] for r in singles)
         measured.append(proportion_value("n0_met_float32", "the same, float32", sum(map(_met, singles)), many))
     measured.append(
-        Value("largest", "largest infinity norm in a cycle over αλ", max(max(r["largest"]) for r in doubles))
+        Value(
+            "largest",
+            "largest infinity norm in a cycle over αλ",
+            extremes.largest(extremes.largest(r["largest"]) for r in doubles),
+        )
     )
     for record in doubles:
         features, strength = record.parameters["features"], record.parameters["strength"]
@@ -259,7 +264,7 @@ def judge(records: Sequence[Record]) -> Judgement:
             "On the kink itself other steps keep the cycle, so the constant subgradient step is not the reason."
             if persists
             else "Nor is a kink enough: with diminishing or proximal steps ‖β‖∞ on it falls to "
-            f"{max(others):.2g}, against {constant:.2g} with the constant step. "
+            f"{extremes.largest(others):.2g}, against {constant:.2g} with the constant step. "
             "What the kink changes is that every constant α is above the threshold, since its L is infinite."
         )
         return Judgement(Verdict.EXPLANATION_NOT_SUPPORTED, base + why, **rest)
@@ -276,7 +281,9 @@ def _misses(records: Sequence[Record]) -> tuple[str, ...]:
     margins = [margin for r in records for (a, b), margin in zip(_pairs(r), r["margin"], strict=True) if a != b]
     if not margins:
         return ()
-    return (f"The {len(margins)} starts that miss N₀ lie within {max(margins):.1e} αλ of a multiple of αλ.",)
+    return (
+        f"The {len(margins)} starts that miss N₀ lie within {extremes.largest(margins):.1e} αλ of a multiple of αλ.",
+    )
 
 
 def _pairs(record: Record) -> list[tuple[int, int]]:
@@ -304,7 +311,7 @@ def draw(records: Sequence[Record]) -> list[Figure]:
         measured, predicted = record["measured"][:70], record["predicted"][:70]
         name = f"P = {record.parameters['features']}, λ = {record.parameters['strength']:g}"
         clouds.append(Series("points", name, predicted, measured, tone=tone))
-    top = max(max(r["predicted"]) for r in doubles)
+    top = extremes.largest(extremes.largest(r["predicted"]) for r in doubles)
     clouds.append(Series("line", "equal", (0, top), (0, top), tone="theory", dashed=True))
     n0 = Panel("When the cycle begins", Axis("N₀ = max ⌊|β₀|/αλ⌋"), Axis("N₀ measured"), tuple(clouds))
     medians = [median_value("moved", "", row) for row in twin["moved"]]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.evidence import find_part
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
@@ -111,7 +112,7 @@ def _look_up(record: Record, printed: Printed, origin: str) -> float:
         candidates = [sum(abs(x) for x in point) for point in points]
     else:
         candidates = [x for point in points for x in point]
-    return float(max(candidates) if printed.extreme == "upper" else min(candidates))
+    return float(extremes.largest(candidates) if printed.extreme == "upper" else extremes.smallest(candidates))
 
 
 def _agrees(printed: Printed, computed: float) -> bool:
@@ -148,10 +149,10 @@ def judge(records: Sequence[Record]) -> Judgement:
     )
     in_proximal = _paradox(proximal["smallest"], proximal["largest"])
     in_twins = _paradox_by_width(twin)
-    stable = [width for width in in_twins if max(_edges(twin)[width]) < 1]
+    stable = [width for width in in_twins if extremes.largest(_edges(twin)[width]) < 1]
     shown = [width for width, present in in_twins.items() if present]
     same = _widest_identical(exact, twin)
-    kink_last, twin_last = (max(reductions[name][-1]) for name in ("kink", "twin"))
+    kink_last, twin_last = (extremes.largest(reductions[name][-1]) for name in ("kink", "twin"))
 
     measured = (
         *(Value(p.name, _label(p), _look_up(exact, p, origin)) for p in PRINTED),
@@ -183,7 +184,7 @@ def judge(records: Sequence[Record]) -> Judgement:
             f"{matches} of {len(PRINTED)} printed numbers met"
         ),
         control=(
-            f"proximal step: {max(proximal['largest']):.4g}; "
+            f"proximal step: {extremes.largest(proximal['largest']):.4g}; "
             f"C¹ twin: the same paradox at {len(shown)} of {len(in_twins)} widths"
         ),
     )
@@ -203,7 +204,7 @@ def judge(records: Sequence[Record]) -> Judgement:
         "The proximal step on the same function still has the paradox, so the step is not the reason. "
         if in_proximal
         else "With the same α, λ and start the proximal step ends at 0 for both λ: the step is at fault, not λ‖β‖₁. "
-        if max(proximal["largest"]) == 0
+        if extremes.largest(proximal["largest"]) == 0
         else "The proximal step does not have the paradox. "
     )
     if shown:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.lasso_data import FEATURES, RESPONSES, draw_lasso
@@ -248,7 +249,7 @@ def _failed_tests(evidence: Evidence, large: Norms, proximal: Norms) -> list[str
     if abs(ratio - 1) > FLOOR_TOLERANCE:
         failed.append(f"The norm at λ = 10 is {format_number(ratio)} times P·αλ/2.")
     medians = {response: float(np.median(evidence.norms(LARGE, response=response))) for response in RESPONSES}
-    if max(medians.values()) > (1 + FLOOR_TOLERANCE) * min(medians.values()):
+    if extremes.largest(medians.values()) > (1 + FLOOR_TOLERANCE) * extremes.smallest(medians.values()):
         listed = ", ".join(f"{format_number(median)} ({response})" for response, median in medians.items())
         failed.append(f"At λ = 10 the norm depends on the response: {listed}.")
     return failed
@@ -318,8 +319,8 @@ def _correction(small: Mapping[float, Norms], large: Norms, fitting: Sequence[fl
 
 def _notes(evidence: Evidence, small: Mapping[float, Norms], fitting: Sequence[float]) -> tuple[str, ...]:
     """What a careful reader should know."""
-    distances = {s: (PAPER_SMALL - float(n.mean())) / max(float(n.std()), 1e-12) for s, n in small.items()}
-    nearer = min(distances, key=lambda s: abs(distances[s]))
+    distances = {s: (PAPER_SMALL - float(n.mean())) / extremes.largest(float(n.std()), 1e-12) for s, n in small.items()}
+    nearer = extremes.smallest(distances, key=lambda s: abs(distances[s]))
     where = ", ".join(f"{format_number(d)} standard deviations from the mean at λ = {s}" for s, d in distances.items())
     early = evidence.norms(SLOW[0], value="quarter_way"), evidence.norms(SLOW[0])
     scaled = "; ".join(

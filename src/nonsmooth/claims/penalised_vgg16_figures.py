@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from nonsmooth import extremes
 from nonsmooth.claims import penalised_vgg16 as runs
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.dynamics.stationary import subgradient_law
@@ -39,7 +40,7 @@ def _norm_along(records: Sequence[Record], paper_norms: Mapping[float, float]) -
                 "line",
                 f"{kind}, λ = {penalty:g}",
                 runs.thinned(r["step"]),
-                runs.thinned([max(v, 1e-3) for v in r["l1_norms"]]),
+                runs.thinned([extremes.largest(v, 1e-3) for v in r["l1_norms"]]),
                 tone=TONES[kind] if penalty == 0.1 else "neutral",
             )
         )
@@ -58,7 +59,7 @@ def _norm_against_penalty(records: Sequence[Record]) -> Panel:
         if not found:
             continue
         penalties = [r.parameters["penalty"] for r in found]
-        norms = [max(runs.settled_norm(r) / r["parameters"], 1e-9) for r in found]
+        norms = [extremes.largest(runs.settled_norm(r) / r["parameters"], 1e-9) for r in found]
         series.append(Series("points", kind, penalties, norms, tone=tone))
         if kind == "trained":
             floor = [r.parameters["step_size"] * r.parameters["penalty"] / 2 for r in found]
@@ -108,7 +109,7 @@ def _along_adam(records: Sequence[Record]) -> list[Panel]:
         for r in (r for r in found if r.seed == found[0].seed):
             p = r.parameters
             tone = tones.get((p["step_size"], p["penalty"]), "neutral")
-            norms = [max(v / r["parameters"], 1e-9) for v in runs.thinned(r["l1_norms"])]
+            norms = [extremes.largest(v / r["parameters"], 1e-9) for v in runs.thinned(r["l1_norms"])]
             label = f"α = {p['step_size']:g}, λ = {p['penalty']:g}"
             series.append(Series("line", label, runs.thinned(r["step"]), norms, tone=tone))
         for (rule, step_size, penalty), law in sorted(runs.laws_of(records).items()):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.statistics import median_value, slope_value
@@ -200,7 +201,7 @@ def _lower_bound(sizes: Sequence[int]) -> Mapping[str, Any]:
         first = iterate(problem, start, Constant(alphas), 4 * size, {"first": FirstStep(target)})["first"][0]
         reached = [int(step) for step in first if step >= 0]
         accuracies.append(accuracy)
-        steps.append(float(min(reached)) if reached else float("inf"))
+        steps.append(float(extremes.smallest(reached)) if reached else float("inf"))
     return {"accuracy": accuracies, "steps": steps}
 
 

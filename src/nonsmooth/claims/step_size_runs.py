@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.absolute_value import HuberisedL1
 from nonsmooth.dynamics import Constant, Diminishing, Reducing, iterate
 from nonsmooth.dynamics.ensemble import Method
@@ -117,7 +118,7 @@ def _problem(name: str, seeds: int, generator: torch.Generator) -> tuple[Problem
         return lasso(data, response, 0.0), start, torch.zeros(seeds, dtype=torch.float64), 0.0
     solved = [_lasso_minimum(w.numpy(), y.numpy()) for w, y in zip(data, response, strict=True)]
     minimum = torch.tensor([value for value, _ in solved], dtype=torch.float64)
-    return lasso(data, response, PENALTY), start, minimum, max(certificate for _, certificate in solved)
+    return lasso(data, response, PENALTY), start, minimum, extremes.largest(certificate for _, certificate in solved)
 
 
 def _lasso_minimum(data: np.ndarray, response: np.ndarray) -> tuple[float, float]:
@@ -133,7 +134,7 @@ def _lasso_minimum(data: np.ndarray, response: np.ndarray) -> tuple[float, float
     residual = response - data @ model.coef_
     value = float(residual @ residual / count + PENALTY * np.abs(model.coef_).sum())
     dual = 2 * residual / count
-    dual *= min(1.0, PENALTY / float(np.abs(data.T @ dual).max()))
+    dual *= extremes.smallest(1.0, PENALTY / float(np.abs(data.T @ dual).max()))
     return value, value - float(dual @ response - count * (dual @ dual) / 4)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.evidence import find_part, find_parts
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
@@ -143,7 +144,7 @@ def judge(records: Sequence[Record]) -> Judgement:
     in_smooth = [setting.higher(REDUCING, DIMINISHING) for setting in smooth]
     smooth_shown = sum(map(_above, in_smooth))
     sufficient = {name: sum(not _above(s.higher(name, DIMINISHING)) for s in shown) for name in PATIENT}
-    enough = max(sufficient, key=lambda name: sufficient[name])
+    enough = extremes.largest(sufficient, key=lambda name: sufficient[name])
     control = (
         *in_smooth,
         Value("smooth_shown", "settings of differentiable problems with the effect", smooth_shown, count=len(smooth)),
@@ -154,7 +155,7 @@ def judge(records: Sequence[Record]) -> Judgement:
         *_stuck_values(kinked, smooth),
         *_travel_values(records, sums),
     )
-    certificate = max(r["certificate"] for r in find_parts(records, "run"))
+    certificate = extremes.largest(r["certificate"] for r in find_parts(records, "run"))
     measured = (*finite, *effect, Value("certificate", "largest duality gap of the minima of L4", certificate))
     predicted = (Value("steplr_sum", "every/(1-γ), StepLR(30, 0.1)", 30 / (1 - 0.1)),)
     where = _ranges(shown)
@@ -245,7 +246,10 @@ def _ranges(settings: Sequence[Setting]) -> str:
     by_problem: dict[str, list[float]] = {}
     for setting in settings:
         by_problem.setdefault(setting.problem, []).append(setting.alpha)
-    texts = [f"{name} at α₀ = {min(a):g}" + (f" to {max(a):g}" if len(a) > 1 else "") for name, a in by_problem.items()]
+    texts = [
+        f"{name} at α₀ = {extremes.smallest(a):g}" + (f" to {extremes.largest(a):g}" if len(a) > 1 else "")
+        for name, a in by_problem.items()
+    ]
     return ", ".join(texts)
 
 
@@ -344,7 +348,7 @@ def _draw_travel(records: Sequence[Record]) -> Figure:
                     ends = zip(record["end"][position][index], record["start"], strict=True)
                     left = median_value("left", "", [gap / first for gap, first in ends]).value
                     groups.setdefault(name.split("(")[0].split(",")[0], []).append(
-                        (alpha * travel, max(float(left or 0), AT_MINIMUM))
+                        (alpha * travel, extremes.largest(float(left or 0), AT_MINIMUM))
                     )
             series_ = [
                 Series("points", name, [x for x, _ in points], [y for _, y in points], tone=tone)

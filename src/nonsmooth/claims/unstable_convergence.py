@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.evidence import find_part, find_parts
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
@@ -126,7 +127,7 @@ def judge(records: Sequence[Record]) -> Judgement:
     classical = _classical_value(records)
     plane, searched = _plane_value(records), [_search_value(r) for r in find_parts(records, "search")]
     line = [v for r, v in zip(find_parts(records, "search"), searched, strict=True) if _features(r) == 1]
-    largest = max((*last.values(), plane, *searched), key=lambda value: float(value.value or 0))
+    largest = extremes.largest((*last.values(), plane, *searched), key=lambda value: float(value.value or 0))
     if convex.value or float(classical.value or 0) > 1 + ROUNDING:
         verdict = Verdict.NOT_REPRODUCED
     elif not unbounded.value:
@@ -135,7 +136,9 @@ def judge(records: Sequence[Record]) -> Judgement:
         verdict = Verdict.WITH_CORRECTION
     else:
         verdict = Verdict.REPRODUCED if smooth.value else Verdict.EXPLANATION_NOT_SUPPORTED
-    best_of_all = max((*best.values(), *_best_elsewhere(records)), key=lambda value: float(value.value or 0))
+    best_of_all = extremes.largest(
+        (*best.values(), *_best_elsewhere(records)), key=lambda value: float(value.value or 0)
+    )
     paper_constant = Value(
         "l1_paper",
         f"largest gap of λ1‖β‖₁ in units of αλ1², the paper's L, with {L1_FEATURES} features",
@@ -375,18 +378,20 @@ def _largest(records: Sequence[Record], problem: str, which: str, iterate_name: 
     """The largest constant of a problem, over seeds and step sizes."""
     samples = [value for r in _problems(records, (problem,)) for row in r[which] for value in row]
     name = f"{which}_{problem.replace(',', '').replace(' ', '_')}"
-    return Value(name, f"largest gap / (αL²), {problem}, {iterate_name}", max(samples), count=len(samples))
+    return Value(name, f"largest gap / (αL²), {problem}, {iterate_name}", extremes.largest(samples), count=len(samples))
 
 
 def _classical_value(records: Sequence[Record]) -> Value:
     samples = [value for r in _problems(records, KINKED) for row in r["classical"] for value in row]
     label = "best iterate's gap over its classical bound, largest over all steps"
-    return Value("classical", label, max(samples), count=len(samples))
+    return Value("classical", label, extremes.largest(samples), count=len(samples))
 
 
 def _plane_value(records: Sequence[Record]) -> Value:
     record = find_part(records, "plane")
-    return Value("plane", "largest gap / (αL²), worst case in the plane, last iterate", max(record["last"]))
+    return Value(
+        "plane", "largest gap / (αL²), worst case in the plane, last iterate", extremes.largest(record["last"])
+    )
 
 
 def _search_value(record: Record) -> Value:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims import penalised_vgg16 as runs
 from nonsmooth.claims import penalised_vgg16_figures as figures
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
@@ -230,7 +231,9 @@ def _tally(pairs: Sequence[Pair], name: str) -> str:
     """How many pairs show the paradox, and the range of their ratios."""
     ratios = [pair.growth for pair in pairs]
     count = sum(pair.grows for pair in pairs)
-    span = f"{min(ratios):.3g} to {max(ratios):.3g}" if len(ratios) > 1 else f"{ratios[0]:.3g}"
+    span = (
+        f"{extremes.smallest(ratios):.3g} to {extremes.largest(ratios):.3g}" if len(ratios) > 1 else f"{ratios[0]:.3g}"
+    )
     return f"under {name} the norm grows with λ in {count} of {len(pairs)} pairs (ratio {span})"
 
 
@@ -294,7 +297,9 @@ def _span(values: Sequence[float]) -> str:
     """The middle of the ratios and their range."""
     if len(values) == 1:
         return format_number(values[0])
-    return f"{_middle(values)} ({format_number(min(values))} to {format_number(max(values))})"
+    return (
+        f"{_middle(values)} ({format_number(extremes.smallest(values))} to {format_number(extremes.largest(values))})"
+    )
 
 
 def _middle(values: Sequence[float]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from nonsmooth import extremes
 from nonsmooth.claims import penalised_vgg16 as runs
 from nonsmooth.claims import penalised_vgg16_figures as figures
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
@@ -207,23 +208,25 @@ def _must_meet_law(record: Record) -> bool:
 
 
 def _share_of_zeros(twins: Sequence[Record]) -> float:
-    return min(float(r["exact_zeros"] / r["parameters"]) for r in twins)
+    return extremes.smallest(float(r["exact_zeros"] / r["parameters"]) for r in twins)
 
 
 def _objections(main: Record, controls: dict[str, list[Record]]) -> list[str]:
     """What speaks against the explanation, in words."""
     objections = []
     for name in ("random labels", "another initialisation"):
-        worst = max((r["l1_norm"] / runs.floor_of(r) - 1 for r in controls[name] if _must_meet_law(r)), key=abs)
+        worst = extremes.largest(
+            (r["l1_norm"] / runs.floor_of(r) - 1 for r in controls[name] if _must_meet_law(r)), key=abs
+        )
         if abs(worst) > FLOOR_TOLERANCE:
             objections.append(f"{name} ends {worst:+.1%} from P·αλ/2, so the norm depends on more than P, α and λ")
     law = subgradient_law(main.parameters["step_size"], main.parameters["penalty"])
     pairs = zip(main["thresholds"], main["below"], strict=True)
-    gap = max(abs(below - law.fraction_below(threshold)) for threshold, below in pairs)
+    gap = extremes.largest(abs(below - law.fraction_below(threshold)) for threshold, below in pairs)
     if gap > SHAPE_TOLERANCE:
         objections.append(f"the fraction of weights below τ is up to {gap:.3f} away from τ/(αλ)")
     twins = controls[TWIN]
-    ratio = max(r["l1_norm"] / runs.floor_of(r) for r in twins)
+    ratio = extremes.largest(r["l1_norm"] / runs.floor_of(r) for r in twins)
     if _share_of_zeros(twins) <= 0.5 or ratio > 0.5:
         objections.append(
             f"the proximal twin, which cannot oscillate across the kink, has {_share_of_zeros(twins):.1%} exact zeros "

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nonsmooth import extremes
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
 from nonsmooth.claims.sparse_methods import DESCENT, METHODS, NAMED, ON_NETWORK, ON_SAMPLES, PLAIN
 from nonsmooth.claims.sparse_runs import run_on_lasso, run_on_network
@@ -197,8 +198,8 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         f"{name} {format_number(float(evidence.medians('rows', name, 'wrong_in_support')[0]))}" for name in ON_SAMPLES
     )
     network = {name: float(evidence.medians("network", PLAIN, f"{name}zero_share")[0]) for name in ("", "rounded_")}
-    best = min(float(evidence.medians("rows", name, "residual")[0]) for name in ON_SAMPLES)
-    nearest = min(float(evidence.medians("network", name, "residual")[0]) for name in ON_NETWORK)
+    best = extremes.smallest(float(evidence.medians("rows", name, "residual")[0]) for name in ON_SAMPLES)
+    nearest = extremes.smallest(float(evidence.medians("network", name, "residual")[0]) for name in ON_NETWORK)
     objective = float(evidence.medians("network", PLAIN, "rounded_objective")[0])
     proximal = [float(evidence.medians("network", "proximal gradient", k)[0]) for k in ("zero_share", "objective")]
     truncated, adaptive = (

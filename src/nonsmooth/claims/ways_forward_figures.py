@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from nonsmooth import extremes
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.sparse_methods import DESCENT, METHODS, ON_NETWORK, ON_SAMPLES, PLAIN
 from nonsmooth.claims.ways_forward_evidence import Evidence
@@ -78,4 +79,4 @@ def draw(records: Sequence[Record]) -> list[Figure]:
 
 def _shown(value: float, log: bool) -> float:
     """The value, kept positive where the axis is logarithmic."""
-    return max(float(value), 1e-16) if log else float(value)
+    return extremes.largest(float(value), 1e-16) if log else float(value)

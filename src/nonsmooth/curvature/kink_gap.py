@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from nonsmooth import extremes
 from nonsmooth.curvature.probe import Closure, Probe
 from nonsmooth.curvature.products import DOUBLE_BACKWARD, HessianOperator, gradient_difference
 
@@ -100,7 +101,7 @@ def kink_gap(
         probe.check_repeats(operator.loss)
         differences = tuple(float(gradient_difference(probe, unit, epsilon) @ unit) for epsilon in lengths)
     noise = probe.precision * (float(operator.gradient.norm()) + abs(hessian) * float(probe.weights().norm()))
-    sizes = [max(abs(difference), abs(hessian)) or 1.0 for difference in differences]
+    sizes = [extremes.largest(abs(difference), abs(hessian)) or 1.0 for difference in differences]
     return KinkGap(
         epsilons=lengths,
         differences=differences,

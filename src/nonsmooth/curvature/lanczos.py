@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
+
 SAFETY = 3.0
 """How far the error has to be below the tolerance: its bound presumes that no eigenvalue is hidden from the start."""
 ROUNDING = 100.0
@@ -76,7 +78,7 @@ def largest_eigenpair(
         diagonal.append(float(vector @ basis[count - 1]))
         known = basis[:count]
         if count > 1:  # ⟨q₍ₖ₋₁₎, Hqₖ⟩, which is ⟨qₖ, Hq₍ₖ₋₁₎⟩ if H is symmetric
-            lopsided = max(lopsided, abs(float(vector @ basis[count - 2]) - beside[-1]))
+            lopsided = extremes.largest(lopsided, abs(float(vector @ basis[count - 2]) - beside[-1]))
         for _ in range(2):  # once is not enough in rounded arithmetic, twice is
             vector = vector - known.T @ (known @ vector)
         beside.append(float(vector.norm()))
@@ -85,7 +87,7 @@ def largest_eigenpair(
         values, vectors = _tridiagonal(diagonal, beside)
         residual, error = _bounds(values, vectors, beside[-1])
         rounding = precision * float(values.abs().max())
-        converged = error <= max(tolerance * abs(float(values[-1])) / SAFETY, rounding)
+        converged = error <= extremes.largest(tolerance * abs(float(values[-1])) / SAFETY, rounding)
         # Nothing is left outside the span: the eigenvalues of the span are all that the start has a part in.
         exhausted = beside[-1] <= rounding
         if count == steps or exhausted or (converged and count >= fewest_products):
@@ -123,4 +125,4 @@ def _bounds(values: Tensor, vectors: Tensor, remainder: float) -> tuple[float, f
     if len(values) == 1:
         return residual, residual
     gap = float(values[-1] - values[-2] - residuals[-2])
-    return residual, min(residual, residual**2 / gap) if gap > 0 else residual
+    return residual, extremes.smallest(residual, residual**2 / gap) if gap > 0 else residual

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nonsmooth import extremes
 from nonsmooth.curvature.lanczos import Eigenpair, largest_eigenpair
 from nonsmooth.curvature.probe import Closure
 from nonsmooth.curvature.products import DIFFERENCES, DOUBLE_BACKWARD, HessianOperator, hessian_operator
@@ -186,7 +187,7 @@ def _largest(
         # The loss computes in coarser numbers than Lanczos does, as under autocast.
         coarse = ROUNDED * operator.precision * abs(found.value)
         fine_enough = coarse <= tolerance * abs(found.value)
-        return replace(found, error=max(found.error, coarse), converged=found.converged and fine_enough)
+        return replace(found, error=extremes.largest(found.error, coarse), converged=found.converged and fine_enough)
     with operator.shortened(SHORTENING):
         other = float(product(found.vector) @ found.vector)
     # Of a smooth loss it is three quarters of the truncation at the longer ε.

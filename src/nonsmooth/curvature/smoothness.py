@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from nonsmooth import extremes
 from nonsmooth.curvature.loss_noise import loss_noise
 from nonsmooth.curvature.probe import Closure, Probe
 
@@ -132,8 +133,8 @@ class StepSmoothness:
 
         The largest of ‖Δg‖/‖Δw‖ and of what the descent lemma needs in both directions.
         """
-        needed = 2 * max(abs(self.bregman), abs(self.backward_bregman)) / self.distance**2
-        return max(self.quotient, needed)
+        needed = 2 * extremes.largest(abs(self.bregman), abs(self.backward_bregman)) / self.distance**2
+        return extremes.largest(self.quotient, needed)
 
     def descent_residual(self, constant: float) -> float:
         """|f(w') - f(w) - ⟨∇f(w), w'-w⟩| - L/2·‖w'-w‖² in the worse direction.
@@ -147,7 +148,7 @@ class StepSmoothness:
         Returns:
             The residual.
         """
-        return max(abs(self.bregman), abs(self.backward_bregman)) - constant / 2 * self.distance**2
+        return extremes.largest(abs(self.bregman), abs(self.backward_bregman)) - constant / 2 * self.distance**2
 
     def refutes(self, constant: float) -> bool:
         """Whether the descent lemma with L fails between the points by more than rounding.
@@ -187,18 +188,18 @@ def step_smoothness(
     distance = float(move.norm())
     if distance == 0:
         raise ValueError("after is the same point as before; accepted are two points")
-    precision = max(before.precision, after.precision)
+    precision = extremes.largest(before.precision, after.precision)
     # In double precision, and rounded as each of their terms is: they can be far larger than their sum.
     ahead, back = (point.gradient.double() * move.double() for point in (before, after))
-    size = max(abs(before.loss), abs(after.loss), float(ahead.abs().sum()), float(back.abs().sum()))
-    noise = NOISE * max(before.noise, after.noise)
+    size = extremes.largest(abs(before.loss), abs(after.loss), float(ahead.abs().sum()), float(back.abs().sum()))
+    noise = NOISE * extremes.largest(before.noise, after.noise)
     return StepSmoothness(
         directional=float(change @ move) / _squared_length(move, preconditioner, after.shapes),
         quotient=float(gradient_quotient(move, change)),
         bregman=after.loss - before.loss - float(ahead.sum()),
         backward_bregman=before.loss - after.loss + float(back.sum()),
         distance=distance,
-        rounding=max(ROUNDING * precision * size, noise),
+        rounding=extremes.largest(ROUNDING * precision * size, noise),
         weight_rounding=precision * float(torch.maximum(before.weights.abs(), after.weights.abs()).norm()),
     )
 
@@ -248,8 +249,8 @@ def oscillation_smoothness(
     value = float(change @ move) / squared
     # Three gradients are rounded, and three points: those by the weights' precision, times the curvature.
     points, precision = (first, second, third), torch.finfo(move.dtype).eps
-    gradients = max(point.precision * float(point.gradient.norm()) for point in points)
-    places = precision * max(float(point.weights.norm()) for point in points)
+    gradients = extremes.largest(point.precision * float(point.gradient.norm()) for point in points)
+    places = precision * extremes.largest(float(point.weights.norm()) for point in points)
     rounding = 4 * gradients * length / squared + 8 * abs(value) * places / length
     return OscillationSmoothness(value, rounding)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nonsmooth import extremes
 from nonsmooth.curvature.probe import Closure
 from nonsmooth.curvature.products import hessian_operator
 from nonsmooth.curvature.sharpness import Sharpness, check_search, measured
@@ -106,14 +107,14 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
     if rule.metric is not None and not any(has_stepped(state) for state in states):
         raise ValueError("optimizer has made no step yet, so that its preconditioner does not exist")
     moving = [(group, s) for (group, _), s in zip(pairs, states, strict=True) if rate_of(rule, group, s) > 0]
-    step_size = max((rate_of(rule, *each) for each in moving), default=0.0)
+    step_size = extremes.largest((rate_of(rule, *each) for each in moving), default=0.0)
     if not step_size > 0:
         raise ValueError(f"lr is {step_size}; accepted is at least one group with a positive step size")
     signs = {-1 if group.get("maximize", False) else 1 for group, _ in moving}
     if len(signs) > 1:
         raise ValueError("param_groups differ in maximize; accepted is the same for all")
     shares = [share_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
-    largest = max(shares)
+    largest = extremes.largest(shares)
     preconditioner = None
     if largest > 0 and (rule.metric or len(set(shares)) > 1):
         preconditioner = tuple(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.dynamics.kink_ensemble import KinkEnsemble
 
 FIRST_WINDOW = 64
@@ -131,7 +132,7 @@ def _compare(previous: Window, window: Window) -> tuple[list[str], float]:
         difference = after - before
         change = float(difference.mean())
         error = float(difference.std()) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        if abs(change) > max(TOLERANCE * size, ERRORS * error):
+        if not abs(change) <= extremes.largest(TOLERANCE * size, ERRORS * error):  # nor do numbers that are none agree
             disagreements.append(f"{name} went from {first:{form}} to {last:{form}}")
         changes.append(change / size if size else math.copysign(math.inf, change) if change else 0.0)
     return disagreements, changes[0]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.dynamics.burn_in import Window
 from nonsmooth.dynamics.kink_ensemble import KinkEnsemble
 
@@ -62,7 +63,7 @@ class MagnitudeHistogram:
         """Of `mean`, from the spread of the coordinates' means over the steps; not a number for one coordinate."""
         if self._coordinates < 2:
             return math.nan
-        spread = max(0.0, self._sum_of_squares - self._coordinates * self.mean**2)
+        spread = extremes.largest(0.0, self._sum_of_squares - self._coordinates * self.mean**2)
         return math.sqrt(spread / (self._coordinates - 1) / self._coordinates)
 
     @property

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from nonsmooth import extremes
 from nonsmooth.estimators.choices import Choices, resolve, with_strength
 from nonsmooth.estimators.networks import coefficients, intercepts, linear_layers
 from nonsmooth.estimators.path import Path, chosen_strengths
@@ -165,7 +166,7 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
             models.append(following)
         failed = [each for each in models if not each.certificate_.converged]
         if failed:
-            worst = max(each.certificate_.relative_residual for each in failed)
+            worst = extremes.largest(each.certificate_.relative_residual for each in failed)
             _warn(self, f"residual/λ is up to {worst:.3g} at {len(failed)} of {len(models)} strengths")
         return Path(wanted, tuple(models))
 

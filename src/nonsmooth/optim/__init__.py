@@ -2,13 +2,15 @@
 
 from nonsmooth.optim.attach import attach
 from nonsmooth.optim.averages import SparseAverage, averaged
-from nonsmooth.optim.certificate import Certificate, TensorCertificate, certify
+from nonsmooth.optim.certificate import Certificate, certify
 from nonsmooth.optim.dual_averaging import RDA
 from nonsmooth.optim.extended_dual_averaging import XRDA
 from nonsmooth.optim.lasso_gap import lasso_gap
 from nonsmooth.optim.optimisers import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
 from nonsmooth.optim.parameter_groups import penalize
+from nonsmooth.optim.prox_taken import takes_prox
 from nonsmooth.optim.steady import SteadyAdagrad, SteadyAdam, SteadyAdamW, SteadyNAdam, SteadyRMSprop, SteadySGD
+from nonsmooth.optim.tensor_certificate import TensorCertificate
 
 __all__ = [
     "RDA",
@@ -33,4 +35,5 @@ __all__ = [
     "certify",
     "lasso_gap",
     "penalize",
+    "takes_prox",
 ]

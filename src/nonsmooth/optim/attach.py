@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import compress
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nonsmooth.optim import optimisers
@@ -13,12 +15,15 @@ from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.optim.optimisers import Proximal
-from nonsmooth.optim.penalised import PenalisedOptimizer, with_penalties
+from nonsmooth.optim.parameter_groups import choose, dimensions, warn_of_vectors
+from nonsmooth.optim.penalised import with_penalties
+from nonsmooth.optim.prox_taken import ATTACHED, remember_weights, takes_prox
 from nonsmooth.optim.proximal_step import (
     PenaltyReader,
     apply_penalties,
     check_before_step,
     check_group,
+    is_off,
     specified,
     weights_at_zero,
 )
@@ -32,39 +37,68 @@ VERSIONS: dict[type[Optimizer], type[Proximal]] = {
 """The proximal version of each of torch's optimisers."""
 
 
-def attach(optimizer: Optimizer, penalty: Penalty | None) -> Optimizer:
+def attach(
+    optimizer: Optimizer,
+    penalty: Penalty | None,
+    *,
+    model: nn.Module | None = None,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> Optimizer:
     """Make every step of an optimiser end with the prox of a penalty, in the optimiser's own metric.
+
+    With `model` the penalty is on its weights only, as with `penalize`: a group that has others as well is split in
+    place, its penalised parameters first, and the others in a new group with the same options at the end; the
+    optimiser's state, hooks and wrappers stay. So a checkpoint with one group can be continued with weights penalised
+    and biases not: load it into the plain optimiser, then attach. Without `model` everything is penalised.
 
     A plain optimiser of torch becomes its proximal version, in place: `attach(Adam(...), penalty)` is a `ProxAdam`, in
     copies, pickles and checkpoints too. A subclass of one, or an optimiser whose `step` a learning-rate scheduler has
-    already wrapped, gets hooks instead, which `copy.deepcopy` and `pickle` drop: attach again after these. A wrapper
-    with the optimiser in its attribute `optimizer`, such as accelerate's or Lightning's, is looked through.
+    already wrapped, gets hooks instead, which `copy.deepcopy` and `pickle` drop: attach again after these, with
+    `penalty=None` to keep what lies in the groups; `takes_prox` tells. A wrapper with the optimiser in its attribute
+    `optimizer`, such as accelerate's or Lightning's, is looked through.
 
     Args:
         optimizer: torch's SGD, Adam, AdamW, NAdam, RMSprop or Adagrad, or a subclass of one.
         penalty: λR, for each group that has no `penalty` of its own. None leaves such groups without one.
+        model: the network whose parameters the optimiser has; None to penalise everything, with a warning where that
+            is weights and vectors alike.
+        include: as for `penalize`, with `model`.
+        exclude: as for `penalize`, with `model`.
 
     Returns:
         The optimiser that was given.
 
     Raises:
         TypeError: not an optimiser, or not a penalty.
-        ValueError: the optimiser's step for a constant gradient is not known, or it has a penalty already, or the
-            penalty does not fit a parameter; nothing has been changed then.
+        ValueError: the optimiser's step for a constant gradient is not known, or it has a penalty already, the penalty
+            does not fit a parameter, `model` and the patterns do not fit the optimiser, or a learning-rate scheduler
+            counts on the groups that would be split; nothing has been changed then.
     """
     inner = unwrapped(optimizer)
-    if isinstance(inner, PenalisedOptimizer) or getattr(inner, "_nonsmooth_attached", False):
+    if takes_prox(inner):
         raise ValueError(
             f"optimizer is a {type(inner).__name__} that has a penalty already; change it in its "
             "param_groups[i]['penalty']"
         )
     unit_step_of(type(inner))
     specification = specified(penalty)
-    new = [specified(group["penalty"]) if "penalty" in group else specification for group in inner.param_groups]
-    for group, own in zip(inner.param_groups, new, strict=True):
-        check_group({**group, "penalty": own})
-    for group, own in zip(inner.param_groups, new, strict=True):
-        group["penalty"] = None if own is None else dict(own)
+    include, exclude = (patterns if isinstance(patterns, str) else list(patterns) for patterns in (include, exclude))
+    if model is not None:
+        groups = _split(inner, specification, model, include, exclude)
+    elif include or exclude:
+        raise ValueError("model is None; include and exclude are patterns of its parameters' names, so give it as well")
+    else:
+        groups = [{"penalty": specification, **group} for group in inner.param_groups]
+    groups = [{**group, "penalty": specified(group["penalty"])} for group in groups]
+    for group in groups:
+        check_group(group)
+    if model is None and not is_off(penalty):
+        unnamed = [(i, group) for i, group in enumerate(inner.param_groups) if "penalty" not in group]
+        warn_of_vectors(each for i, group in unnamed for each in dimensions(i, group))
+    for group, changed in zip(inner.param_groups, groups, strict=False):
+        group.update(changed)
+    inner.param_groups += groups[len(inner.param_groups) :]
     inner.defaults["penalty"] = specification
     if type(inner) in VERSIONS and "step" not in vars(inner):
         inner.__class__ = VERSIONS[type(inner)]
@@ -73,6 +107,62 @@ def attach(optimizer: Optimizer, penalty: Penalty | None) -> Optimizer:
     else:
         _hook(inner)
     return optimizer
+
+
+def _split(
+    optimizer: Optimizer,
+    specification: dict[str, Any] | None,
+    model: nn.Module,
+    include: Iterable[str],
+    exclude: Iterable[str],
+) -> list[dict[str, Any]]:
+    """The optimiser's groups with penalties, those with parameters of both kinds divided, the new ones at the end.
+
+    Raises:
+        TypeError: there is no penalty to put on weights.
+        ValueError: model and optimiser do not fit, or a scheduler counts on the groups.
+    """
+    if specification is None:
+        raise TypeError("penalty is None; accepted with model is a nonsmooth.penalties.Penalty")
+    unnamed = [group for group in optimizer.param_groups if "penalty" not in group]
+    ours = {parameter for group in unnamed for parameter in group["params"]}
+    if not ours:
+        raise ValueError(
+            "model is given, but each group of optimizer has a penalty of its own; accepted is model=None, or delete "
+            "group['penalty'] first"
+        )
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter in ours}
+    if foreign := len(ours) - len(named):
+        raise ValueError(
+            f"model has no name for {foreign} of the {len(ours)} parameters in optimizer; accepted is the module that "
+            "holds them all"
+        )
+    chosen = {named[name] for name in choose(model, named, include, exclude)}
+    groups, added = [], []
+    for group in optimizer.param_groups:
+        kinds = [parameter in chosen for parameter in group["params"]]
+        if "penalty" in group:
+            groups.append(group)
+            continue
+        if all(kinds) or not any(kinds):
+            groups.append({**group, "penalty": specification if all(kinds) else None})
+            continue
+        groups.append({**_part(group, kinds), "penalty": specification})
+        rest = {**_part(group, [not kind for kind in kinds]), "penalty": None}
+        added.append({k: v.clone() if isinstance(v, Tensor) else v for k, v in rest.items()})
+    if added and getattr(optimizer.step, "_wrapped_by_lr_sched", False):
+        raise ValueError(
+            "optimizer has a learning-rate scheduler, which keeps a rate for each of its "
+            f"{len(optimizer.param_groups)} groups, and model would have them split; attach first, then build the "
+            "scheduler"
+        )
+    return groups + added
+
+
+def _part(group: dict[str, Any], kept: list[bool]) -> dict[str, Any]:
+    """A group with some of its parameters."""
+    lists = {name: group[name] for name in ("params", "param_names") if name in group}
+    return {**group, **{name: list(compress(value, kept)) for name, value in lists.items()}}
 
 
 def _hook(optimizer: Optimizer) -> None:
@@ -94,9 +184,10 @@ def _hook(optimizer: Optimizer) -> None:
         with torch.no_grad():
             apply_penalties(stepping, reader, at_zero)
         at_zero.clear()
+        remember_weights(stepping)
 
     optimizer.register_step_pre_hook(check)
     handle = optimizer.register_step_post_hook(threshold)
     optimizer._optimizer_step_post_hooks.move_to_end(handle.id, last=False)  # type: ignore[attr-defined]
     optimizer.register_load_state_dict_pre_hook(lambda loading, state: with_penalties(state, loading))
-    optimizer._nonsmooth_attached = True  # type: ignore[attr-defined]
+    setattr(optimizer, ATTACHED, True)

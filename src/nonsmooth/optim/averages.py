@@ -11,7 +11,7 @@ optimality condition w = prox_s(w - s∇f(w)), at the average, with V for -∇f 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,8 +20,12 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nonsmooth.optim.metric import AdaptiveStep, sgd_step, unit_step_of
+from nonsmooth.optim.parameter_groups import penalty_of
 from nonsmooth.optim.proximal_step import is_off
-from nonsmooth.penalties import from_specification
+from nonsmooth.penalties import Penalty
+
+MEMORY = ("step", "pull", "strength", "updates")
+"""What is kept of each penalised parameter, in buffers by its number."""
 
 
 def averaged(
@@ -47,15 +51,29 @@ def averaged(
 class _Training:
     """The optimiser of a run, which a copy of its average shares: the average is copied, the training is not."""
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
+        self.parameters = list(model.parameters())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Training:
         return self
 
+    def penalties(self) -> dict[int, tuple[dict[str, Any], Penalty]]:
+        """The group and the penalty of each parameter that has one at present, by its number in the model."""
+        present: dict[Tensor, tuple[dict[str, Any], Penalty]] = {
+            parameter: (group, penalty)
+            for group in self.optimizer.param_groups
+            if (penalty := penalty_of(group)) is not None
+            for parameter in group["params"]
+        }
+        return {index: present[p] for index, p in enumerate(self.parameters) if p in present}
+
 
 class SparseAverage(AveragedModel):
     """An average of weights, and of the steps in which the optimiser thresholded them.
+
+    Penalties may come, change in strength and go in the course of the run: what is remembered of a parameter are the
+    updates at which it had one, of the kind that it has.
 
     Args:
         model: the network in training.
@@ -72,27 +90,27 @@ class SparseAverage(AveragedModel):
     ) -> None:
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"decay is {decay}; accepted is a number in [0, 1), or None for an equal average")
-        groups = {
-            p: i for i, group in enumerate(optimizer.param_groups) if group.get("penalty") for p in group["params"]
-        }
-        chosen = {index: groups[p] for index, p in enumerate(model.parameters()) if p in groups}
-        if not chosen:
+        training = _Training(model, optimizer)
+        if not training.penalties():
             raise ValueError("optimizer has a penalty on no parameter of the model")
         average: Any = None if decay is None else get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         super().__init__(model, multi_avg_fn=average, use_buffers=use_buffers)
-        self._training, self._decay, self._groups = _Training(optimizer), decay, chosen
-        uniform = unit_step_of(type(optimizer)) is sgd_step
-        for index, parameter in enumerate(model.parameters()):
-            if index in chosen:
-                shape = () if uniform else parameter.shape
-                self.register_buffer(f"step_{index}", parameter.detach().new_zeros(shape))
-                self.register_buffer(f"pull_{index}", torch.zeros_like(parameter, requires_grad=False))
+        self._training, self._decay = training, decay
+        self._uniform = unit_step_of(type(optimizer)) is sgd_step
+        self._kinds: dict[int, str] = {}
+        for index, (_, penalty) in training.penalties().items():
+            self._begin(index, penalty)
 
-    def _penalised(self) -> Iterator[tuple[Tensor, Tensor, dict[str, Any], int]]:
-        """Mean step and mean pull, the optimiser's group and the number of each penalised parameter."""
-        for index, group in self._groups.items():
-            step, pull = getattr(self, f"step_{index}"), getattr(self, f"pull_{index}")
-            yield step, pull, self._training.optimizer.param_groups[group], index
+    def _begin(self, index: int, penalty: Penalty) -> None:
+        """Remember nothing yet of a parameter that has this penalty."""
+        parameter = self._training.parameters[index].detach()
+        strength = penalty.strength
+        empty = torch.as_tensor(strength, dtype=None if isinstance(strength, Tensor) else torch.float64)
+        self._kinds[index] = type(penalty).__name__
+        self.register_buffer(f"step_{index}", parameter.new_zeros(() if self._uniform else parameter.shape))
+        self.register_buffer(f"pull_{index}", torch.zeros_like(parameter))
+        self.register_buffer(f"strength_{index}", empty.detach().clone())
+        self.register_buffer(f"updates_{index}", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
@@ -101,13 +119,18 @@ class SparseAverage(AveragedModel):
         Args:
             model: the network in training.
         """
-        count = int(self.n_averaged)
-        weight = 1 / (count + 1) if self._decay is None or count == 0 else 1 - self._decay
         super().update_parameters(model)
         parameters, optimizer = list(model.parameters()), self._training.optimizer
-        for mean, pull, group, index in self._penalised():
-            parameter = parameters[index]
-            pull.lerp_(from_specification(group["penalty"]).subgradient(parameter).to(pull.dtype), weight)
+        for index, (group, penalty) in self._training.penalties().items():
+            if self._kinds.get(index) != type(penalty).__name__:
+                self._begin(index, penalty)
+            parameter, count = parameters[index], getattr(self, f"updates_{index}")
+            mean, pull = getattr(self, f"step_{index}"), getattr(self, f"pull_{index}")
+            weight = 1 / (int(count) + 1) if self._decay is None or int(count) == 0 else 1 - self._decay
+            count += 1
+            pull.lerp_(penalty.subgradient(parameter).to(pull.dtype), weight)
+            strength = getattr(self, f"strength_{index}")
+            strength.lerp_(torch.as_tensor(penalty.strength).to(strength), weight)
             state = optimizer.state.get(parameter, {})
             if state or mean.ndim == 0:  # an adaptive optimiser that has not moved a parameter has no step for it yet
                 step = unit_step_of(type(optimizer))(group, state)
@@ -119,19 +142,43 @@ class SparseAverage(AveragedModel):
         """A copy of the averaged network in which the weights that the prox sets to zero are zero.
 
         The others keep their average. Averages over too few steps to tell are left as they are: with the pull of a
-        single step, no weight that is not zero is set to zero.
+        single step, no weight that is not zero is set to zero. A parameter without a penalty at present is left as
+        well.
         """
         model: nn.Module = copy.deepcopy(self.module)
-        parameters, count = list(model.parameters()), float(self.n_averaged)
-        if self._decay is not None:
-            count = min(count, 1 / (1 - self._decay))
-        for mean, pull, group, index in self._penalised():
-            penalty = from_specification(group["penalty"])
-            if not is_off(penalty):
-                parameter, step = parameters[index], mean * count
-                forward = parameter + (step * pull if not step.is_complex() else _by_parts(step, pull))
-                parameter.masked_fill_(penalty.proximal_map(forward, step) == 0, 0)
+        parameters = list(model.parameters())
+        for index, (_, present) in self._training.penalties().items():
+            count = float(getattr(self, f"updates_{index}", 0))
+            if is_off(present) or count == 0 or self._kinds[index] != type(present).__name__:
+                continue
+            if self._decay is not None:
+                count = min(count, 1 / (1 - self._decay))
+            # Pulls add up under the λ of their time, so they are compared with its mean.
+            strength = getattr(self, f"strength_{index}")
+            penalty = replace(present, strength=strength if isinstance(present.strength, Tensor) else float(strength))  # type: ignore[type-var]
+            parameter, step = parameters[index], getattr(self, f"step_{index}") * count
+            pull = getattr(self, f"pull_{index}")
+            forward = parameter + (step * pull if not step.is_complex() else _by_parts(step, pull))
+            parameter.masked_fill_(penalty.proximal_map(forward, step) == 0, 0)
         return model
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Load what was saved; what is remembered of a parameter without a penalty at present is dropped."""
+        present = self._training.penalties()
+        saved = {int(key.removeprefix(f"{prefix}step_")) for key in state_dict if key.startswith(f"{prefix}step_")}
+        for index in saved - set(self._kinds):
+            if index in present:
+                self._begin(index, present[index][1])
+            else:
+                for name in MEMORY:
+                    state_dict.pop(f"{prefix}{name}_{index}", None)
+        for index in set(self._kinds) if saved else ():
+            # Older states have no counts of their own, and one that had no penalty then nothing at all.
+            count = state_dict.get(f"{prefix}n_averaged") if index in saved else torch.tensor(0)
+            state_dict.setdefault(f"{prefix}updates_{index}", count)
+            for name in MEMORY:
+                state_dict.setdefault(f"{prefix}{name}_{index}", getattr(self, f"{name}_{index}"))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 def _by_parts(step: Tensor, pull: Tensor) -> Tensor:

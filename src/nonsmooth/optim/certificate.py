@@ -6,6 +6,7 @@ the loss is quadratic and the penalty convex, a duality gap bounds the objective
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,39 +15,25 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.extremes import largest
 from nonsmooth.optim.evaluation import Evaluation, evaluate, unwrapped, whole
 from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
+from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
+from nonsmooth.optim.prox_taken import prox_notes
+from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.optim.quadratic_gap import quadratic_gap
-from nonsmooth.penalties import Penalty, from_specification
+from nonsmooth.optim.tensor_certificate import (
+    Distances,
+    TensorCertificate,
+    next_change,
+    root_mean_square,
+    share_moved,
+    tensor_certificate,
+)
+from nonsmooth.penalties import Penalty
 
-
-@dataclass(frozen=True)
-class TensorCertificate:
-    """One parameter's part of a certificate.
-
-    Attributes:
-        name: of the parameter, where the optimiser knows it, else "group.index".
-        shape: of the parameter.
-        penalty: the penalty's name, None without one.
-        strength: λ, the largest where λ is a tensor; None without a penalty.
-        residual: the largest distance of -∇f from λ∂R over its coordinates or groups.
-        relative_residual: that over λ.
-        zeros: number of entries that are exactly 0.
-        parameters: number of entries.
-        distances: the distance of each coordinate or group.
-        support: where the parameter is not 0, bool, of its shape.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    penalty: str | None
-    strength: float | None
-    residual: float
-    relative_residual: float
-    zeros: int
-    parameters: int
-    distances: Tensor = field(repr=False)
-    support: Tensor = field(repr=False)
+ROUNDINGS = 16
+"""Roundings of the objective's largest part that a sum over data may be off by, times what the next line says."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +47,21 @@ class Certificate:
         weight_decay: Σ wd‖w‖²/2 of the optimiser's weight decay; a decoupled one counts as the quadratic whose fixed
             points are those of the optimiser, weighted by √v̂ + ε.
         residual: the largest distance of -∇f from λ∂R over all parameters.
-        relative_residual: the largest over λ; where a parameter has no penalty, over the largest λ there is.
-        converged: whether that is at most `tolerance`.
+        relative_residual: the largest of these distances, each over the largest pull that its penalty has at zero: λ
+            for the L1 norm, λ_g for a group, so 1 means as much as the penalty itself. A parameter without a penalty
+            counts against the largest λ there is.
+        converged: whether that is at most `tolerance`, and loss, weights and gradients are finite, all of them.
         tolerance: as asked for.
         zeros: number of penalised entries that are exactly 0.
         penalised: number of penalised entries.
-        gap: an upper bound of objective - minimum, None where it was not asked for or there is no formula.
+        gap: an upper bound of objective - minimum, what rounding can hide included; None where it was not asked for or
+            there is no formula.
         tensors: each parameter's part.
         notes: what a reader should know.
+        typical_residual: the root mean square of what `relative_residual` is the largest of. A network seldom comes
+            near a tolerance; this number falls with the step size, and is comparable between runs.
+        movement: ‖change‖/‖w‖ of all parameters in one more step of the optimiser on this gradient, its averages being
+            settled. None where the optimiser's step is not known, it has not stepped, or its step size is 0.
     """
 
     objective: float
@@ -83,18 +77,28 @@ class Certificate:
     gap: float | None
     tensors: tuple[TensorCertificate, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    typical_residual: float = math.nan
+    movement: float | None = None
 
     def __str__(self) -> str:
         word = "converged" if self.converged else "not converged"
         lines = [
-            f"{word}: residual/λ {self.relative_residual:.3g} (tolerance {self.tolerance:g})",
+            f"{word}: residual/λ {self.relative_residual:.3g} at most (tolerance {self.tolerance:g}), "
+            f"{self.typical_residual:.3g} in the root mean square",
             f"objective {self.objective:.10g} = loss {self.loss:.10g} + penalty {self.penalty:.10g}"
             + (f" + weight decay {self.weight_decay:.10g}" if self.weight_decay else "")
             + (f", at most {self.gap:.3g} above the minimum" if self.gap is not None else ""),
             f"{self.zeros:,} of {self.penalised:,} penalised weights are exactly 0",
         ]
-        worst = sorted(self.tensors, key=lambda tensor: -tensor.relative_residual)[:5]
-        lines += [f"  {t.name} {t.shape}: residual/λ {t.relative_residual:.3g}, {t.zeros:,} zeros" for t in worst]
+        if self.movement is not None:
+            lines.append(f"one more step on this data would move the weights by {self.movement:.2g} of their norm")
+        # Those first that are not a number.
+        worst = sorted(self.tensors, key=lambda t: (t.relative_residual == t.relative_residual, -t.relative_residual))
+        lines += [
+            f"  {t.name} {t.shape}: residual/λ {t.relative_residual:.3g}, {t.zeros:,} zeros"
+            + (f", moves by {t.movement:.2g}" if t.movement is not None else "")
+            for t in worst[:5]
+        ]
         return "\n".join([*lines, *self.notes])
 
 
@@ -124,58 +128,72 @@ def certify(
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance is {tolerance}; accepted is a number of at least 0")
+    notes = prox_notes(optimizer)
     optimizer = unwrapped(optimizer)
     found = evaluate(optimizer, closure)
-    parts, decays, penalties = [], [], []
-    scale = max((_largest(p.strength) for p in (_penalty(group) for group in optimizer.param_groups) if p), default=0.0)
+    measured, decays, penalties, unfelt = [], [], [], []
     for index, group in enumerate(optimizer.param_groups):
-        penalty = _penalty(group)
-        for name, parameter in _named(index, group):
+        penalty = penalty_of(group)
+        for name, parameter in named_parameters(index, group):
             if parameter not in found.gradients:
                 continue
             point, gradient = whole(parameter.detach()), found.gradients[parameter]
+            if penalty is not None and not is_off(penalty) and _is_unfelt(point, gradient):
+                unfelt.append(name)
             slope, decay = _weight_decay(optimizer, group, parameter, point)
             gradient = gradient + slope if slope is not None else gradient
             found.gradients[parameter] = gradient
             decays.append(decay)
-            penalties.append(0.0 if penalty is None else float(penalty.value(point)))
-            parts.append(_part(name, point, gradient, penalty, scale))
+            penalties.append(0.0 if penalty is None else _value(penalty, point))
+            change = next_change(optimizer, group, parameter, gradient, penalty)
+            measured.append((name, point, penalty, Distances.of(point, gradient, penalty), change))
+    scale = largest((distances.scale for *_, distances, _ in measured), default=0.0) or 1.0
+    ratios = [distances.relative(scale) for *_, distances, _ in measured]
+    parts = [
+        tensor_certificate(name, point, penalty, distances, ratio, share_moved([(point, change)]))
+        for (name, point, penalty, distances, change), ratio in zip(measured, ratios, strict=True)
+    ]
     penalised = [part for part in parts if part.penalty is not None]
-    relative = max(part.relative_residual for part in parts)
+    relative = largest(part.relative_residual for part in parts)
     loss, decay, value = found.loss, sum(decays), sum(penalties)
-    gap, notes = None, _notes(optimizer, found)
-    if quadratic:
+    objective = found.signed_loss + decay + value
+    wrong = _not_finite(optimizer, found, objective)
+    notes += (*wrong, *_notes(optimizer, found, relative))
+    if unfelt:
+        notes += (
+            f"the loss does not feel the norm of rows of {', '.join(unfelt)}, as where a model divides by it or "
+            "normalises the output: only the penalty acts on it, and λ says nothing about it",
+        )
+    gap = None
+    if quadratic and not wrong:
         gap, reason = quadratic_gap(optimizer, closure, found, found.signed_loss + decay)
         notes += (reason,) if reason else ()
+        if gap is not None:
+            rounding = _rounding(found, objective, value)
+            notes += (f"the gap is what rounding can hide, {rounding:.2g}",) if gap <= rounding else ()
+            gap = largest(gap, 0.0) + rounding
     return Certificate(
-        objective=found.signed_loss + decay + value,
+        objective=objective,
         loss=loss,
         penalty=value,
         weight_decay=decay,
-        residual=max(part.residual for part in parts),
+        residual=largest(part.residual for part in parts),
         relative_residual=relative,
-        converged=relative <= tolerance,
+        converged=relative <= tolerance and not wrong,
         tolerance=tolerance,
         zeros=sum(part.zeros for part in penalised),
         penalised=sum(part.parameters for part in penalised),
         gap=gap,
         tensors=tuple(parts),
         notes=notes,
+        typical_residual=root_mean_square(ratios),
+        movement=share_moved([(point, change) for _, point, _, _, change in measured]),
     )
 
 
-def _penalty(group: dict[str, Any]) -> Penalty | None:
-    specification = group.get("penalty")
-    return None if specification is None else from_specification(specification)
-
-
-def _largest(strength: float | Tensor) -> float:
-    return float(strength.max()) if isinstance(strength, Tensor) else float(strength)
-
-
-def _named(index: int, group: dict[str, Any]) -> list[tuple[str, Tensor]]:
-    names = group.get("param_names") or [f"{index}.{i}" for i in range(len(group["params"]))]
-    return list(zip(names, group["params"], strict=True))
+def _value(penalty: Penalty, point: Tensor) -> float:
+    """λR(w), NaN where w is not finite: singular values of such a matrix are an error."""
+    return float(penalty.value(point)) if _is_finite(point) else math.nan
 
 
 def _weight_decay(
@@ -195,32 +213,45 @@ def _weight_decay(
     return slope, float((slope * point.conj()).real.sum()) / 2
 
 
-def _part(name: str, point: Tensor, gradient: Tensor, penalty: Penalty | None, scale: float) -> TensorCertificate:
-    """The certificate of one parameter; without a penalty its residual is compared with the largest λ there is."""
-    strength = None if penalty is None else _largest(penalty.strength)
-    distances = gradient.abs() if penalty is None else penalty.subdiff_distance(point, gradient)
-    residual = float(distances.max()) if distances.numel() else 0.0
-    return TensorCertificate(
-        name=name,
-        shape=tuple(point.shape),
-        penalty=None if penalty is None else type(penalty).__name__,
-        strength=strength,
-        residual=residual,
-        relative_residual=residual / (strength or scale or 1.0),
-        zeros=int((point == 0).sum()),
-        parameters=point.numel(),
-        distances=distances,
-        support=point != 0,
-    )
+def _not_finite(optimizer: Optimizer, found: Evaluation, objective: float) -> tuple[str, ...]:
+    """What is infinite or not a number, of parameters without a gradient as well."""
+    named = [each for index, group in enumerate(optimizer.param_groups) for each in named_parameters(index, group)]
+    weights = [name for name, parameter in named if not _is_finite(parameter.detach())]
+    gradients = [name for name, parameter in named if not _is_finite(found.gradients.get(parameter, torch.zeros(())))]
+    notes = [f"{what} not finite in {', '.join(names)}" for what, names in
+             (("weights are", weights), ("gradients are", gradients)) if names]  # fmt: skip
+    if not (math.isfinite(found.loss) and math.isfinite(objective)):
+        notes.insert(0, f"the loss is {found.loss:g}, the objective {objective:g}")
+    return tuple(notes)
 
 
-def _notes(optimizer: Optimizer, found: Evaluation) -> tuple[str, ...]:
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(whole(tensor)).all())
+
+
+def _is_unfelt(point: Tensor, gradient: Tensor) -> bool:
+    """Whether each row's gradient is orthogonal to it, as it is where the loss does not depend on the row's norm."""
+    if point.ndim < 2 or not point.numel():
+        return False
+    inner = (gradient * point.conj()).real.flatten(1).sum(1).abs()
+    sizes = torch.linalg.vector_norm(gradient.flatten(1), dim=1) * torch.linalg.vector_norm(point.flatten(1), dim=1)
+    tolerance = float(torch.finfo(point.dtype).eps ** 0.5)
+    return bool((sizes > 0).any() and (inner <= tolerance * sizes).all())
+
+
+def _rounding(found: Evaluation, objective: float, penalty: float) -> float:
+    """What the gap may be off by: it is a difference of sums as large as loss, penalty and Σ|∇f·w|."""
+    products = sum(float((whole(p.detach()) * g).abs().sum()) for p, g in found.gradients.items())
+    return ROUNDINGS * found.precision * (2 * abs(objective) + abs(penalty) + products)
+
+
+def _notes(optimizer: Optimizer, found: Evaluation, relative: float) -> tuple[str, ...]:
     """What the numbers leave out."""
     notes = []
     names = [
         name
         for index, group in enumerate(optimizer.param_groups)
-        for name, parameter in _named(index, group)
+        for name, parameter in named_parameters(index, group)
         if parameter not in found.gradients
     ]
     if names:
@@ -229,6 +260,8 @@ def _notes(optimizer: Optimizer, found: Evaluation) -> tuple[str, ...]:
         group.get("decoupled_weight_decay", False) and group.get("weight_decay", 0) for group in optimizer.param_groups
     ):
         notes.append("decoupled weight decay is counted as it acts in the metric of the optimiser's present state")
-    if any((penalty := _penalty(group)) is not None and not penalty.convex for group in optimizer.param_groups):
+    if any((penalty := penalty_of(group)) is not None and not penalty.convex for group in optimizer.param_groups):
         notes.append("a penalty is not convex: the residual certifies a stationary point, not a minimum")
+    if found.precision > relative:
+        notes.append(f"residual/λ is less than rounding leaves of a gradient, {found.precision:.2g}")
     return tuple(notes)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from nonsmooth.optim.penalised import PenalisedOptimizer
+from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter, specified
 from nonsmooth.penalties import Penalty
 from nonsmooth.penalties.penalty import check_not_negative
@@ -59,6 +60,7 @@ class DualAveraging(PenalisedOptimizer):
             for parameter in moved_parameters(group):
                 here = None if penalty is None else self._reader.placed(penalty, parameter.device)
                 self.move(group, None if is_off(here) else here, parameter, self.state[parameter])
+        remember_weights(self)
         return loss
 
     @abstractmethod

@@ -19,11 +19,13 @@ class Evaluation:
         loss: the number that it returned.
         signed_loss: the same, negated where the optimiser maximises: what is minimised.
         gradients: of `signed_loss`, by parameter; whole tensors, also where this process holds a part.
+        precision: the largest relative rounding in loss and gradients.
     """
 
     loss: float
     signed_loss: float
     gradients: dict[Tensor, Tensor]
+    precision: float
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
@@ -75,7 +77,9 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
             advice = "; where FSDP2 has sharded them, it has to call backward on the loss itself"
         raise ValueError(f"closure gave no parameter of the optimizer a gradient{advice}")
     value = float(loss.detach())
-    return Evaluation(value, -value if signs[0] < 0 else value, found)
+    kinds = {tensor.dtype for tensor in (loss, *found.values()) if tensor.is_floating_point() or tensor.is_complex()}
+    precision = max((torch.finfo(kind).eps for kind in kinds), default=0.0)
+    return Evaluation(value, -value if signs[0] < 0 else value, found, precision)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.penalised import PenalisedOptimizer
+from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, specified, weights_at_zero
 from nonsmooth.penalties import Penalty
 
@@ -70,6 +71,7 @@ class Proximal(PenalisedOptimizer):
         base(self)
         forget_unwritten(self, awaiting)
         self.apply_penalties(at_zero)
+        remember_weights(self)
         return loss
 
     def weights_at_zero(self) -> dict[Tensor, Tensor]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from nonsmooth.optim.proximal_step import PenaltyReader, check_group, specified
+from nonsmooth.optim.parameter_groups import dimensions, warn_of_vectors
+from nonsmooth.optim.proximal_step import PenaltyReader, check_group, is_off, specified
+from nonsmooth.penalties import from_specification
 
 
 class PenalisedOptimizer(Optimizer):
@@ -38,6 +40,7 @@ class PenalisedOptimizer(Optimizer):
             ValueError: it does not fit a parameter, or an option is out of its range.
         """
         default = self.defaults.get("penalty", self.__dict__.get("_default_penalty"))
+        by_default = isinstance(param_group, dict) and "penalty" not in param_group
         specification = specified(param_group.get("penalty", default) if isinstance(param_group, dict) else None)
         group = {**param_group, "penalty": specification}
         before = len(self.param_groups)
@@ -47,6 +50,16 @@ class PenalisedOptimizer(Optimizer):
         except ValueError:
             del self.param_groups[before]
             raise
+        if by_default and specification is not None and not is_off(from_specification(specification)):
+            self._warn_of_vectors(before)
+
+    def _warn_of_vectors(self, index: int) -> None:
+        """Warn, once, where the optimiser's own penalty has come to lie on weights and vectors alike."""
+        unnamed: list[tuple[str, int]] = self.__dict__.setdefault("_penalised_by_default", [])
+        mixed = len({ndim > 1 for _, ndim in unnamed}) > 1
+        unnamed += dimensions(index, self.param_groups[index])
+        if not mixed:
+            warn_of_vectors(unnamed)
 
     def state_dict(self) -> dict[str, Any]:
         """What torch's gives; a group's penalty is a copy, which a λ that changes later leaves as it is."""
@@ -73,9 +86,14 @@ class PenalisedOptimizer(Optimizer):
 def with_penalties(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
     """A state to load, its penalties checked, and the optimiser's own where it has none.
 
+    A state with the same parameters in other groups or another order is put into this optimiser's groups, with their
+    penalties, where both know the parameters' names.
+
     Raises:
-        ValueError: a penalty is not known or does not fit the parameters.
+        ValueError: a penalty is not known or does not fit the parameters, or the groups are others and there are no
+            names, or their options are at odds.
     """
+    state_dict = _regrouped(state_dict, optimizer)
     groups = []
     for saved, own in zip(state_dict["param_groups"], optimizer.param_groups, strict=False):
         group = {"penalty": own.get("penalty"), **saved}
@@ -84,4 +102,46 @@ def with_penalties(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str
         groups.append(group)
     # Groups too many or too few are torch's to refuse.
     groups += state_dict["param_groups"][len(groups) :]
+    return {**state_dict, "param_groups": groups}
+
+
+def _regrouped(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """The state in the optimiser's groups; as it is where it is so already, or where torch has to refuse it.
+
+    Raises:
+        ValueError: the groups are others, of as many parameters, and do not say how they belong together.
+    """
+    saved, own = state_dict["param_groups"], optimizer.param_groups
+    names = [[name for group in groups for name in group.get("param_names") or ()] for groups in (saved, own)]
+    counts = [[len(group["params"]) for group in groups] for groups in (saved, own)]
+    if sum(counts[0]) != sum(counts[1]) or (counts[0] == counts[1] and (names[0] == names[1] or not all(names))):
+        return state_dict
+    if len(names[0]) != sum(counts[0]) or set(names[0]) != set(names[1]):
+        if counts[0] == counts[1]:
+            return state_dict
+        raise ValueError(
+            f"state_dict has its {sum(counts[0])} parameters in groups of {counts[0]}, this optimizer in groups of "
+            f"{counts[1]}, and without names nothing says which is which; load it into an optimizer with the saved "
+            "groups, such as torch's own, then attach(optimizer, penalty, model=model), which splits them in place"
+        )
+    home = {
+        name: (number, group)
+        for group in saved
+        for name, number in zip(group["param_names"], group["params"], strict=True)
+    }
+    groups = []
+    for group in own:
+        sources = [home[name][1] for name in group["param_names"]]
+        options = [
+            {key: value for key, value in source.items() if key not in ("params", "param_names", "penalty")}
+            for source in sources
+        ]
+        if any(each != options[0] for each in options):
+            raise ValueError(
+                f"state_dict has {', '.join(group['param_names'])} in groups with different options, and this "
+                "optimizer in one; accepted is one set of options for each group"
+            )
+        numbers = [home[name][0] for name in group["param_names"]]
+        groups.append({**(options[0] if options else {}), "params": numbers, "param_names": list(group["param_names"]),
+                       "penalty": group.get("penalty")})  # fmt: skip
     return {**state_dict, "param_groups": groups}

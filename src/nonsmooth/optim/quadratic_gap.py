@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth import extremes
 from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate, whole
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 
@@ -49,11 +50,11 @@ def quadratic_gap(
             point, gradient = whole(parameter.detach()), found.gradients[parameter]
             inner += float((gradient * point.conj()).real.sum())
             if penalty is None or _is_zero(penalty):
-                unpenalised = max(unpenalised, float(gradient.abs().max()))
+                unpenalised = extremes.largest(unpenalised, float(gradient.abs().max()))
                 continue
             value += float(penalty.value(point))
             if penalty.is_norm:
-                largest = min(largest, largest_multiple(penalty, gradient))
+                largest = extremes.smallest(largest, largest_multiple(penalty, gradient))
                 continue
             if penalty.conjugate(-gradient) is None:
                 return None, f"no duality gap: {type(penalty).__name__} has no conjugate function"
@@ -62,7 +63,7 @@ def quadratic_gap(
         # The dual asks that these gradients vanish: only the multiple 0 is feasible, unless they do.
         largest = 0.0
     best = 1.0 if smooth else (2 * loss - inner) / (2 * loss) if loss > 0 else 0.0
-    multiple = max(-largest, min(best, largest))
+    multiple = extremes.largest(-largest, extremes.smallest(best, largest))
     conjugates = 0.0
     for penalty, gradient in smooth:
         conjugate = penalty.conjugate(-multiple * gradient)
@@ -121,7 +122,8 @@ def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> None:
     size = sum(float(seen[i][p].abs().square().sum()) for p, _ in moved for i in range(3)) ** 0.5
     rise = sum(float(((seen[1][p] - seen[0][p]) * m.conj()).real.sum()) for p, m in moved)
     precision = max(torch.finfo(p.dtype).eps for p in parameters)
-    if bend > 1e4 * precision * size or rise < -1e4 * precision * size:
+    # So written, a number that is none is refused.
+    if not (bend <= 1e4 * precision * size and rise >= -1e4 * precision * size):
         raise ValueError(
             "quadratic is True, but the gradient of the loss is not linear and increasing along a line through the "
             f"parameters (second difference {bend:.3g} of gradients of size {size:.3g}); accepted is a loss that is a "

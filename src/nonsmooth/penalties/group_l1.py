@@ -159,6 +159,13 @@ class _Grouped(Penalty):
         within = (groups.total((gradient.abs() - each).clamp(min=0).square()).sqrt() - strength).clamp(min=0)
         return torch.where(norms == 0, within, away)
 
+    def largest_pull(self, point: Tensor) -> Strength:
+        """λ_g + λ₁√size of each group, (G,)."""
+        groups, share = self.groups(point.shape), self.group_share()
+        sizes = groups.sizes((point.abs() if point.is_complex() else point).detach())
+        pull: Tensor = self.strength * (share * self.group_weights(point, groups) + (1 - share) * sizes.sqrt())
+        return pull
+
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The smallest λ for which every group's ‖S(g, λ₁)‖ ≤ λ_g; by bisection where both parts are there."""
         groups, share = self.groups(gradient_at_zero.shape), self.group_share()

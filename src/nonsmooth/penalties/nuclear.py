@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -148,6 +149,10 @@ class Nuclear(Penalty):
         inside = (remainder - outside).abs().square().sum()
         values: Tensor = torch.linalg.svdvals(outside)
         return (inside + (values - self.strength).clamp(min=0).square().sum()).sqrt()
+
+    def largest_pull(self, point: Tensor) -> Strength:
+        """λ√rank of a matrix of full rank."""
+        return self.strength * math.sqrt(min(self._matrix(point).shape))
 
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The largest singular value of the gradient."""

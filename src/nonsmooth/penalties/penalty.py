@@ -55,6 +55,15 @@ class Penalty(ABC):
     def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
         """The distance of -`gradient` from λ∂R(w), by coordinate or by group; zero everywhere at a stationary point."""
 
+    def largest_pull(self, point: Tensor) -> Strength:
+        """The largest norm in λ∂R(0), by coordinate or by group: what `subdiff_distance` is to be compared with.
+
+        A property of the function, so it does not depend on how λ and weights share in it. λ, unless a penalty knows
+        better; 0 or infinity where R has no kink at zero.
+        """
+        del point
+        return self.strength
+
     @abstractmethod
     def subgradient(self, point: Tensor) -> Tensor:
         """An element of λ∂R(w), the gradient of λR where there is one, 0 in coordinates or groups that are 0."""

@@ -6,6 +6,7 @@ numbers, weights per coordinate and the certificate follow from these.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -139,6 +140,12 @@ class SeparablePenalty(Penalty):
         at_zero = (gradient.abs() - self.magnitude_slope(point.abs(), strength)).clamp(min=0)
         away = (gradient + self._slope_and_sign(point, strength)).abs()
         return torch.where(point == 0, at_zero, away)
+
+    def largest_pull(self, point: Tensor) -> Strength:
+        """λρ'(0+) by coordinate, √2 times that where a complex number is two coordinates."""
+        size = torch.zeros_like(point.real if point.is_complex() else point)
+        slope = self.magnitude_slope(size, self.scaled_strength(point))
+        return slope * math.sqrt(2) if self._by_components(point) else slope
 
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The largest |gⱼ|/ρ'(0+): the smallest λ at which w = 0 is stationary; infinite if none is."""

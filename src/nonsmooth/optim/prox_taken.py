@@ -1,0 +1,88 @@
+"""Whether the penalty that lies in an optimiser's groups is acted upon, and whether what the prox left still stands.
+
+A penalty in `param_groups` is a name and numbers: a plain optimiser that loads them from a checkpoint carries them
+along and does nothing about them. And what a wrapper, a hook or a training loop writes into the weights after the step
+takes the zeros away again. Neither changes any number that a user looks at.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.optim import Optimizer
+
+from nonsmooth.optim.evaluation import unwrapped
+from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
+from nonsmooth.optim.penalised import PenalisedOptimizer
+from nonsmooth.optim.proximal_step import is_off
+
+VERSIONS_AFTER_PROX = "_nonsmooth_versions"
+ATTACHED = "_nonsmooth_attached"
+
+TRANSPARENT = ("accelerate", "lightning", "pytorch_lightning", "lightning_fabric", "nonsmooth")
+"""Packages whose wrappers leave gradients and weights to the optimiser inside."""
+
+
+def takes_prox(optimizer: Optimizer) -> bool:
+    """Whether the steps of an optimiser end with the prox of the penalties in its groups.
+
+    False for a plain optimiser, also for one that has loaded penalties from a checkpoint, and for the copy of one whose
+    hooks `attach` had registered.
+
+    Args:
+        optimizer: any optimiser, or a wrapper with one in its attribute `optimizer`.
+    """
+    inner = unwrapped(optimizer)
+    return isinstance(inner, PenalisedOptimizer) or bool(getattr(inner, ATTACHED, False))
+
+
+def remember_weights(optimizer: Optimizer) -> None:
+    """Keep the version counters of the weights that a step has just left; reading them waits for no device.
+
+    They count what is written in place, but not what is written through a parameter's `.data`.
+    """
+    if not torch.compiler.is_compiling():
+        optimizer.__dict__[VERSIONS_AFTER_PROX] = {
+            parameter: parameter._version
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if not parameter.is_inference()
+        }
+
+
+def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:
+    """What a certificate has to say about the prox of the optimiser's penalties.
+
+    Args:
+        optimizer: as the user has it, wrapped or not.
+    """
+    inner = unwrapped(optimizer)
+    penalised = [(index, group) for index, group in enumerate(inner.param_groups) if not is_off(penalty_of(group))]
+    if not penalised:
+        return ()
+    notes = []
+    if not takes_prox(inner):
+        notes.append(
+            f"no prox is taken: {type(inner).__name__} has a penalty in its groups, as from a checkpoint, and does not "
+            "act upon it; load the checkpoint into an optimiser of nonsmooth.optim, or attach(optimizer, None)"
+        )
+    outer = optimizer
+    while outer is not inner:
+        if type(outer).__module__.split(".")[0] not in TRANSPARENT:
+            notes.append(
+                f"{type(outer).__name__} wraps {type(inner).__name__}: where it changes gradients before the step or "
+                "weights after it, λ does not mean what is certified here"
+            )
+        outer = outer.optimizer  # type: ignore[attr-defined]
+    before = inner.__dict__.get(VERSIONS_AFTER_PROX, {})
+    written = [
+        name
+        for index, group in penalised
+        for name, parameter in named_parameters(index, group)
+        if parameter in before and before[parameter] != parameter._version
+    ]
+    if written:
+        notes.append(
+            f"written to since the prox of the last step, so exact zeros may be gone: {', '.join(written[:5])}"
+            + (f" and {len(written) - 5} more" if len(written) > 5 else "")
+        )
+    return tuple(notes)
