@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from nonsmooth.curvature.attention import PlainAttention
 from nonsmooth.curvature.state import MODES, State
 
 Closure = Callable[[], Any]
@@ -109,7 +109,7 @@ class Probe:
             RefusedError: autograd has none.
         """
         # Fused attention has no second derivative; the plain one computes the same in steps that have.
-        with sdpa_kernel(SDPBackend.MATH):
+        with PlainAttention():
             loss = self._loss()
             if self._gradients_of_backward() is not None:
                 raise RefusedError("the closure calls backward itself")
@@ -170,11 +170,7 @@ class Probe:
         return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self.parameters, strict=True)]
 
     def _loss(self) -> Tensor:
-        self._state.rewind()
-        for parameter in self.parameters:
-            parameter.grad = None
-        with self._state.functions_watched() if not self._seen else nullcontext():
-            loss = self.closure()
+        loss = self._state.evaluate(self.closure, first=not self._seen)
         self._seen = True
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
