@@ -47,9 +47,14 @@ class RandomState:
         ]
 
     @property
+    def drew_from_torch(self) -> bool:
+        """Whether blocks of `watched` drew from a generator of PyTorch."""
+        return bool(self._drawn - OUTSIDE_TORCH)
+
+    @property
     def doubtful(self) -> bool:
         """Whether a generator of PyTorch moved in a block that did not look at operators, beside other threads."""
-        return bool(self._drawn - OUTSIDE_TORCH) and self._beside
+        return self.drew_from_torch and self._beside
 
     def doubt(self) -> None:
         """Let the next `watched` decide which generators of PyTorch are drawn from."""
