@@ -26,7 +26,8 @@ def test_all_draw_the_same_numbers_again():
     np.random.randn()  # NumPy keeps the second of a pair
     state = RandomState([first])
     state.add(second)
-    expected = drawn()
+    with state.watched():
+        expected = drawn()
     assert drawn() != expected
     for _ in range(2):
         state.restore()
@@ -38,7 +39,8 @@ def test_numpy_may_have_another_bit_generator():
     try:
         np.random.set_bit_generator(np.random.PCG64(0))
         state = RandomState()
-        expected = np.random.rand()
+        with state.watched():
+            expected = np.random.rand()
         state.restore()
         assert np.random.rand() == expected
     finally:
@@ -49,6 +51,7 @@ def test_numpy_may_have_another_bit_generator():
 def test_cuda_draws_the_same_numbers_again_wherever_the_parameters_lie():
     torch.rand((), device="cuda")
     state = RandomState([nn.Linear(2, 2)])
-    expected = torch.rand(3, device="cuda")
+    with state.watched():
+        expected = torch.rand(3, device="cuda")
     state.restore()
     assert torch.equal(torch.rand(3, device="cuda"), expected)

@@ -13,6 +13,8 @@ from nonsmooth.curvature.probe import Closure, Probe
 from nonsmooth.curvature.products import DOUBLE_BACKWARD, HessianOperator, gradient_difference
 
 EPSILONS = (1e-5, 1e-4, 1e-3, 1e-2)
+FLOOR = 8.0
+"""Times the rounding error of a number: no gap is known better, relatively."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class KinkGap:
         gaps: |difference - uᵀHu| over the larger of the two in magnitude, for each ε.
         rounding: how far rounding alone may move each difference, relative likewise; gaps below it say nothing.
         direction: u, shape (coordinates,).
+        unused: the numbers of the parameters, counted from 0 among those that require a gradient, that the loss is not
+            computed from.
     """
 
     epsilons: tuple[float, ...]
@@ -34,6 +38,7 @@ class KinkGap:
     gaps: tuple[float, ...]
     rounding: tuple[float, ...]
     direction: Tensor = field(repr=False)
+    unused: tuple[int, ...] = ()
 
 
 def kink_gap(
@@ -107,6 +112,10 @@ def kink_gap(
         differences=differences,
         hessian=hessian,
         gaps=tuple(abs(each - hessian) / size for each, size in zip(differences, sizes, strict=True)),
-        rounding=tuple(noise / epsilon / size for epsilon, size in zip(lengths, sizes, strict=True)),
+        # The two curvatures themselves are rounded, however small the gradient is and however long ε.
+        rounding=tuple(
+            max(noise / epsilon / size, FLOOR * probe.precision) for epsilon, size in zip(lengths, sizes, strict=True)
+        ),
         direction=unit,
+        unused=probe.unused,
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from nonsmooth.curvature.attention import PlainAttention
 from nonsmooth.curvature.state import MODES, State
 
 Closure = Callable[[], Any]
@@ -44,6 +44,9 @@ class Probe:
     Raises:
         TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
         ValueError: the mode is unknown, or no parameter requires a gradient.
+
+    Attributes:
+        unused: the numbers of the parameters, counted from 0 among `parameters`, that the loss was not computed from.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Probe:
         self.dtype = torch.float64 if wide else torch.float32
         self._state = State(self.parameters, model, mode)
         self._seen = False
+
+        self.unused: tuple[int, ...] = ()
 
     @property
     def precision(self) -> float:
@@ -100,16 +105,19 @@ class Probe:
             parts = self._gradients_of_backward() or [None] * len(self.parameters)
         if parts is None:
             parts = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        self._note_use(parts)
         return float(loss.detach()), self.averaged(self.flat(parts))
 
-    def graph_of_gradient(self) -> tuple[float, list[Tensor | None]]:
+    def graph_of_gradient(self) -> tuple[Tensor, list[Tensor | None]]:
         """The loss and its gradient by parameter, with the graph by which to differentiate it again.
+
+        The loss has to outlive the gradient: the other way round PyTorch frees a deep graph by recursion, and crashes.
 
         Raises:
             RefusedError: autograd has none.
         """
         # Fused attention has no second derivative; the plain one computes the same in steps that have.
-        with sdpa_kernel(SDPBackend.MATH):
+        with PlainAttention():
             loss = self._loss()
             if self._gradients_of_backward() is not None:
                 raise RefusedError("the closure calls backward itself")
@@ -124,8 +132,10 @@ class Probe:
         # A node that stands for an error raises when it is reached; but it hides what lies behind it, so that autograd
         # finds no way from the gradient to the weights, and takes the derivative for zero.
         if any(part is not None and _holds(part, ERROR) for part in parts):
+            del parts  # before the loss
             raise RefusedError("a function is marked with once_differentiable")
-        return float(loss.detach()), list(parts)
+        self._note_use(parts)
+        return loss, list(parts)
 
     def flat(self, parts: Sequence[Tensor | None]) -> Tensor:
         """One vector of a tensor for each parameter; None counts as zeros."""
@@ -170,11 +180,7 @@ class Probe:
         return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self.parameters, strict=True)]
 
     def _loss(self) -> Tensor:
-        self._state.rewind()
-        for parameter in self.parameters:
-            parameter.grad = None
-        with self._state.functions_watched() if not self._seen else nullcontext():
-            loss = self.closure()
+        loss = self._state.evaluate(self.closure, first=not self._seen)
         self._seen = True
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
@@ -182,6 +188,16 @@ class Probe:
         if not loss.requires_grad:
             raise ValueError("closure returned a loss that depends on no parameter that requires a gradient")
         return loss
+
+    def _note_use(self, parts: Sequence[Tensor | None]) -> None:
+        self.unused = tuple(index for index, part in enumerate(parts) if part is None)
+        if len(self.unused) == len(self.parameters):
+            shapes = ", ".join(str(tuple(parameter.shape)) for parameter in self.parameters[:3])
+            more = ", …" if len(self.parameters) > 3 else ""
+            raise ValueError(
+                f"parameters hold {len(self.parameters)} that require a gradient, of shapes {shapes}{more}, and closure "
+                "uses none of them; accepted are those that its loss is computed from"
+            )
 
     def _gradients_of_backward(self) -> list[Tensor | None] | None:
         """What a closure left in `.grad`, if it called backward."""

@@ -43,14 +43,21 @@ class HessianOperator:
         self._shortening, self._over = 1.0, False
         self._versions = [parameter._version for parameter in probe.parameters]
         self._graph: list[Tensor | None] | None = None
+        self._root: Tensor | None = None
         if self.method == DOUBLE_BACKWARD:
             try:
-                self.loss, self._graph = probe.graph_of_gradient()
+                self._root, self._graph = probe.graph_of_gradient()
+                self.loss = float(self._root.detach())
                 self.gradient = probe.averaged(probe.flat(self._graph))
             except RefusedError as error:
                 self._fall_back(error)
         if self.method == DIFFERENCES:
             self.loss, self.gradient = probe.gradient()
+
+    @property
+    def unused(self) -> tuple[int, ...]:
+        """The numbers of the parameters that the loss is not computed from; H is 0 there."""
+        return self._probe.unused
 
     @property
     def precision(self) -> float:
@@ -133,7 +140,12 @@ class HessianOperator:
 
     def release(self) -> None:
         """Let the graph go; there are no products any more."""
-        self._graph, self._over = None, True
+        self._free()
+        self._over = True
+
+    def _free(self) -> None:
+        self._graph = None
+        self._root = None  # after it, see `Probe.graph_of_gradient`
 
     def _differentiated(self, vector: Tensor) -> Tensor:
         pairs = zip(self._graph or (), self._probe.split(vector), strict=True)
@@ -159,7 +171,8 @@ class HessianOperator:
     def _fall_back(self, error: RefusedError) -> None:
         if self._asked == DOUBLE_BACKWARD:
             raise RuntimeError(f"method is {self._asked!r}, which autograd refuses here: {error}") from None
-        self.method, self.reason, self._graph = DIFFERENCES, str(error), None
+        self._free()
+        self.method, self.reason = DIFFERENCES, str(error)
 
 
 def gradient_difference(probe: Probe, direction: Tensor, step: float) -> Tensor:

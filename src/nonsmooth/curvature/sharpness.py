@@ -32,6 +32,8 @@ ASYMMETRY = 1e-2
 """Relative: what is farther from symmetric is no Hessian, in numbers of single precision."""
 ROUNDED = 0.25
 """Times the precision: what rounding leaves of an eigenvalue, about. Autocast to bfloat16 moved one by a sixteenth."""
+FLOOR = 8.0
+"""Times the rounding error of a number, and the largest eigenvalue in magnitude: no error is said to be below it."""
 SHORTENING = 2.0
 """By what ε is divided to see whether differences depend on it."""
 
@@ -46,8 +48,8 @@ class Sharpness:
             P^(1/2) times a direction of the weights. None with NaN.
         second: the Ritz vector of the second largest eigenvalue, from which the next measurement starts too.
         lowest: the smallest Ritz value, a byproduct: λ_min is at most that.
-        residual: ‖Hv - λv‖: an eigenvalue lies that close.
-        error: a bound of the distance to that eigenvalue, at most the residual, and of rounding; with finite
+        residual: ‖Hv - λv‖, and no less than rounding: an eigenvalue lies that close.
+        error: a bound of the distance to that eigenvalue, at most the residual, and no less than rounding; with finite
             differences plus an estimate, and no bound, of what depends on their ε, which on functions with kinks is
             most of it. That no larger eigenvalue is hidden is likely, and not bounded by it.
         converged: the error is at most a third of the tolerance, relative, or down to rounding; with finite
@@ -57,6 +59,8 @@ class Sharpness:
         reason: why differences were taken; None with double backward.
         mode: of the modules, as asked for.
         loss: at the same weights.
+        unused: the numbers of the parameters, counted from 0 among those that require a gradient, that the loss is not
+            computed from, as frozen branches and heads of other tasks: its curvature there is 0.
     """
 
     value: float
@@ -71,10 +75,13 @@ class Sharpness:
     reason: str | None
     mode: str | None
     loss: float
+    unused: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         """The eigenvalue, its error, and whether the search has converged."""
         state = "" if self.converged else ", not converged"
+        if self.unused:
+            state += f"; the loss does not use {len(self.unused)} of the parameters"
         return f"sharpness {self.value:.4g} ± {self.error:.1g} ({self.products} products, {self.method}{state})"
 
 
@@ -117,7 +124,7 @@ def sharpness(
     Raises:
         TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
         ValueError: an argument is out of its range or of another shape, a mode is missing where it matters, or the
-            loss is no number that depends on a parameter.
+            loss is no number that depends on one of the parameters.
         RuntimeError: double backward was asked for and autograd refuses it.
     """
     check_search(tolerance, max_products)
@@ -139,9 +146,15 @@ def measured(
     max_products: int,
     start: Sharpness | Tensor | None,
     seed: int,
+    moving: Tensor | None = None,
 ) -> Sharpness:
-    """The largest eigenvalue of a product that is made of an operator's, in coordinates scaled by P^(-1/2)."""
+    """The largest eigenvalue of a product that is made of an operator's, in coordinates scaled by P^(-1/2).
+
+    With `moving`, 1 where a coordinate counts and 0 elsewhere, that of the block of coordinates that count.
+    """
     first = _start(operator, scale, start, seed)
+    if moving is not None:
+        first = first * moving
     fewest = FEWEST if tolerance >= COARSE else FEWEST_FINE
     if not bool(torch.isfinite(operator.gradient).all()):
         pair: dict[str, Any] = dict.fromkeys(("value", "lowest", "residual", "error"), nan)
@@ -163,6 +176,7 @@ def measured(
         reason=operator.reason,
         mode=mode,
         loss=operator.loss,
+        unused=operator.unused,
     )
 
 
@@ -182,6 +196,10 @@ def _largest(
     if found.vector is None:
         return found
     if operator.method == DOUBLE_BACKWARD:
+        # Rounding moves each product by a part of the largest eigenvalue in magnitude, whatever the residual says.
+        size = max(abs(found.value), abs(found.lowest))
+        floor = FLOOR * torch.finfo(operator.dtype).eps * size
+        found = replace(found, error=max(found.error, floor), residual=max(found.residual, floor))
         if operator.precision <= torch.finfo(operator.dtype).eps:
             return found
         # The loss computes in coarser numbers than Lanczos does, as under autocast.

@@ -62,6 +62,7 @@ class Point:
         precision: relative rounding error of the numbers that f was computed in.
         noise: standard deviation of the rounding in f as `evaluate_point` measures it; 0 where it was not measured.
         shapes: of the parameters that the coordinates are of, in their order; () where they are not known.
+        unused: the numbers of the parameters, counted from 0 in that order, that the loss is not computed from.
     """
 
     weights: Tensor = field(repr=False)
@@ -70,6 +71,7 @@ class Point:
     precision: float
     noise: float = 0.0
     shapes: tuple[torch.Size, ...] = ()
+    unused: tuple[int, ...] = ()
 
 
 def evaluate_point(
@@ -101,7 +103,7 @@ def evaluate_point(
         probe.check_repeats(loss)
         noise = loss_noise(probe)
     shapes = tuple(parameter.shape for parameter in probe.parameters)
-    return Point(probe.weights(), gradient, loss, probe.precision, noise, shapes)
+    return Point(probe.weights(), gradient, loss, probe.precision, noise, shapes, probe.unused)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The thresholds are about full batches and preconditioners that move slowly; `sta
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -15,7 +16,7 @@ from torch.optim import Optimizer
 
 from nonsmooth import extremes
 from nonsmooth.curvature.probe import Closure
-from nonsmooth.curvature.products import hessian_operator
+from nonsmooth.curvature.products import HessianOperator, hessian_operator
 from nonsmooth.curvature.sharpness import Sharpness, check_search, measured
 from nonsmooth.curvature.stability_rules import (
     State,
@@ -73,15 +74,22 @@ class OptimizerSharpness:
         ratio: sharpness over threshold: steps are stable below 1, and at the edge of stability it is 1.
         sharpness: the largest eigenvalue of P^(-1/2)(±H + wd·I)P^(-1/2), and its evidence.
         threshold: where the optimiser becomes unstable.
+        coordinates: how many there are.
+        moving: how many of them count: all, but for the zeros of groups with a penalty that has a prox.
     """
 
     ratio: float
     sharpness: Sharpness
     threshold: StabilityThreshold
+    coordinates: int
+    moving: int
 
     def __str__(self) -> str:
         """The ratio, and what it is made of."""
-        return f"{self.ratio:.3f} of the threshold: {self.sharpness}; {self.threshold}"
+        support = ""
+        if self.moving < self.coordinates:
+            support = f", on the {self.moving:,} of {self.coordinates:,} coordinates that no prox holds at zero"
+        return f"{self.ratio:.3f} of the threshold{support}: {self.sharpness}; {self.threshold}"
 
 
 def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
@@ -145,6 +153,10 @@ def optimizer_sharpness(
 ) -> OptimizerSharpness:
     """Measure the sharpness that counts for an optimiser, in its own metric and over its own threshold.
 
+    Where a group has a penalty with a prox, its zeros do not count: the prox takes what a step moves there back to
+    zero, so that their curvature makes nothing unstable. Taken for held is each weight that is 0 now, at a start from
+    zeros too, where a weight may be about to leave. With nothing but such zeros, all coordinates count.
+
     Args:
         optimizer: as in `stability_threshold`.
         closure: computes the loss on the full batch and returns it, without calling backward.
@@ -179,12 +191,42 @@ def optimizer_sharpness(
         def product(vector: Tensor) -> Tensor:
             moved = vector if scale is None else scale * vector
             curved = threshold.sign * operator.product(moved) + decay * moved
-            return curved if scale is None else scale * curved
+            curved = curved if scale is None else scale * curved
+            return curved if moving is None else moving * curved
 
+        moving = _moving(optimizer, operator)
         found = measured(
-            operator, product, scale, mode, tolerance=tolerance, max_products=max_products, start=start, seed=seed
+            operator,
+            product,
+            scale,
+            mode,
+            tolerance=tolerance,
+            max_products=max_products,
+            start=start,
+            seed=seed,
+            moving=moving,
         )
-    return OptimizerSharpness(found.value / threshold.value, found, threshold)
+    count = operator.size if moving is None else int(moving.sum())
+    return OptimizerSharpness(found.value / threshold.value, found, threshold, operator.size, count)
+
+
+def _moving(optimizer: Optimizer, operator: HessianOperator) -> Tensor | None:
+    """1 for each coordinate, 0 for those that a prox holds at zero; None where it holds none, or all."""
+    parts = [
+        (p.detach() != 0).to(p.dtype) if _is_penalised(group) else torch.ones_like(p.detach())
+        for group in _unwrapped(optimizer).param_groups
+        for p in group["params"]
+        if p.requires_grad
+    ]
+    moving = operator.flat(parts)
+    return None if bool(moving.all()) or not bool(moving.any()) else moving
+
+
+def _is_penalised(group: Mapping[str, Any]) -> bool:
+    """Whether a group has a penalty, and one with a strength."""
+    penalty = group.get("penalty")
+    strength = penalty.get("strength") if isinstance(penalty, Mapping) else None
+    return penalty is not None and (isinstance(strength, Tensor) or strength is None or strength != 0)
 
 
 def _unwrapped(optimizer: Any) -> Optimizer:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
-from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from nonsmooth.casts import forget_casts
 from nonsmooth.curvature.modes import WatchedFunctions, has_modes
+from nonsmooth.curvature.module_calls import modules_seen
 from nonsmooth.random_state import RandomState
 from nonsmooth.turns import turn
 
@@ -53,8 +54,9 @@ class _Buffers:
 class State:
     """What a closure may change besides its result, kept so that every evaluation starts from it, and put back.
 
-    Modules are found as the closure calls them, each with all that it contains, or are those of `model`: a compiled
-    model has to be named, since its modules are not called one by one.
+    Modules are found as the closure calls them in this thread, each with all that it contains, or are those of `model`:
+    a compiled model has to be named, since its modules are not called one by one. Other modules and other threads are
+    not touched.
 
     Args:
         parameters: whose `.grad` is kept.
@@ -83,7 +85,7 @@ class State:
         """A block after which everything is as before, also after an exception. Threads take turns."""
         with turn():
             self._random = RandomState()
-            caching, hook, train = torch.is_autocast_cache_enabled(), None, nn.Module.train
+            caching = torch.is_autocast_cache_enabled()
             try:
                 # A cached cast would be that of other weights where weights are moved, and would keep the graph alive.
                 torch.set_autocast_cache_enabled(False)
@@ -91,15 +93,9 @@ class State:
                 self._notice_autocast()
                 if self._model is not None:
                     self._enter(self._model)
-                else:
-                    hook = register_module_forward_pre_hook(lambda module, _: self._enter(module))
-                nn.Module.train = self._watched(train)  # type: ignore[method-assign, assignment]
                 with torch.inference_mode(False), torch.enable_grad():
                     yield self
             finally:
-                nn.Module.train = train  # type: ignore[method-assign]
-                if hook is not None:
-                    hook.remove()
                 self.rewind()
                 for module, training in self._modes.items():
                     module.training = training
@@ -113,7 +109,7 @@ class State:
     def rewind(self) -> None:
         """Random numbers, buffers and modes as at first, so that dropout draws the same mask in every evaluation."""
         self._random.restore()
-        torch.clear_autocast_cache()
+        forget_casts()
         for buffers in self._buffers:
             buffers.put_back()
         for module, training in self._modes.items():
@@ -121,8 +117,32 @@ class State:
         for wrapper in self._wrappers:
             wrapper.module.require_forward_param_sync = wrapper.forward
 
+    def evaluate(self, closure: Callable[[], Any], *, first: bool) -> Any:
+        """Call a closure with everything as at first; the first time, notice what it draws and how it computes."""
+        called = self._enter if self._model is None else None
+        with modules_seen(called=called, switching=self._enter, switched=self._hold_mode):
+            self._begin()
+            if not first:
+                return closure()
+            with self._random.watched(by_operator=False), self._functions_watched():
+                result = closure()
+            if not self._random.doubtful or _is_distributed():  # processes have to call alike
+                return result
+            del result
+            self._random.doubt()
+            self._begin()
+            with self._random.watched():
+                closure()
+            self._begin()
+            return closure()
+
+    def _begin(self) -> None:
+        self.rewind()
+        for parameter in self._parameters:
+            parameter.grad = None
+
     @contextmanager
-    def functions_watched(self) -> Iterator[None]:
+    def _functions_watched(self) -> Iterator[None]:
         """A block for one evaluation, which tells the precision, and whether a mode is missing.
 
         Raises:
@@ -147,18 +167,11 @@ class State:
         """The flag of a module during evaluations."""
         return self._mode == "train" if self._mode in ("train", "eval") else before
 
-    def _watched(self, train: Callable[[nn.Module, bool], nn.Module]) -> Callable[[nn.Module, bool], nn.Module]:
-        """`nn.Module.train` and thereby `eval`, for a closure that calls them: the mode that was asked for stays."""
-
-        def watched(module: nn.Module, mode: bool = True) -> nn.Module:
-            self._enter(module)
-            train(module, mode)
-            if self._mode in ("train", "eval"):
-                for inner in module.modules():
-                    inner.training = self._training(mode)
-            return module
-
-        return watched
+    def _hold_mode(self, module: nn.Module) -> None:
+        """Where the closure calls `train` or `eval`: the mode that was asked for stays."""
+        if self._mode in ("train", "eval"):
+            for inner in module.modules():
+                inner.training = self._training(inner.training)
 
     def _set_aside_gradients(self, parameters: Iterable[Tensor]) -> None:
         for parameter in parameters:
@@ -190,6 +203,10 @@ class State:
                 self._wrappers.append(_Wrapper(inner, *flags))
                 # Else its reducer would wait for a backward pass that does not come.
                 inner.require_backward_grad_sync = False
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 @dataclass

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.random_state import RandomState
+
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
 """Makes an optimiser of a list of parameters."""
 
@@ -23,6 +25,8 @@ PILOT_STEPS = 100
 PILOT_COORDINATES = 32
 FAR = 1000.0
 """How much larger the others are made when it is tested whether a coordinate notices."""
+SEPARATION_STEPS, CHANGE = 40, 7
+"""Steps of that test, and the one from which the others may pull otherwise."""
 
 
 class UnsuitableOptimizerError(ValueError):
@@ -187,8 +191,9 @@ def steady_step(problem: KinkProblem) -> float:
 def check_separate(problem: KinkProblem, step: float) -> None:
     """Raise if what the optimiser does to a coordinate depends on the other coordinates.
 
-    Half of the coordinates take the same steps twice, beside others that lie and pull a thousand times as far the
-    second time. An optimiser that acts on each coordinate alone gives them the same bits.
+    Half of the coordinates take the same steps again and again, beside others that pull as they do, far harder, harder
+    or weaker from some step on, or always the same way. An optimiser that acts on each coordinate alone gives them the
+    same bits. One that goes by the history of a norm tells only once that history has changed.
 
     Args:
         problem: with the optimiser.
@@ -198,20 +203,46 @@ def check_separate(problem: KinkProblem, step: float) -> None:
         UnsuitableOptimizerError: it does.
     """
     half = PILOT_COORDINATES // 2
-    ends = []
-    for factor in (1.0, FAR):
+    first: Tensor | None = None
+    for others in (_alike, _far, _burst, _fade, _one_way):
         start = step * torch.linspace(1.0, 8.0, PILOT_COORDINATES, dtype=torch.float64)
-        gradient = torch.full_like(start, problem.lam).to(problem.dtype)
-        start[half:] *= factor
-        gradient[half:] *= factor
-        with torch.random.fork_rng(devices=[]):
+        start[half:] *= abs(others(0))
+        pull = torch.full_like(start, problem.lam).to(problem.dtype)
+        random_state = RandomState()
+        with random_state.watched():
             ensemble = KinkEnsemble(problem, start, torch.Generator())
-            for index in range(10):
-                ensemble.push(gradient * (-1) ** (index // 3))
-        ends.append(ensemble.weight[:half].clone())
-    if not torch.equal(*ends):
-        raise UnsuitableOptimizerError(
-            type(ensemble.optimizer).__name__,
-            "which moves a coordinate by what the others are",
-            "optimisers that treat each coordinate on its own, for only these have a law per coordinate",
-        )
+            for index in range(SEPARATION_STEPS):
+                gradient = pull * _alike(index)
+                gradient[half:] = pull[half:] * others(index)
+                ensemble.push(gradient)
+        random_state.restore()
+        end = ensemble.weight[:half].clone()
+        first = end if first is None else first
+        if not torch.equal(first, end):
+            raise UnsuitableOptimizerError(
+                type(ensemble.optimizer).__name__,
+                "which moves a coordinate by what the others are, or were",
+                "optimisers that treat each coordinate on its own, for only these have a law per coordinate",
+            )
+
+
+def _alike(index: int) -> float:
+    """Three steps one way, three the other."""
+    return (-1.0) ** (index // 3)
+
+
+def _far(index: int) -> float:
+    return FAR * _alike(index)
+
+
+def _burst(index: int) -> float:
+    return (FAR if index >= CHANGE else 1.0) * _alike(index)
+
+
+def _fade(index: int) -> float:
+    return (1.0 if index >= CHANGE else FAR) * _alike(index)
+
+
+def _one_way(index: int) -> float:
+    del index
+    return 1.0

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -28,6 +29,7 @@ from nonsmooth.dynamics.kink_ensemble import (
     steady_step,
 )
 from nonsmooth.dynamics.magnitude_histogram import MagnitudeHistogram
+from nonsmooth.random_state import RandomState
 
 LARGEST_SHARE = 1e6
 """By how much λ is to be below the largest number of the type: steps and the test of separation multiply it."""
@@ -198,7 +200,7 @@ def stationary_law(
         TypeError: `make_optimizer` is no function or does not give a torch optimiser, `lam` or `noise` is not a number,
             or `start` is neither a number nor a tensor.
         ValueError: a number is out of its range; the optimiser's penalty is not the L1 penalty of this λ; or it treats
-            a coordinate by what others are, as LAMB or a clipped norm does, or it needs a closure.
+            a coordinate by what others are or were, as LAMB, a clipped norm or Prodigy does, or it needs a closure.
         FloatingPointError: the coordinates do not stay finite.
     """
     coordinates = _count("coordinates", coordinates)
@@ -209,8 +211,7 @@ def stationary_law(
     problem = KinkProblem(make_optimizer, lam, noise, dtype)
     if lam > torch.finfo(dtype).max / LARGEST_SHARE:
         raise ValueError(f"lam is {lam}; accepted are numbers that {dtype} can count with")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with _seeded(problem, seed):
         step = steady_step(problem)
         check_separate(problem, step or 1.0)
         if start is None and step == 0:
@@ -247,6 +248,24 @@ def stationary_law(
         unsettled=end.unsettled,
         closed_form=closed_form,
     )
+
+
+@contextmanager
+def _seeded(problem: KinkProblem, seed: int) -> Iterator[None]:
+    """A block in which an optimiser that draws random numbers draws those of a seed.
+
+    The generator belongs to all threads. It is left alone where the optimiser draws nothing, as hardly one does.
+    """
+    random_state = RandomState()
+    with random_state.watched():
+        steady_step(problem)
+    random_state.restore()
+    if not random_state.drew_from_torch:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _starts(coordinates: int, start: float | Tensor, generator: torch.Generator) -> Tensor:

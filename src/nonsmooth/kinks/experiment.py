@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nonsmooth.casts import forget_casts
 from nonsmooth.kinks.findings import PenaltyTerm
 from nonsmooth.kinks.graph import nodes_below
 from nonsmooth.kinks.graph_penalties import graph_terms
@@ -142,7 +143,7 @@ class Experiment:
                 replay.restore()
 
     def _undisturbed(self) -> AbstractContextManager[None]:
-        torch.clear_autocast_cache()  # each run casts the parameters anew
+        forget_casts()  # each run casts the parameters anew
         leaf_tensors = [tensor for tensor in self.leaves.tensors if tensor.is_leaf]  # others have no `.grad`
         return undisturbed(leaf_tensors, self._modules)
 

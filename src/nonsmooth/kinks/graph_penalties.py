@@ -60,31 +60,35 @@ class _Measured:
 def _terms(group: list[tuple[Norm, Tensor]], bits: int, leaves: Leaves, lines: Mapping[int, str]) -> list[PenaltyTerm]:
     """The terms of norms of one kind and of the same parameters: one for each way to group them and each centre."""
     names = leaves.names_of(bits)
-    parameters = [leaves.tensors[leaves.names.index(name)] for name in names]
+    parameters = leaves.tensors_of(bits)
     kind = group[0][0].kind
-    found: list[_Measured] = []
+    found: dict[tuple[bytes, bytes], _Measured] = {}
     for norm, slope in group:
         new = _measure(norm, slope, parameters)
         if not bool((new.groups >= 0).any()):
             continue
         new.source = line_of(norm.node) or lines.get(norm.node._sequence_nr())
-        same = next((old for old in found if _add_up(kind, old, new)), None)
+        key = _key(kind, new)
+        same = found.get(key)
         if same is None:
-            found.append(new)
+            found[key] = new
             continue
         same.strengths = same.strengths + new.strengths
         same.groups = torch.maximum(same.groups, new.groups)
         same.total += new.total
-    return [_term(kind, names, parameters, measured) for measured in found]
+    return [_term(kind, names, parameters, measured) for measured in found.values()]
 
 
-def _add_up(kind: str, first: _Measured, second: _Measured) -> bool:
-    """Whether two are multiples of the same R(w)."""
-    if first.inner is None or second.inner is None:
-        same_centre = first.inner is second.inner
-    else:
-        same_centre = torch.equal(first.inner, second.inner)
-    return same_centre and (kind == "l1" or torch.equal(first.groups, second.groups))
+def _key(kind: str, measured: _Measured) -> tuple[bytes, bytes]:
+    """What is the same for multiples of the same R(w): the groups, and what a constant was subtracted from."""
+    inner, groups = measured.inner, measured.groups
+    return _bytes(inner) if inner is not None else b"", b"" if kind == "l1" else _bytes(groups)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """The numbers of a tensor, with one kind of zero, and its shape."""
+    numbers = (tensor.detach() + 0).resolve_conj().contiguous().flatten()
+    return repr((tensor.shape, tensor.dtype)).encode() + numbers.view(torch.uint8).cpu().numpy().tobytes()
 
 
 def _measure(norm: Norm, slope: Tensor, parameters: list[Tensor]) -> _Measured:

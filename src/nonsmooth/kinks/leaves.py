@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
@@ -140,7 +140,19 @@ class Leaves:
 
     def names_of(self, mask: int) -> tuple[str, ...]:
         """The names that a mask stands for, in order."""
-        return tuple(name for k, name in enumerate(self.names) if name and mask >> (k + 1) & 1)
+        return tuple(self.names[k] for k in self._numbers_of(mask) if self.names[k])
+
+    def tensors_of(self, mask: int) -> list[Tensor]:
+        """The parameters that a mask stands for, in order."""
+        return [self.tensors[k] for k in self._numbers_of(mask) if self.names[k]]
+
+    def _numbers_of(self, mask: int) -> Iterator[int]:
+        """The numbers of the parameters, at a cost that goes with how many they are, and not with how many there are."""
+        mask = (mask & ((1 << (len(self.names) + 1)) - 1)) & ~INPUTS
+        while mask:
+            lowest = mask & -mask
+            yield lowest.bit_length() - 2
+            mask ^= lowest
 
     def mask_of(self, *, trainable: bool) -> int:
         """The bits of all parameters that require a gradient, or of all that do not."""

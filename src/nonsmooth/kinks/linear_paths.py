@@ -83,11 +83,13 @@ def linear_slopes(
                 above.add(node)
                 consumers.setdefault(source, []).append((node, index))
 
-    def followed(node: Any) -> set[int]:
-        return {index for index in _linear_sources(node, leaves) if node.next_functions[index][0] in above}
+    linear = {node: _linear_sources(node, leaves) if node in above else set() for node in ordered}
 
-    counting = [norm for norm in norms if _is_linear_enough(norm, consumers, leaves, norms)]
-    start = {loss.grad_fn: [None] * loss.output_nr + [torch.ones_like(loss)]}
+    def followed(node: Any) -> set[int]:
+        return {index for index in linear[node] if node.next_functions[index][0] in above}
+
+    counting = _linear_enough(ordered, consumers, linear, norms)
+    start: dict[Any, Slopes] = {loss.grad_fn: [None] * loss.output_nr + [torch.ones_like(loss)]}
     found = walk_back(ordered, start, followed, counting)
     return {norm: slopes[0] for norm, slopes in found.items()}
 
@@ -162,22 +164,28 @@ def sources_of(node: Any) -> list[int]:
     return [index for index, (source, _) in enumerate(node.next_functions) if source is not None]
 
 
-def _is_linear_enough(
-    norm: Any, consumers: Mapping[Any, Sequence[tuple[Any, int]]], leaves: Leaves, norms: Collection[Any]
-) -> bool:
-    """Whether all else that a norm is used for has slope 0 where the norm is 0."""
-    stack, seen = [(norm, True)], set()
-    while stack:
-        node, alone = stack.pop()
-        if (node, alone) in seen:
-            continue
-        seen.add((node, alone))
-        for above, index in consumers.get(node, ()):
-            if index in _linear_sources(above, leaves):
-                stack.append((above, alone and base(above) in MOVED | SCALED))
-            elif not (alone and (above in norms or _is_square(above))):
-                return False
-    return True
+def _linear_enough(
+    ordered: Sequence[Any],
+    consumers: Mapping[Any, Sequence[tuple[Any, int]]],
+    linear: Mapping[Any, Collection[int]],
+    norms: Collection[Any],
+) -> set[Any]:
+    """The norms of which all else that they are used for has slope 0 where the norm is 0.
+
+    One walk down from the loss, for a walk up from each norm would take as long as the terms are many, each time.
+    """
+    plain: dict[Any, bool] = {}
+    alone: dict[Any, bool] = {}
+    for node in reversed(ordered):
+        uses = consumers.get(node, ())
+        plain[node] = all(index in linear[above] and plain[above] for above, index in uses)
+        alone[node] = all(
+            (alone if base(above) in MOVED | SCALED else plain)[above]
+            if index in linear[above]
+            else above in norms or _is_square(above)
+            for above, index in uses
+        )
+    return {norm for norm in norms if alone[norm]}
 
 
 def _is_square(node: Any) -> bool:

@@ -6,6 +6,7 @@ operations. It sees that a tensor leaves, and that one turns up whose autograd g
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,14 +19,16 @@ LEAVING = ("numpy", "tolist", "__dlpack__")
 
 @contextmanager
 def reported(report: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Report each tensor that leaves, before it does."""
+    """Report each tensor that leaves in this thread, before it does."""
+    here = threading.get_ident()
     own = {name: vars(Tensor)[name] for name in LEAVING if name in vars(Tensor)}
 
     def watched(name: str) -> Callable[..., Any]:
         original = getattr(Tensor, name)
 
         def leave(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-            report(name.strip("_"), self)
+            if threading.get_ident() == here:
+                report(name.strip("_"), self)
             return original(self, *args, **kwargs)
 
         return leave

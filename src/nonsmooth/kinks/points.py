@@ -76,6 +76,12 @@ def distance_between(model: nn.Module, first: Mapping[str, Tensor], second: Mapp
 @contextmanager
 def standing_at(model: nn.Module, state: dict[str, Tensor]) -> Iterator[Callable[..., Any]]:
     """A block with a callable that is the model with the parameters and buffers of a state."""
+    if isinstance(model, nn.DataParallel):
+        # Its replicas would run in other threads, which nothing here sees, and cannot stand elsewhere.
+        inner = {name.removeprefix("module."): value for name, value in state.items()}
+        with standing_at(model.module, inner) as standing:
+            yield standing
+        return
     if not any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         yield lambda *args, **kwargs: functional_call(model, state, args, kwargs)
         return

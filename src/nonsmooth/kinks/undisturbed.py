@@ -6,12 +6,14 @@ Tensors that are written in place are put back by the recorder, which sees every
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import CheckpointFunction
 
@@ -36,15 +38,19 @@ def undisturbed(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ())
         modes = [(module, module.training) for module in modules]
         attributes = Attributes(modules, [parameter for parameter, _ in kept])
         random_state = RandomState(modules)
-        fastpath = torch.backends.mha.get_fastpath_enabled()
         try:
             for parameter, _ in kept:
                 parameter.grad = None
-            torch.backends.mha.set_fastpath_enabled(False)  # its fused kernel would hide the activation
-            with torch.inference_mode(False), torch.enable_grad(), _uncompiled(), _checkpoints_opened():
+            with (
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                _uncompiled(),
+                _checkpoints_opened(),
+                _UnfusedLayers(),
+                random_state.watched(),
+            ):
                 yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fastpath)
             random_state.restore()
             for parameter, gradient in kept:
                 parameter.grad = gradient
@@ -59,12 +65,28 @@ def ordinary(inputs: Any) -> Any:
         return tree_map_only(Tensor, lambda tensor: tensor.clone() if tensor.is_inference() else tensor, inputs)
 
 
+class _UnfusedLayers(TorchFunctionMode):
+    """Transformer layers do not take their fused kernel, which would hide the activation: it refuses any such mode.
+
+    `torch.backends.mha` would keep it from other threads as well.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
+
+
 @contextmanager
 def _checkpoints_opened() -> Iterator[None]:
-    """Reentrant checkpoints run their function where it stands, so that the graph and the gradients inside are seen."""
-    inherited = "apply" not in vars(CheckpointFunction)
-    before = CheckpointFunction.apply
-    CheckpointFunction.apply = staticmethod(_in_place_of_a_checkpoint)  # type: ignore[method-assign]
+    """Reentrant checkpoints run their function where it stands, so that the graph and the gradients inside are seen.
+
+    Those of other threads stay as they are.
+    """
+    here, inherited, before = threading.get_ident(), "apply" not in vars(CheckpointFunction), CheckpointFunction.apply
+
+    def apply(*args: Any) -> Any:
+        return _in_place_of_a_checkpoint(*args) if threading.get_ident() == here else before(*args)
+
+    CheckpointFunction.apply = staticmethod(apply)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -84,18 +106,45 @@ def _in_place_of_a_checkpoint(function: Callable[..., Any], preserve_rng_state: 
 
 @contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Compiled modules run their Python code; the compiler is not loaded where nothing was compiled."""
+    """Compiled modules run their Python code; the compiler is not loaded where nothing was compiled.
+
+    In this thread alone, for which `torch.compiler.set_stance` has no word.
+    """
+    here = threading.get_ident()
     if "torch._dynamo" in sys.modules:
-        with torch.compiler.set_stance("force_eager"):
+        dynamo: Any = sys.modules["torch._dynamo.eval_frame"]
+        before, eager = dynamo._stance, _EagerHere(dynamo._stance)
+        dynamo._stance = eager
+        try:
             yield
+        finally:
+            eager.over()
+            if dynamo._stance is eager:
+                dynamo._stance = before
         return
-    compiler = torch.compile
-    torch.compile = _as_it_is
+    compiler: Any = torch.compile
+
+    def as_it_is(model: Any = None, **options: Any) -> Any:
+        if threading.get_ident() != here:
+            return compiler(model, **options)
+        return as_it_is if model is None else model
+
+    torch.compile = as_it_is
     try:
         yield
     finally:
         torch.compile = compiler
 
 
-def _as_it_is(model: Any = None, **options: Any) -> Any:
-    return _as_it_is if model is None else model
+class _EagerHere:
+    """The compiler's stance: nothing is compiled in the thread that made this, and others keep theirs."""
+
+    def __init__(self, before: Any) -> None:
+        self._before, self._here = before, threading.get_ident()
+
+    def __getattr__(self, name: str) -> Any:
+        return "force_eager" if name == "stance" and threading.get_ident() == self._here else getattr(self._before, name)
+
+    def over(self) -> None:
+        """Let this thread have the stance of before, too: another may have kept this object, to put it back."""
+        self._here = -1

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.random_state import RandomState
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -50,11 +52,11 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     kept = [parameter.grad for parameter in parameters]
-    devices = sorted({p.device.index for p in parameters if p.device.type == "cuda"})
+    random_state = RandomState()
     try:
         for parameter in parameters:
             parameter.grad = None
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        with random_state.watched(), torch.enable_grad():
             loss = closure()
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element")
@@ -62,6 +64,7 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
         if all(gradient is None for gradient in gradients) and loss.requires_grad:
             gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True))
     finally:
+        random_state.restore()
         for parameter, gradient in zip(parameters, kept, strict=True):
             parameter.grad = gradient
     signs = [-1 if group.get("maximize", False) else 1 for group in optimizer.param_groups for p in group["params"]
