@@ -15,6 +15,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from nonsmooth.curvature.modes import WatchedFunctions, has_modes
+from nonsmooth.foreign_text import visible
 from nonsmooth.random_state import RandomState
 from nonsmooth.turns import turn
 
@@ -139,8 +140,8 @@ class State:
 
     def _refuse(self, names: Iterable[str]) -> None:
         raise ValueError(
-            f"mode is None, but {', '.join(sorted(names))} compute different things in training and in evaluation; "
-            f"accepted are {', '.join(map(repr, MODES))}"
+            f"mode is None, but {', '.join(map(visible, sorted(names)))} compute different things in training and in "
+            f"evaluation; accepted are {', '.join(map(repr, MODES))}"
         )
 
     def _training(self, before: bool) -> bool:

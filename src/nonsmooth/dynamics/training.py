@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from nonsmooth.data import Images
+from nonsmooth.foreign_text import visible
 
 OptimiserFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 CHECKPOINT = "training.pt"
@@ -236,7 +237,7 @@ class _Trainer:
             return 0
         state = torch.load(path, map_location=self.device, weights_only=True)
         if state["settings"] != self.settings:
-            raise ValueError(f"checkpoint {path} was made with {state['settings']}, not with {self.settings}")
+            raise ValueError(f"checkpoint {path} was made with {visible(state['settings'])}, not with {self.settings}")
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.history = History(**state["history"])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.optim.evaluation import Evaluation, evaluate, unwrapped, whole
 from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
 from nonsmooth.optim.quadratic_gap import quadratic_gap
@@ -94,7 +95,9 @@ class Certificate:
             f"{self.zeros:,} of {self.penalised:,} penalised weights are exactly 0",
         ]
         worst = sorted(self.tensors, key=lambda tensor: -tensor.relative_residual)[:5]
-        lines += [f"  {t.name} {t.shape}: residual/λ {t.relative_residual:.3g}, {t.zeros:,} zeros" for t in worst]
+        lines += [
+            f"  {visible(t.name)} {t.shape}: residual/λ {t.relative_residual:.3g}, {t.zeros:,} zeros" for t in worst
+        ]
         return "\n".join([*lines, *self.notes])
 
 
@@ -224,7 +227,7 @@ def _notes(optimizer: Optimizer, found: Evaluation) -> tuple[str, ...]:
         if parameter not in found.gradients
     ]
     if names:
-        notes.append(f"without a gradient, so neither moved nor certified: {', '.join(names)}")
+        notes.append(f"without a gradient, so neither moved nor certified: {', '.join(map(visible, names))}")
     if any(
         group.get("decoupled_weight_decay", False) and group.get("weight_decay", 0) for group in optimizer.param_groups
     ):

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.optim.proximal_step import check_group, specified
 from nonsmooth.penalties import Penalty
 
@@ -67,6 +68,6 @@ def _matches(argument: str, patterns: Iterable[str], names: Iterable[str]) -> se
     for pattern in patterns:
         matching = {name for name in names if fnmatchcase(name, pattern)}
         if not matching:
-            raise ValueError(f"{argument} has {pattern!r}, which matches none of {', '.join(names)}")
+            raise ValueError(f"{argument} has {pattern!r}, which matches none of {', '.join(map(visible, names))}")
         found |= matching
     return found
