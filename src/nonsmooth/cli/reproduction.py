@@ -9,8 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from nonsmooth.claims.claim import Settings
 from nonsmooth.claims.part import planned_cells
@@ -19,6 +18,8 @@ from nonsmooth.claims.results import FAILED, INCOMPLETE, RESULTS_FILE, ClaimEntr
 from nonsmooth.cli.listing import results_table
 from nonsmooth.cli.progress import watch
 from nonsmooth.cli.selection import check_folder, check_images, pick_claims, pick_device
+from nonsmooth.cli.terminal import Terminal, foreign
+from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell, Context, Interrupted, LabError, Outcome, Store, run
 from nonsmooth.lab.origin import available_cores
 from nonsmooth.report import REPORT_FILE, write_report
@@ -54,7 +55,7 @@ def reproduce_claims(request: Request) -> int:
     Raises:
         typer.BadParameter: the request names something that does not exist.
     """
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    console, errors = Terminal(), Terminal(stderr=True)
     claim_ids = pick_claims(request.claims)
     check_folder(request.data)
     device = pick_device(request.device, request.scale)
@@ -63,7 +64,7 @@ def reproduce_claims(request: Request) -> int:
     try:
         plans = planned_cells(claim_ids, settings)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--where") from error
+        raise typer.BadParameter(visible(error), param_hint="--where") from error
     cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
     store = Store(request.out)
     wrong = check_images(request.data, (c for c in cells if request.fresh or not store.path(c).exists()))
@@ -108,11 +109,11 @@ def report_again(folder: Path) -> int:
         results = write_report(folder)
     except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(
-            f"{str(folder)!r} is not the folder of a run, which `nonsmooth reproduce --out` makes ({error})",
+            f"{str(folder)!r} is not the folder of a run, which `nonsmooth reproduce --out` makes ({visible(error)})",
             param_hint="DIR",
         ) from error
-    _tell(Console(highlight=False), folder, results, results["claims"])
-    _tell_failures(Console(stderr=True, highlight=False), folder, {}, Outcome({}, {}), results["claims"])
+    _tell(Terminal(), folder, results, results["claims"])
+    _tell_failures(Terminal(stderr=True), folder, {}, Outcome({}, {}), results["claims"])
     return int(any(entry["status"] == FAILED for entry in results["claims"]))
 
 
@@ -120,32 +121,37 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _refuse(errors: Console, message: str) -> int:
-    errors.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True)
+def _refuse(errors: Terminal, message: str) -> int:
+    _tell_fault(errors, "Error", message)
     return 1
 
 
-def _tell(console: Console, folder: Path, results: Results, entries: Sequence[ClaimEntry]) -> None:
+def _tell_fault(errors: Terminal, kind: str, message: str) -> None:
+    errors.print(Text.assemble((f"{kind}: ", "bold red"), foreign(errors, message)), soft_wrap=True)
+
+
+def _tell(console: Terminal, folder: Path, results: Results, entries: Sequence[ClaimEntry]) -> None:
     console.print()
-    console.print(results_table(entries))
+    console.print(results_table(entries, console))
     for entry in entries:
         if entry["status"] == INCOMPLETE:
-            console.print(f"{entry['id']}: {entry['error']}.")
+            console.print(foreign(console, f"{entry['id']}: {entry['error']}."))
     console.print(f"Total time: {duration(results['seconds'])}")
-    console.print(f"Results:    {escape(str(folder / RESULTS_FILE))}", soft_wrap=True)
-    console.print(f"Report:     {escape(str(folder / REPORT_FILE))}", soft_wrap=True)
+    console.print(foreign(console, f"Results:    {folder / RESULTS_FILE}"), soft_wrap=True)
+    console.print(foreign(console, f"Report:     {folder / REPORT_FILE}"), soft_wrap=True)
 
 
 def _note_failures(folder: Path, outcome: Outcome) -> None:
     path = folder / FAILURES_FILE
     if outcome.failures:
-        write_text(path, "\n".join(f"{cell.describe()}\n{text}" for cell, text in outcome.failures.items()))
+        texts = (f"{cell.describe()}\n{text}" for cell, text in outcome.failures.items())
+        write_text(path, visible("\n".join(texts), lines=True))
     else:
         path.unlink(missing_ok=True)
 
 
 def _tell_failures(
-    errors: Console,
+    errors: Terminal,
     folder: Path,
     plans: Mapping[str, Sequence[Cell]],
     outcome: Outcome,
@@ -157,6 +163,6 @@ def _tell_failures(
             continue
         reasons = [outcome.failures[cell] for cell in plans.get(entry["id"], ()) if cell in outcome.failures]
         reason = f": {reasons[0].strip().splitlines()[-1]}" if reasons else ""
-        errors.print(f"[bold red]Failed:[/] {entry['id']}: {escape(str(entry['error']) + reason)}", soft_wrap=True)
+        _tell_fault(errors, "Failed", f"{entry['id']}: {entry['error']}{reason}")
     if outcome.failures:
-        errors.print(f"Tracebacks: {escape(str(folder / FAILURES_FILE))}", soft_wrap=True)
+        errors.print(foreign(errors, f"Tracebacks: {folder / FAILURES_FILE}"), soft_wrap=True)
