@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nonsmooth.foreign_text import visible
+
 SPLITS = ("train", "test")
 HUB_NAMES = {"cifar10": "uoft-cs/cifar10"}
 INSTALL = 'pip install "nonsmooth[vision]"'
@@ -150,7 +152,8 @@ def _from_datasets(source: str, split: str, limit: int | None, size: int) -> Ima
     rows = _open(source, split)
     missing = {"img", "label"} - set(rows.column_names)
     if missing:
-        raise DataError(f"{source} has no column {', '.join(sorted(missing))}; it has {', '.join(rows.column_names)}")
+        there = ", ".join(map(visible, rows.column_names))
+        raise DataError(f"{visible(source)} has no column {', '.join(sorted(missing))}; it has {there}")
     labels = rows.with_format("numpy")["label"][:].astype(np.int64)
     chosen = _selected(labels, limit, source)
     classes = getattr(rows.features["label"], "num_classes", int(labels.max()) + 1)
@@ -180,7 +183,7 @@ def _open(source: str, split: str) -> Any:
             else "the folder should be as `datasets.load_dataset` reads it"
         )
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"cannot load split {split!r} of {source!r}: {advice} ({reason})") from error
+        raise DataError(f"cannot load split {split!r} of {source!r}: {advice} ({visible(reason)})") from error
 
 
 def _decode(rows: Any, chosen: Labels) -> Tensor:

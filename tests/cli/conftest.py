@@ -30,8 +30,9 @@ def environment(tmp_path):
     """Environment variables under which every Python process knows the invented claims."""
     site = tmp_path / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(PATCH)
-    return {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "80", "NO_COLOR": "1"}
+    (site / "sitecustomize.py").write_text(PATCH, encoding="utf-8")
+    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "80", "NO_COLOR": "1"}
 
 
 @pytest.fixture

@@ -134,3 +134,30 @@ def test_values_of_one_name_share_a_row(invented):
 )
 def test_numbers_that_json_cannot_hold(stored, shown):
     assert number(stored) == shown
+
+
+CONTROLLING = "a\x00\x1b[31mb\x7f\x9b\u202ec\u2066\u2028\ud800</script>"
+
+
+def test_no_character_that_acts_and_is_not_seen_reaches_the_page(invented):
+    results, figures = copy.deepcopy(invented)
+    entry = results["claims"][0]
+    for key, value in entry.items():
+        if isinstance(value, str) and key not in ("id", "verdict", "status"):
+            entry[key] = CONTROLLING
+    entry["headline"] = dict.fromkeys(entry["headline"], CONTROLLING)
+    entry["notes"] = [CONTROLLING]
+    entry["measured"][0] |= {"label": CONTROLLING, "value": CONTROLLING, "unit": CONTROLLING}
+    results["origin"] = {CONTROLLING: [CONTROLLING, CONTROLLING]}
+    results["settings"]["part"] = [CONTROLLING]
+    axis = Axis(CONTROLLING)
+    series = Series("bars", CONTROLLING, [CONTROLLING], [1.0])
+    figures = {entry["id"]: [Figure(CONTROLLING, CONTROLLING, (Panel(CONTROLLING, axis, axis, (series,)),) * 2)]}
+    page = render(results, figures)
+    page.encode("utf-8")
+    library = re.search(r"/\*\*\n\* plotly.*?</script>", page, re.S)[0]
+    ours = page.replace(library, "")
+    assert [c for c in ours if not (c.isprintable() or c in "\n\t\N{NARROW NO-BREAK SPACE}\N{NO-BREAK SPACE}")] == []
+    assert "a\\x00\\x1b[31mb\\x7f\\x9b\\u202ec\\u2066\\u2028\\ud800&lt;/script&gt;" in ours
+    key = re.search(r'data-key="([^"]+)"', ours)[1]
+    assert html.unescape(key) == page_data(page)["panels"]["capture-figure-1-1"]["traces"][0]["key"]

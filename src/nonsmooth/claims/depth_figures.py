@@ -40,7 +40,7 @@ def _curve_panel(effects: Effects, depth: int) -> Panel | None:
     losses = {key: _group_loss(found) for key, found in groups.items()}
     best = min(losses, key=lambda key: (math.isnan(losses[key]), losses[key]))
     series = [_curve(groups[best], activation) for activation in ACTIVATIONS]
-    end = max(series[0].x, default=1)
+    end = max((step for step in series[0].x if isinstance(step, float)), default=1)
     chance = Series("line", "chance, ln 10", (0, end), (CHANCE, CHANCE), tone="neutral", dashed=True)
     title = f"VGG{depth}, {OPTIMISER_LABELS[effects.optimiser]} {best[1]:g}, {best[0]} weights"
     return Panel(title, Axis("step"), Axis("training loss (nats)"), (*series, chance))

@@ -10,9 +10,17 @@ KINDS = ("line", "points", "bars", "band", "horizontal", "vertical")
 TONES = ("paper", "ours", "control", "theory", "neutral", "a", "b", "c", "d", "e", "f", "g")
 
 
+def _number(value: float | None) -> float | None:
+    """A plain float; None (a gap) for what cannot be drawn."""
+    try:
+        plain = None if value is None else float(value)
+    except OverflowError:  # an integer beyond the floats
+        return None
+    return plain if plain is not None and math.isfinite(plain) else None
+
+
 def _numbers(values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Plain floats; None (a gap) for what cannot be drawn."""
-    return tuple(None if v is None or not math.isfinite(v) else float(v) for v in values)
+    return tuple(_number(value) for value in values)
 
 
 @dataclass(frozen=True)
@@ -23,8 +31,8 @@ class Series:
         kind: "line", "points", "bars", "band" (needs `low` and `high`), "horizontal" (a rule at y[0]) or
             "vertical" (a rule at x[0]).
         name: what the legend says.
-        x: abscissae; strings for the categories of bars.
-        y: ordinates; empty for a band or a vertical rule.
+        x: abscissae; strings for the categories of bars. None is a gap, and so is what is not finite.
+        y: ordinates; empty for a band or a vertical rule. None is a gap, and so is what is not finite.
         low: lower ends of error bars, or of the band.
         high: upper ends.
         tone: colour by meaning: "paper", "ours", "control", "theory" (a formula's prediction), "neutral", or "a" to
@@ -37,7 +45,7 @@ class Series:
 
     kind: str
     name: str
-    x: Sequence[float | str] = ()
+    x: Sequence[float | str | None] = ()
     y: Sequence[float | None] = ()
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
@@ -49,7 +57,7 @@ class Series:
             raise ValueError(f"kind is {self.kind!r}; accepted are {', '.join(KINDS)}")
         if self.tone not in TONES:
             raise ValueError(f"tone is {self.tone!r}; accepted are {', '.join(TONES)}")
-        object.__setattr__(self, "x", tuple(v if isinstance(v, str) else float(v) for v in self.x))
+        object.__setattr__(self, "x", tuple(v if isinstance(v, str) else _number(v) for v in self.x))
         object.__setattr__(self, "y", _numbers(self.y))
         for name in ("low", "high"):
             if getattr(self, name) is not None:

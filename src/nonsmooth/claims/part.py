@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from nonsmooth.claims.claim import Settings
 from nonsmooth.claims.registry import load_claim
+from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell
 
 MOST_CELLS = 10**6
@@ -66,7 +67,7 @@ def select_cells(plans: Mapping[str, Sequence[Cell]], conditions: Sequence[str])
         present = list(dict.fromkeys(_described(cell)[key] for cell in having))
         for value in values:
             if not any(_same(value, text) for text in present):
-                raise ValueError(f"no cell has {key}={value}; the values are {', '.join(present)}")
+                raise ValueError(f"no cell has {visible(key)}={visible(value)}; the values are {', '.join(present)}")
         cells = [cell for cell in having if any(_same(value, _described(cell)[key]) for value in values)]
     return cells
 

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from nonsmooth.claims import registry
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.figure import Figure
+from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell, LabError, Record, Store
 from nonsmooth.lab.folder import Folder
 
@@ -141,7 +142,7 @@ def illustrate(entry: ClaimEntry, cells: Sequence[Cell], records: Mapping[Cell, 
 
 
 def _one_line(problem: Exception) -> str:
-    text = " ".join(str(problem).split())
+    text = visible(" ".join(str(problem).split()))
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 
 
@@ -208,6 +209,13 @@ def _number(value: Any) -> Number:
     return plain  # type: ignore[no-any-return]
 
 
+def _numbers_in(content: Any) -> Any:
+    """The same, with each number in it as `_number` has it."""
+    if isinstance(content, Mapping):
+        return {name: _numbers_in(value) for name, value in content.items()}
+    return [_numbers_in(item) for item in content] if isinstance(content, list | tuple) else _number(content)
+
+
 def _seeds(cells: Sequence[Cell]) -> SeedsEntry:
     """All seeds of the cells; one cell may hold several, which its parameter `seeds` then counts."""
     seeds = {cell.seed + i for cell in cells for i in range(_seeds_in(cell))}
@@ -236,7 +244,7 @@ def summarise(
         "settings": asdict(settings),
         "verdicts": {str(verdict): counts[str(verdict)] for verdict in Verdict},
         "claims": list(entries),
-        "origin": merged_origins(record.origin for record in records),
+        "origin": _numbers_in(merged_origins(record.origin for record in records)),
         "started": started,
         "finished": finished,
         "seconds": seconds,

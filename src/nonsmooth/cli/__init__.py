@@ -211,4 +211,6 @@ def floor(
 
 def main() -> None:
     """Run the command line: the console script's entry point."""
-    app()
+    from nonsmooth.cli.terminal import run_command  # noqa: PLC0415  tests of the commands load them without it
+
+    raise SystemExit(run_command(app))

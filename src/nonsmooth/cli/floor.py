@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.cli.terminal import Terminal, print_json
 from nonsmooth.dynamics.kink_ensemble import UnsuitableOptimizerError
 from nonsmooth.dynamics.stationary import StationaryLaw, stationary_law
 from nonsmooth.optim import attach
@@ -104,9 +103,9 @@ def print_floor(request: Request, as_json: bool) -> None:
         proximal = None
     if as_json:
         options = make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups[0]
-        print(json.dumps(_as_json(request, title, options, law, proximal), indent=2))
+        print_json(_as_json(request, title, options, law, proximal))
         return
-    console = Console()
+    console = Terminal()
     console.print(Text(f"{title} on λ|w|, α = {request.step_size:g}, λ = {request.lam:g}, {request.dtype}", "bold"))
     console.print()
     console.print(_numbers(request, law, proximal))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -14,6 +13,7 @@ from rich.text import Text
 from nonsmooth.claims.claim import Verdict
 from nonsmooth.claims.registry import CLAIM_IDS, load_claim
 from nonsmooth.claims.results import FAILED, ClaimEntry
+from nonsmooth.cli.terminal import Terminal, foreign, print_json
 
 STYLES = {
     str(Verdict.REPRODUCED): "green",
@@ -33,15 +33,16 @@ def print_claims(as_json: bool) -> None:
     """Print the claims, as a table or as JSON."""
     claims = [load_claim(claim_id).CLAIM for claim_id in available_claims()]
     if as_json:
-        print(json.dumps([asdict(claim) for claim in claims], indent=2, ensure_ascii=False))
+        print_json([asdict(claim) for claim in claims])
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("claim", no_wrap=True)
     table.add_column("where")
     table.add_column("title")
+    console = Terminal()
     for claim in claims:
-        table.add_row(Text(claim.id), Text(claim.where), Text(claim.title))
-    Console().print(table)
+        table.add_row(*(foreign(console, text) for text in (claim.id, claim.where, claim.title)))
+    console.print(table)
 
 
 def verdict_text(entry: ClaimEntry) -> Text:
@@ -51,13 +52,13 @@ def verdict_text(entry: ClaimEntry) -> Text:
     return Text(entry["verdict"], STYLES[entry["verdict"]])
 
 
-def results_table(entries: Sequence[ClaimEntry]) -> Table:
-    """The table that ends a run; it fits into 80 columns."""
+def results_table(entries: Sequence[ClaimEntry], console: Console) -> Table:
+    """The table that ends a run, for that console; it fits into 80 columns."""
     table = Table(pad_edge=False, show_lines=True, header_style="bold", expand=True)
     for name, ratio in (("claim", 5), ("paper", 4), ("ours", 4), ("control", 4), ("verdict", 4)):
         table.add_column(name, ratio=ratio, overflow="fold")
     for entry in entries:
         headline = entry["headline"] or {"paper": "", "ours": "", "control": ""}
-        texts = (Text(headline[column]) for column in ("paper", "ours", "control"))
-        table.add_row(Text(entry["id"]), *texts, verdict_text(entry))
+        texts = (entry["id"], *(headline[column] for column in ("paper", "ours", "control")))
+        table.add_row(*(foreign(console, text) for text in texts), verdict_text(entry))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from abc import abstractmethod
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from nonsmooth.claims.results import JUDGED, assess, stored_records
 from nonsmooth.cli.listing import verdict_text
+from nonsmooth.cli.terminal import OutputError, foreign
 from nonsmooth.lab import Cell, Record, SilentWatcher, Store
 from nonsmooth.report.summary import duration
 
@@ -118,21 +120,22 @@ class Progress(SilentWatcher):
             self._failed.add(cell)
             self._flight.pop(cell, None)
         last = (message.strip().splitlines() or ["no message"])[-1]
-        self._say(Text.assemble((f"{cell.claim}: a cell failed: ", "red"), last))
+        self._say(foreign(self._console, f"{cell.claim}: a cell failed: ", "red"), foreign(self._console, last))
         self._changed()
 
     def warned(self, message: str) -> None:
         """Print the warning."""
-        self._say(Text.assemble(("Warning: ", "yellow"), message))
+        self._say(Text("Warning: ", "yellow"), foreign(self._console, message))
 
-    def _say(self, text: Text) -> None:
-        self._console.print(text, soft_wrap=True)
+    def _say(self, *parts: Text) -> None:
+        self._console.print(Text.assemble(*parts), soft_wrap=True)
 
     def _tell_verdict(self, claim_id: str) -> None:
         cells = tuple(self._plans[claim_id])
         entry = assess(claim_id, cells, stored_records(self._store, cells))
         because = entry["because"] if entry["status"] == JUDGED else entry["error"]
-        self._say(Text.assemble((claim_id, "bold"), ": ", verdict_text(entry), f". {because}"))
+        reason = foreign(self._console, f". {because}")
+        self._say(Text(claim_id, "bold"), Text(": "), verdict_text(entry), reason)
 
     def _count(self) -> int:
         return len(self._cells & self._done)
@@ -176,8 +179,10 @@ class LiveProgress(Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the picture away; what was printed above it stays."""
-        if self._live is not None:
-            self._live.__exit__(kind, error, trace)
+        # If the terminal has gone, that is why the run ends, and not why it failed.
+        with contextlib.suppress(*(() if error is None else (OutputError,))):
+            if self._live is not None:
+                self._live.__exit__(kind, error, trace)
 
     def _changed(self) -> None:
         """The picture is drawn anew by its own clock."""
@@ -222,7 +227,8 @@ def watch(
     fresh: bool,
 ) -> Progress:
     """The watcher that fits the console; the arguments are those of `Progress`."""
-    kind: Callable[..., Progress] = LiveProgress if console.is_terminal else PlainProgress
+    moves = console.is_terminal and not console.is_dumb_terminal
+    kind: Callable[..., Progress] = LiveProgress if moves else PlainProgress
     return kind(console, plans, cells, store, workers, fresh)
 
 

@@ -11,8 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from nonsmooth.claims.claim import Settings
 from nonsmooth.claims.part import planned_cells
@@ -21,6 +20,8 @@ from nonsmooth.claims.results import FAILED, INCOMPLETE, RESULTS_FILE, ClaimEntr
 from nonsmooth.cli.listing import results_table
 from nonsmooth.cli.progress import watch
 from nonsmooth.cli.selection import check_folder, check_images, pick_claims, pick_device
+from nonsmooth.cli.terminal import Terminal, foreign
+from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell, Context, Interrupted, LabError, Outcome, Store, run
 from nonsmooth.lab.folder import Folder
 from nonsmooth.lab.origin import available_cores
@@ -57,7 +58,7 @@ def reproduce_claims(request: Request) -> int:
     Raises:
         typer.BadParameter: the request names something that does not exist.
     """
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    console, errors = Terminal(), Terminal(stderr=True)
     claim_ids = pick_claims(request.claims)
     check_folder(request.data)
     device = pick_device(request.device, request.scale)
@@ -69,7 +70,7 @@ def reproduce_claims(request: Request) -> int:
     try:
         plans = planned_cells(claim_ids, settings)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--where" if request.where else "--seeds") from error
+        raise typer.BadParameter(visible(error), param_hint="--where" if request.where else "--seeds") from error
     cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
     store = Store(request.out)
     wrong = check_images(request.data, (c for c in cells if request.fresh or not store.has(c)))
@@ -111,7 +112,7 @@ def report_again(folder: Path) -> int:
     Raises:
         typer.BadParameter: no run has begun in that folder.
     """
-    errors = Console(stderr=True, highlight=False)
+    errors = Terminal(stderr=True)
     try:
         with _warnings_as_lines(errors):
             results = write_report(folder)
@@ -119,10 +120,10 @@ def report_again(folder: Path) -> int:
         return _refuse(errors, str(error))
     except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(
-            f"{str(folder)!r} is not the folder of a run, which `nonsmooth reproduce --out` makes ({error})",
+            f"{str(folder)!r} is not the folder of a run, which `nonsmooth reproduce --out` makes ({visible(error)})",
             param_hint="DIR",
         ) from error
-    _tell(Console(highlight=False), folder, results, results["claims"])
+    _tell(Terminal(), folder, results, results["claims"])
     _tell_failures(errors, folder, {}, Outcome({}, {}), results["claims"])
     return int(any(entry["status"] == FAILED for entry in results["claims"]))
 
@@ -131,28 +132,32 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _refuse(errors: Console, message: str) -> int:
-    errors.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True)
+def _refuse(errors: Terminal, message: str) -> int:
+    _tell_fault(errors, "Error", message)
     return 1
 
 
-def _tell(console: Console, folder: Path, results: Results, entries: Sequence[ClaimEntry]) -> None:
+def _tell_fault(errors: Terminal, kind: str, message: str) -> None:
+    errors.print(Text.assemble((f"{kind}: ", "bold red"), foreign(errors, message)), soft_wrap=True)
+
+
+def _tell(console: Terminal, folder: Path, results: Results, entries: Sequence[ClaimEntry]) -> None:
     console.print()
-    console.print(results_table(entries))
+    console.print(results_table(entries, console))
     for entry in entries:
         if entry["status"] == INCOMPLETE:
-            console.print(f"{entry['id']}: {entry['error']}.")
+            console.print(foreign(console, f"{entry['id']}: {entry['error']}."))
     console.print(f"Total time: {duration(results['seconds'])}")
-    console.print(f"Results:    {escape(str(folder / RESULTS_FILE))}", soft_wrap=True)
-    console.print(f"Report:     {escape(str(folder / REPORT_FILE))}", soft_wrap=True)
+    console.print(foreign(console, f"Results:    {folder / RESULTS_FILE}"), soft_wrap=True)
+    console.print(foreign(console, f"Report:     {folder / REPORT_FILE}"), soft_wrap=True)
 
 
 @contextlib.contextmanager
-def _warnings_as_lines(errors: Console) -> Iterator[None]:
+def _warnings_as_lines(errors: Terminal) -> Iterator[None]:
     """What is said of the folder's files by warnings, a line each."""
 
     def show(message: Warning | str, *_place: object, **_source: object) -> None:
-        errors.print(f"[yellow]Warning:[/] {escape(str(message))}", soft_wrap=True)
+        errors.print(Text.assemble(("Warning: ", "yellow"), foreign(errors, message)), soft_wrap=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -161,8 +166,8 @@ def _warnings_as_lines(errors: Console) -> Iterator[None]:
 
 def _note_failures(folder: Path, outcome: Outcome) -> None:
     if outcome.failures:
-        text = "\n".join(f"{cell.describe()}\n{text}" for cell, text in outcome.failures.items())
-        write_text(folder / FAILURES_FILE, text)
+        texts = visible("\n".join(f"{cell.describe()}\n{text}" for cell, text in outcome.failures.items()), lines=True)
+        write_text(folder / FAILURES_FILE, texts)
         return
     try:
         Folder(folder).remove_file(FAILURES_FILE)
@@ -171,7 +176,7 @@ def _note_failures(folder: Path, outcome: Outcome) -> None:
 
 
 def _tell_failures(
-    errors: Console,
+    errors: Terminal,
     folder: Path,
     plans: Mapping[str, Sequence[Cell]],
     outcome: Outcome,
@@ -183,6 +188,6 @@ def _tell_failures(
             continue
         reasons = [outcome.failures[cell] for cell in plans.get(entry["id"], ()) if cell in outcome.failures]
         reason = f": {reasons[0].strip().splitlines()[-1]}" if reasons else ""
-        errors.print(f"[bold red]Failed:[/] {entry['id']}: {escape(str(entry['error']) + reason)}", soft_wrap=True)
+        _tell_fault(errors, "Failed", f"{entry['id']}: {entry['error']}{reason}")
     if outcome.failures:
-        errors.print(f"Tracebacks: {escape(str(folder / FAILURES_FILE))}", soft_wrap=True)
+        errors.print(foreign(errors, f"Tracebacks: {folder / FAILURES_FILE}"), soft_wrap=True)

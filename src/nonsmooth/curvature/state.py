@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nonsmooth.casts import forget_casts
 from nonsmooth.curvature.modes import WatchedFunctions, has_modes
 from nonsmooth.curvature.module_calls import modules_seen
+from nonsmooth.foreign_text import visible
 from nonsmooth.random_state import RandomState
 from nonsmooth.turns import turn
 
@@ -159,8 +160,8 @@ class State:
 
     def _refuse(self, names: Iterable[str]) -> None:
         raise ValueError(
-            f"mode is None, but {', '.join(sorted(names))} compute different things in training and in evaluation; "
-            f"accepted are {', '.join(map(repr, MODES))}"
+            f"mode is None, but {', '.join(map(visible, sorted(names)))} compute different things in training and in "
+            f"evaluation; accepted are {', '.join(map(repr, MODES))}"
         )
 
     def _training(self, before: bool) -> bool:

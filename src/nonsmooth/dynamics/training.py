@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from nonsmooth.data import Images
+from nonsmooth.foreign_text import visible
 from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint, say_unusable
 
 OptimiserFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -239,7 +240,8 @@ class _Trainer:
         if state is None:
             return 0
         if state.get("settings") != self.settings:
-            raise ValueError(f"checkpoint {path} was made with {state.get('settings')}, not with {self.settings}")
+            made_with = visible(state.get("settings"))
+            raise ValueError(f"checkpoint {path} was made with {made_with}, not with {self.settings}")
         before = copy.deepcopy((self.model.state_dict(), self.optimiser.state_dict(), torch.get_rng_state()))
         try:
             return self._restore(state, epochs)

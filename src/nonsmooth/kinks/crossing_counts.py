@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.kinks.findings import Operation
 from nonsmooth.kinks.smoothness import Smoothness
 
@@ -49,7 +50,7 @@ class LayerCrossings:
         return Operation(self.operation, Smoothness.C0, "", self.module, self.source).location
 
     def __str__(self) -> str:
-        line = f"{self.operation} {self.location}: {self.changed:,} of {self.entries:,} changed"
+        line = f"{visible(self.operation)} {self.location}: {self.changed:,} of {self.entries:,} changed"
         if self.units is None:
             return line
         return f"{line}; of {self.units:,} units {self.never_change:,} never change, {self.dead:,} dead"
@@ -111,5 +112,7 @@ class Crossings:
             f"{self.changed:,} of {self.entries:,} entries changed ({self.fraction:.3%}) over a distance of "
             f"{self.distance:.4g}; {self.near:.3%} within {self.epsilon:g} of a kink{exactly}; {self.samples} samples"
         )
-        missing = [f"not counted: {o.name} {o.location} ({o.smoothness}, {o.reason})" for o in self.uncounted]
+        missing = [
+            f"not counted: {visible(o.name)} {o.location} ({o.smoothness}, {visible(o.reason)})" for o in self.uncounted
+        ]
         return "\n  ".join([head, *map(str, self.layers), *missing])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.kinks.smoothness import Smoothness, worst
 
 
@@ -42,11 +43,12 @@ class Operation:
         if self.source is not None:
             path, _, number = self.source.rpartition(":")
             line = f"{Path(path).name}:{number}"
-        return " ".join(filter(None, (self.module, f"({line})" if line and self.module else line))) or "?"
+        known = filter(None, (self.module, f"({line})" if line and self.module else line))
+        return " ".join(map(visible, known)) or "?"
 
     def __str__(self) -> str:
         times = f" ×{self.calls}" if self.calls > 1 else ""
-        return f"{self.name}{times}: {self.smoothness}, {self.reason}"
+        return f"{visible(self.name)}{times}: {self.smoothness}, {visible(self.reason)}"
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,17 @@ class Scan:
         count = f"{len(self.operations)} operation{'s' if len(self.operations) != 1 else ''} to look at"
         lines = [f"{self.smoothness}{doubt}: {count} ({self.seen_in})"]
         if self.operations:
-            rows = [
+            columns = [
                 (str(o.smoothness), o.name, str(o.calls), o.location, _reached(o), o.reason) for o in self.operations
             ]
+            rows = [tuple(map(visible, row)) for row in columns]
             header = ("class", "operation", "calls", "where", "parameters", "why")
             widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header) - 1)]
             lines += [
                 "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]])
                 for row in [header, *rows]
             ]
-        return "\n".join([*lines, *self.notes])
+        return "\n".join([*lines, *map(visible, self.notes)])
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class PenaltyTerm:
     def __str__(self) -> str:
         strength = "?" if self.strength is None else f"{self.strength:.6g}"
         norm = {"l1": "‖·‖₁", "group": "Σ‖·‖₂", "max": "Σ‖·‖∞"}[self.kind]
-        names = ", ".join(self.parameters[:3]) + (
+        names = ", ".join(map(visible, self.parameters[:3])) + (
             f" and {len(self.parameters) - 3} more" if len(self.parameters) > 3 else ""
         )
         doubt = "" if self.has_gradient else ": carries no gradient, so training does not see it"

@@ -143,7 +143,9 @@ class _EagerHere:
         self._before, self._here = before, threading.get_ident()
 
     def __getattr__(self, name: str) -> Any:
-        return "force_eager" if name == "stance" and threading.get_ident() == self._here else getattr(self._before, name)
+        return (
+            "force_eager" if name == "stance" and threading.get_ident() == self._here else getattr(self._before, name)
+        )
 
     def over(self) -> None:
         """Let this thread have the stance of before, too: another may have kept this object, to put it back."""

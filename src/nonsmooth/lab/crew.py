@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from types import FrameType
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 
 from nonsmooth.lab.cell import Cell, Context, Record
 from nonsmooth.lab.errors import Interrupted, LabError
 from nonsmooth.lab.estimate import Estimate, start_order
+from nonsmooth.lab.stop_signals import stop_signals
 from nonsmooth.lab.store import Store
 from nonsmooth.lab.watcher import Watcher
 from nonsmooth.lab.worker import (
@@ -27,6 +25,9 @@ from nonsmooth.lab.worker import (
 )
 
 _POLL = 0.25
+_PATIENCE = 10.0
+"""Seconds that an executor may take to start the first cell until the user is told."""
+
 _RESUME = "The records stored so far are kept, and the same call goes on from there"
 
 
@@ -55,21 +56,30 @@ class Crew:
         self._calibrated = False
         self._told = -1
         self._next_look = 0.0
+        # When to say that nobody measures; infinite once somebody was seen to.
+        self._say_idle_at = float("inf")
 
     def measure_all(self, executor: Executor | None) -> None:
         """Measure the cells, the first one alone to time this machine; keep what is finished if that is stopped."""
         try:
-            with _signals(self._ask_to_stop), self._workers(executor) as pool:
+            with stop_signals(self._ask_to_stop), self._workers(executor) as pool:
                 self._start_and_collect(pool)
         except Interrupted as interruption:
             self._keep_finished()
             raise Interrupted(f"interrupted. {_RESUME}", interruption.signal_number) from None
         except BrokenExecutor as error:
             self._keep_finished()
+            if self._asked_to_stop:  # a request to the whole group of processes has ended the workers as well
+                raise Interrupted(f"interrupted. {_RESUME}", self._asked_to_stop[0]) from None
             raise LabError(
                 "a worker process ended unexpectedly: it was killed, perhaps for lack of memory, or it crashed. "
                 f"{_RESUME}; fewer workers need less memory"
             ) from error
+        except _ClosedError as closed:
+            self._keep_finished()
+            raise LabError(
+                f"the executor was closed, or gave cells back, before all were measured ({closed}). {_RESUME}"
+            ) from closed.__cause__
         finally:
             self._store.forget_progress(self._cells)
 
@@ -80,6 +90,7 @@ class Crew:
             with worker_pool(self._worker_count) as self._own_pool:
                 yield self._own_pool
         else:
+            self._say_idle_at = time.monotonic() + _PATIENCE
             with _cancelled_if_stopped(self._pending):
                 yield executor
 
@@ -103,7 +114,13 @@ class Crew:
                 scratch = self._store.scratch(cell).absolute()
                 context = Context(self._context.device, self._context.data, scratch)
                 task = Task(self._measure, cell, context, self._store.progress_file(cell).absolute())
-                future = executor.submit(measure_task, task)
+                try:
+                    future = executor.submit(measure_task, task)
+                except (BrokenExecutor, TypeError, AttributeError):  # died, or the measurement cannot be sent
+                    raise
+                # Executors differ in what they raise once they are closed.
+                except Exception as error:
+                    raise _ClosedError(_reason(error)) from error
                 self._pending[future] = cell
                 future.add_done_callback(self._events.put)
 
@@ -122,9 +139,12 @@ class Crew:
             self._look()
 
     def _settle(self, future: Future[Measured]) -> None:
-        error = future.exception()
+        error = CancelledError() if future.cancelled() else future.exception()
         if isinstance(error, BrokenExecutor):
             raise error
+        if isinstance(error, CancelledError):
+            raise _ClosedError(_reason(error)) from error
+        self._say_idle_at = float("inf")
         cell = self._pending.pop(future)
         if error is not None:
             # The task could not be sent, or its result could not: the measurement itself never raises here.
@@ -152,7 +172,8 @@ class Crew:
     def _keep_finished(self) -> None:
         """Store what has finished; nothing else is going to."""
         for future in list(self._pending):
-            if future.done() and not future.cancelled() and not isinstance(future.exception(), BrokenExecutor):
+            lost = BrokenExecutor, CancelledError
+            if future.done() and not future.cancelled() and not isinstance(future.exception(), lost):
                 self._settle(future)
 
     def _look(self) -> None:
@@ -169,6 +190,14 @@ class Crew:
                 self._look_at(cell, now)
         if self._calibrated:
             self._tell_remaining()
+        if self._flight or any(future.running() for future in self._pending):
+            self._say_idle_at = float("inf")
+        elif now >= self._say_idle_at:
+            self._say_idle_at = float("inf")
+            self._watcher.warned(
+                f"no worker has taken a cell yet, as far as can be seen from here, after {_PATIENCE:.0f} seconds. Are "
+                "the executor's workers connected, and not busy with other work? The run goes on waiting"
+            )
 
     def _look_at(self, cell: Cell, now: float) -> None:
         fraction = self._store.progress(cell)
@@ -198,26 +227,10 @@ def _cancelled_if_stopped(pending: Mapping[Future[Measured], Cell]) -> Iterator[
         raise
 
 
-@contextlib.contextmanager
-def _signals(ask_to_stop: Callable[[int], None]) -> Iterator[None]:
-    """Turn the first Ctrl-C or request to terminate into a call; a second one acts as it would without us.
+class _ClosedError(Exception):
+    """The executor measures no more; the message says why, as far as it tells."""
 
-    Only the main thread may handle signals; elsewhere they are left to whoever handles them there.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        ask_to_stop(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -15,6 +15,7 @@ import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.lab.cell import KEY, SCRATCH, Cell, Record
 from nonsmooth.lab.errors import LabError
 from nonsmooth.lab.folder import Folder, NotOursError
@@ -84,7 +85,7 @@ class Store:
         try:
             return self.read(cell)
         except UnreadableRecordError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warnings.warn(visible(error), stacklevel=2)
             return None
 
     def read(self, cell: Cell) -> Record | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Protocol
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.lab.cell import Cell, Record
 
 
@@ -56,4 +57,4 @@ class SilentWatcher:
 
     def warned(self, message: str) -> None:
         """The message as a Python warning, because nobody else would tell it."""
-        warnings.warn(message, stacklevel=3)
+        warnings.warn(visible(message), stacklevel=3)

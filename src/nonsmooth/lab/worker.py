@@ -148,7 +148,8 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A process pool whose workers are killed if the block raises."""
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     os.environ.update(_ENVIRONMENT)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
+    with no_interrupts_for_children():  # the pool starts the process that frees its semaphores
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
     try:
         yield pool
     except BaseException:
@@ -198,11 +199,15 @@ def _end_workers(pool: ProcessPoolExecutor) -> None:
 
 @contextlib.contextmanager
 def no_interrupts_for_children() -> Iterator[None]:
-    """Start child processes that never see Ctrl-C, not even while they load; ours is delivered afterwards."""
+    """Start child processes that never see what a terminal sends to all; ours is delivered afterwards.
+
+    Not even while they load. The process of the standard library that frees semaphores is one of them: a terminal that
+    is closed must not end it before us.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nonsmooth.extremes import largest
+from nonsmooth.foreign_text import visible
 from nonsmooth.optim.evaluation import Evaluation, evaluate, unwrapped, whole
 from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
@@ -95,7 +96,7 @@ class Certificate:
         # Those first that are not a number.
         worst = sorted(self.tensors, key=lambda t: (t.relative_residual == t.relative_residual, -t.relative_residual))
         lines += [
-            f"  {t.name} {t.shape}: residual/λ {t.relative_residual:.3g}, {t.zeros:,} zeros"
+            f"  {visible(t.name)} {t.shape}: residual/λ {t.relative_residual:.3g}, {t.zeros:,} zeros"
             + (f", moves by {t.movement:.2g}" if t.movement is not None else "")
             for t in worst[:5]
         ]
@@ -185,7 +186,7 @@ def certify(
         penalised=sum(part.parameters for part in penalised),
         gap=gap,
         tensors=tuple(parts),
-        notes=notes,
+        notes=tuple(map(visible, notes)),
         typical_residual=root_mean_square(ratios),
         movement=share_moved([(point, change) for _, point, _, _, change in measured]),
     )
@@ -255,7 +256,7 @@ def _notes(optimizer: Optimizer, found: Evaluation, relative: float) -> tuple[st
         if parameter not in found.gradients
     ]
     if names:
-        notes.append(f"without a gradient, so neither moved nor certified: {', '.join(names)}")
+        notes.append(f"without a gradient, so neither moved nor certified: {', '.join(map(visible, names))}")
     if any(
         group.get("decoupled_weight_decay", False) and group.get("weight_decay", 0) for group in optimizer.param_groups
     ):

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.optim.proximal_step import check_group, specified
 from nonsmooth.optim.reparametrised import uses
 from nonsmooth.penalties import Penalty, from_specification
@@ -157,6 +158,6 @@ def _matches(argument: str, patterns: Iterable[str], names: Iterable[str]) -> se
     for pattern in patterns:
         matching = {name for name in names if fnmatchcase(name, pattern)}
         if not matching:
-            raise ValueError(f"{argument} has {pattern!r}, which matches none of {', '.join(names)}")
+            raise ValueError(f"{argument} has {pattern!r}, which matches none of {', '.join(map(visible, names))}")
         found |= matching
     return found

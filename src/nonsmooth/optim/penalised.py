@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.optim.parameter_groups import dimensions, warn_of_vectors
 from nonsmooth.optim.proximal_step import PenaltyReader, check_group, is_off, specified
 from nonsmooth.penalties import from_specification
@@ -138,7 +139,7 @@ def _regrouped(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, An
         ]
         if any(each != options[0] for each in options):
             raise ValueError(
-                f"state_dict has {', '.join(group['param_names'])} in groups with different options, and this "
+                f"state_dict has {', '.join(map(visible, group['param_names']))} in groups with different options, and this "
                 "optimizer in one; accepted is one set of options for each group"
             )
         numbers = [home[name][0] for name in group["param_names"]]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.foreign_text import visible
 from nonsmooth.optim.metric import AdaptiveStep, Block, UnitStep, check_options, sgd_step, unit_step_of
 from nonsmooth.penalties import Penalty, from_specification
 
@@ -113,12 +114,15 @@ def check_group(group: Mapping[str, Any]) -> None:
     for name, parameter in zip(names, group["params"], strict=True):
         if not (parameter.is_floating_point() or parameter.is_complex()):
             raise ValueError(
-                f"parameter {name} has dtype {parameter.dtype}; a penalty accepts floating-point and complex parameters"
+                f"parameter {visible(name)} has dtype {parameter.dtype}; a penalty accepts floating-point and complex "
+                "parameters"
             )
         try:
             penalty.check_shape(parameter.shape)
         except ValueError as error:
-            raise ValueError(f"penalty {type(penalty).__name__} does not fit parameter {name}: {error}") from None
+            raise ValueError(
+                f"penalty {type(penalty).__name__} does not fit parameter {visible(name)}: {error}"
+            ) from None
 
 
 def is_off(penalty: Penalty | None) -> bool:

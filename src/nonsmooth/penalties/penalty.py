@@ -17,6 +17,8 @@ from typing import Any, ClassVar, TypeGuard
 import torch
 from torch import Tensor
 
+from nonsmooth.foreign_text import visible
+
 Strength = float | Tensor
 """λ ≥ 0: a number, or a tensor that broadcasts against the point."""
 
@@ -214,7 +216,9 @@ def from_specification(specification: Mapping[str, Any]) -> Penalty:
         raise ValueError(f"name of the penalty is {name!r}; accepted are {', '.join(sorted(kinds))}")
     fields = {field.name for field in dataclasses.fields(kinds[name])}  # type: ignore[arg-type]
     if unknown := sorted(set(numbers) - fields):
-        raise ValueError(f"{name} was given {', '.join(unknown)}; accepted are {', '.join(sorted(fields))}")
+        raise ValueError(
+            f"{name} was given {', '.join(map(visible, unknown))}; accepted are {', '.join(sorted(fields))}"
+        )
     if "strength" not in numbers:
         raise ValueError(f"{name} was given no strength")
     return kinds[name](**numbers)

@@ -7,6 +7,7 @@ them in for the theme at hand, so that one specification serves the light page, 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ from typing import Any
 
 from nonsmooth.claims.claim import format_number
 from nonsmooth.claims.figure import Figure, Panel, Series
+from nonsmooth.foreign_text import visible
 from nonsmooth.report.palette import TONES
 
 MARKED_POINTS = 16
@@ -67,26 +69,32 @@ def legend(figure: Figure) -> list[LegendEntry]:
 
 
 def _key(series: Series) -> str:
-    return f"{series.tone}:{series.name}"
+    return f"{series.tone}:{visible(series.name)}"
 
 
 def _rule_hint(group: Sequence[Series]) -> str:
     """Where the straight rules of a legend entry stand, if it has no other marks and they stand at one place."""
     places = {
-        f"y = {format_number(s.y[0])}" if s.kind == "horizontal" else f"x = {format_number(s.x[0])}"
+        f"{'y' if s.kind == 'horizontal' else 'x'} = {format_number(place)}"
         for s in group
-        if s.kind in ("horizontal", "vertical")
+        if (place := _place(s)) is not None
     }
     return places.pop() if len(places) == 1 and len({s.kind for s in group}) == 1 else ""
 
 
+def _place(series: Series) -> float | str | None:
+    """Where a straight rule stands; None where there is no such place, and for what is no rule."""
+    values = {"horizontal": series.y, "vertical": series.x}.get(series.kind, ())
+    return values[0] if values else None
+
+
 def panel_specification(panel: Panel) -> dict[str, Any]:
     """Traces, straight rules and axes of a panel, as JSON types."""
-    categories = list(dict.fromkeys(x for series in panel.series for x in series.x if isinstance(x, str)))
+    categories = list(dict.fromkeys(visible(x) for series in panel.series for x in series.x if isinstance(x, str)))
     traces = [trace for series in panel.series for trace in _traces(series, bool(categories))]
     return {
         "traces": traces,
-        "shapes": [_rule(series) for series in panel.series if series.kind in ("horizontal", "vertical")],
+        "shapes": [_rule(series, place) for series in panel.series if (place := _place(series)) is not None],
         "x": {
             "log": panel.x.log and not categories,
             "categories": categories,
@@ -104,7 +112,8 @@ def panel_specification(panel: Panel) -> dict[str, Any]:
 def _decades(values: Iterable[float | None]) -> float:
     """How many decades a logarithmic axis has to span; the script places its ticks by it."""
     positive = [value for value in values if value is not None and 0 < value < math.inf]
-    return math.log10(max(positive) / min(positive)) if positive else 0.0
+    # The quotient itself overflows where one value is a denormal.
+    return math.log10(max(positive)) - math.log10(min(positive)) if positive else 0.0
 
 
 def _traces(series: Series, categorical: bool) -> list[dict[str, Any]]:
@@ -116,7 +125,7 @@ def _traces(series: Series, categorical: bool) -> list[dict[str, Any]]:
     trace = {
         "key": _key(series),
         "name": _plain(series.name),
-        "x": list(series.x),
+        "x": _abscissae(series),
         "y": list(series.y),
         **_style(series),
         **_hover(series, categorical),
@@ -126,6 +135,10 @@ def _traces(series: Series, categorical: bool) -> list[dict[str, Any]]:
             return [_band(series), trace]
         trace["error_y"] = _error_bars(series)
     return [trace]
+
+
+def _abscissae(series: Series) -> list[float | str | None]:
+    return [visible(x) if isinstance(x, str) else x for x in series.x]
 
 
 def _style(series: Series) -> dict[str, Any]:
@@ -162,7 +175,11 @@ def _error_bars(series: Series) -> dict[str, Any]:
 
     def distances(starts: Sequence[float | None], ends: Sequence[float | None]) -> list[float | None]:
         pairs = zip(starts, ends, strict=True)
-        return [None if start is None or end is None else max(0.0, end - start) for start, end in pairs]
+        # The difference of two floats can be beyond the floats.
+        return [
+            None if start is None or end is None else min(max(0.0, end - start), sys.float_info.max)
+            for start, end in pairs
+        ]
 
     return {
         "type": "data",
@@ -177,14 +194,14 @@ def _error_bars(series: Series) -> dict[str, Any]:
 
 def _band(series: Series) -> dict[str, Any]:
     """A filled outline for each stretch without gaps."""
-    low, high = series.low or (), series.high or ()
-    holes = [i for i, ends in enumerate(zip(low, high, strict=True)) if None in ends]
+    low, high, abscissae = series.low or (), series.high or (), _abscissae(series)
+    holes = [i for i, point in enumerate(zip(low, high, abscissae, strict=True)) if None in point]
     x: list[float | str | None] = []
     y: list[float | None] = []
     for before, after in pairwise([-1, *holes, len(low)]):
         stretch = slice(before + 1, after)
         if after - before > 1:
-            x += [*series.x[stretch], *reversed(series.x[stretch]), None]
+            x += [*abscissae[stretch], *reversed(abscissae[stretch]), None]
             y += [*low[stretch], *reversed(high[stretch]), None]
     return {
         "key": _key(series),
@@ -200,15 +217,15 @@ def _band(series: Series) -> dict[str, Any]:
     }
 
 
-def _rule(series: Series) -> dict[str, Any]:
+def _rule(series: Series, place: float | str) -> dict[str, Any]:
     """A straight rule across the panel."""
     line = {"color": f"@{series.tone}", "width": 1.5, "dash": "dash" if series.dashed else "solid"}
     shape = {"key": _key(series), "type": "line", "layer": "above", "line": line}
     if series.kind == "horizontal":
-        return {**shape, "xref": "paper", "x0": 0, "x1": 1, "y0": series.y[0], "y1": series.y[0]}
-    return {**shape, "yref": "paper", "y0": 0, "y1": 1, "x0": series.x[0], "x1": series.x[0]}
+        return {**shape, "xref": "paper", "x0": 0, "x1": 1, "y0": place, "y1": place}
+    return {**shape, "yref": "paper", "y0": 0, "y1": 1, "x0": place, "x1": place}
 
 
 def _plain(text: str) -> str:
     """Text for plotly, which reads some tags in it."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

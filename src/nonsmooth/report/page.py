@@ -17,6 +17,7 @@ import nonsmooth
 from nonsmooth.claims.claim import format_number
 from nonsmooth.claims.figure import Figure
 from nonsmooth.claims.results import ClaimEntry, Results, ValueEntry
+from nonsmooth.foreign_text import visible
 from nonsmooth.report import palette
 from nonsmooth.report.figures import legend, panel_specification
 from nonsmooth.report.prose import blocks, inline
@@ -59,6 +60,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("nonsmooth.report"),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -67,6 +69,11 @@ def _environment() -> Environment:
         inline=inline, blocks=blocks, number=number, duration=duration, look=_look, table=value_table, words=_words
     )
     return environment
+
+
+def _visible(value: Any) -> Any:
+    """Text without characters that act and are not seen; markup was made of such text."""
+    return visible(value, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _template_text(name: str) -> str:
@@ -101,25 +108,36 @@ def _look(verdict: str | None) -> palette.Look:
 
 def _figures(claim_id: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
     """What the template needs of a claim's figures; a panel's `spec` is for the script."""
-    return [
+    return [_figure_or_fault(f"{claim_id}-figure-{i}", figure) for i, figure in enumerate(figures, 1)]
+
+
+def _figure_or_fault(figure_id: str, figure: Figure) -> dict[str, Any]:
+    """A figure for the template; one that cannot be drawn has a `fault` in place of its legend and its panels."""
+    head = {"id": figure_id, "title": figure.title, "caption": figure.caption, "fault": figure_fault(figure)}
+    if head["fault"] is not None:
+        return {**head, "legend": [], "panels": []}
+    panels = [
         {
-            "id": f"{claim_id}-figure-{i}",
-            "title": figure.title,
-            "caption": figure.caption,
-            "legend": legend(figure),
-            "panels": [
-                {
-                    "id": f"{claim_id}-figure-{i}-{j}",
-                    "title": panel.title,
-                    "x": panel.x,
-                    "y": panel.y,
-                    "spec": panel_specification(panel),
-                }
-                for j, panel in enumerate(figure.panels, 1)
-            ],
+            "id": f"{figure_id}-{j}",
+            "title": panel.title,
+            "x": panel.x,
+            "y": panel.y,
+            "spec": panel_specification(panel),
         }
-        for i, figure in enumerate(figures, 1)
+        for j, panel in enumerate(figure.panels, 1)
     ]
+    return {**head, "legend": legend(figure), "panels": panels}
+
+
+def figure_fault(figure: Figure) -> str | None:
+    """Why a figure cannot be drawn; None if it can."""
+    try:
+        legend(figure)
+        _script_json([panel_specification(panel) for panel in figure.panels])
+    # Whatever is wrong with one figure must not lose the page.
+    except Exception as error:
+        return visible(f"{type(error).__name__}: {error}")
+    return None
 
 
 def number(value: Any) -> str:

@@ -6,6 +6,8 @@ import re
 
 from markupsafe import Markup, escape
 
+from nonsmooth.foreign_text import visible
+
 _INLINE = (
     (re.compile(r"``(.+?)``|`(.+?)`"), "code"),
     (re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*"), "strong"),
@@ -17,7 +19,7 @@ _ITEM = re.compile(r"(?:[-*]|\d+[.)])\s+")
 
 def inline(text: str) -> Markup:
     """One run of text: `code`, **strong** and *emphasis*; everything else is escaped."""
-    html = str(escape(text))
+    html = str(escape(visible(text, lines=True)))
     for pattern, tag in _INLINE:
         html = pattern.sub(lambda match, tag=tag: f"<{tag}>{match[1] or match[match.lastindex]}</{tag}>", html)  # type: ignore[misc]
     return Markup(html)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from nonsmooth.claims.claim import Verdict
 from nonsmooth.claims.results import Results
 
@@ -36,6 +38,8 @@ def _claims(count: int) -> str:
 
 def duration(seconds: float) -> str:
     """A time as a reader wants it: "42 s", "3 min 20 s", "5 h 12 min"."""
+    if not 0 <= seconds < math.inf:
+        return "an unknown time"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -25,7 +25,7 @@ from nonsmooth.claims.results import (
 from nonsmooth.lab import Cell, LabError, Store
 from nonsmooth.lab.folder import Folder
 from nonsmooth.lab.values import checked_seconds
-from nonsmooth.report.page import render
+from nonsmooth.report.page import figure_fault, render
 
 REPORT_FILE = Path("report") / "index.html"
 """Where the report lies in a run's folder."""
@@ -79,6 +79,9 @@ def write_report(folder: Path, failures: Collection[Cell] = (), timing: Timing |
     records = stored_records(store, (cell for cells in plans.values() for cell in cells))
     entries = [assess(claim_id, cells, records, failures, settings.part) for claim_id, cells in plans.items()]
     figures = {entry["id"]: illustrate(entry, plans[entry["id"]], records) for entry in entries}
+    for entry in entries:
+        faults = ((figure, figure_fault(figure)) for figure in figures[entry["id"]])
+        entry["notes"] += [f"The figure “{f.title}” cannot be drawn: {fault}." for f, fault in faults if fault]
     timing = timing or _earlier_timing(folder)
     results = summarise(
         entries,

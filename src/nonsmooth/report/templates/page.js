@@ -85,7 +85,7 @@
     };
   };
 
-  const draw = (plot, theme = root.dataset.theme, width = 0) => {
+  const drawUnguarded = (plot, theme, width) => {
     const spec = data.panels[plot.id];
     const off = hidden(plot);
     const traces = spec.traces.map(({ key, ...trace }) => ({ ...paintedTrace(trace, theme), visible: !off.has(key) }));
@@ -98,6 +98,20 @@
     };
     plot.dataset.drawn = "true";
     return Plotly.react(plot, traces, layout(plot, spec, theme, width), config);
+  };
+
+  /** One figure that the library refuses must not keep the others from being drawn. */
+  const draw = (plot, theme = root.dataset.theme, width = 0) => {
+    const refuse = (error) => {
+      plot.textContent = `This figure cannot be drawn: ${error.message}`;
+      plot.dataset.drawn = "failed";
+    };
+    if (plot.dataset.drawn === "failed") return;
+    try {
+      drawUnguarded(plot, theme, width).catch(refuse);
+    } catch (error) {
+      refuse(error);
+    }
   };
 
   const drawn = () => plots.filter((plot) => plot.dataset.drawn === "true");
