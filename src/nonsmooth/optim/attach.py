@@ -14,7 +14,8 @@ from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.optim.optimisers import Proximal
 from nonsmooth.optim.penalised import PenalisedOptimizer, with_penalties
-from nonsmooth.optim.proximal_step import PenaltyReader, apply_penalties, check_before_step, check_group, specified
+from nonsmooth.optim.penalty_reader import PenaltyReader, specified
+from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, check_group, is_adaptive
 from nonsmooth.penalties import Penalty
 
 VERSIONS: dict[type[Optimizer], type[Proximal]] = {
@@ -55,7 +56,7 @@ def attach(optimizer: Optimizer, penalty: Penalty | None) -> Optimizer:
     specification = specified(penalty)
     new = [specified(group["penalty"]) if "penalty" in group else specification for group in inner.param_groups]
     for group, own in zip(inner.param_groups, new, strict=True):
-        check_group({**group, "penalty": own})
+        check_group({**group, "penalty": own}, adaptive=is_adaptive(inner))
     for group, own in zip(inner.param_groups, new, strict=True):
         group["penalty"] = None if own is None else dict(own)
     inner.defaults["penalty"] = specification
@@ -73,10 +74,26 @@ def _hook(optimizer: Optimizer) -> None:
     reader = PenaltyReader()
     awaiting: list[Tensor] = []
 
-    def check(stepping: Optimizer, arguments: Any, options: Any) -> None:
-        del arguments, options
+    def look(stepping: Optimizer) -> None:
         check_before_step(stepping, reader)
         awaiting[:] = awaiting_momentum(stepping)
+
+    def check(stepping: Optimizer, arguments: Any, options: Any) -> Any:
+        awaiting.clear()
+        closure = options.get("closure", arguments[1] if len(arguments) > 1 else None)
+        if closure is None:
+            look(stepping)
+            return None
+        check_before_step(stepping, reader, ahead=True)
+
+        def checked() -> Any:
+            loss = closure()
+            look(stepping)  # once there are gradients
+            return loss
+
+        if "closure" in options:
+            return arguments, {**options, "closure": checked}
+        return (arguments[0], checked, *arguments[2:]), options
 
     def threshold(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from nonsmooth.optim.proximal_step import check_group, specified
+from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.proximal_step import check_group
 from nonsmooth.penalties import Penalty
 
 

@@ -59,6 +59,18 @@ class _Grouped(Penalty):
         if self.weights is not None and self.weights.numel() not in (1, count):
             raise ValueError(f"weights has {self.weights.numel()} entries; accepted are {count}, one for each group")
 
+    def check_metric(self, *, by_parts: bool) -> None:
+        """Raise, since the norm of complex numbers has no formula in a diagonal metric.
+
+        Raises:
+            ValueError: always.
+        """
+        del by_parts
+        raise ValueError(
+            f"{type(self).__name__} has no prox of complex numbers in a diagonal metric, which adaptive optimisers "
+            "use; accepted there are real parameters"
+        )
+
     def sliced_along(self, ndim: int) -> int | None:
         """The first of the dimensions that number the groups; None for an index, or weights by group."""
         if self.index is not None or self.weights is not None:
@@ -126,10 +138,7 @@ class _Grouped(Penalty):
     def _complex_prox(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
         share = self.group_share()
         if not one_for_all(step, groups):
-            raise ValueError(
-                f"{type(self).__name__} has no prox of complex numbers in a diagonal metric, which adaptive optimisers "
-                "use; accepted there are real parameters"
-            )
+            self.check_metric(by_parts=True)
         if share < 1:
             size = point.abs()
             kept = (size - self.strength * (1 - share) * step).clamp(min=0)

@@ -116,6 +116,17 @@ class SeparablePenalty(Penalty):
             "optimiser gives the real and the imaginary part different steps; accepted there is 'components'"
         )
 
+    def check_metric(self, *, by_parts: bool) -> None:
+        """Raise where magnitudes would need a formula that this penalty does not have.
+
+        Raises:
+            ValueError: they would.
+        """
+        formula = type(self).two_step_prox is not SeparablePenalty.two_step_prox
+        if by_parts and self.complex_rule == "magnitude" and not formula:
+            nothing = torch.empty(0)
+            self.two_step_prox(nothing, 0.0, nothing)
+
     def subgradient(self, point: Tensor) -> Tensor:
         """λρ'(|wⱼ|) sign(wⱼ), 0 where wⱼ = 0."""
         strength = self.scaled_strength(point)
