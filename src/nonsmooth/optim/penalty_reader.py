@@ -15,8 +15,13 @@ from nonsmooth.penalties.separable import may_look
 
 PLAIN = (bool, int, float, str, tuple, type(None))
 
-Fit = tuple[torch.Size, torch.dtype]
+Fit = tuple[torch.Size, torch.dtype, torch.device]
 """What of a parameter decides whether a penalty can be on it."""
+
+
+def fit_of(parameter: Tensor) -> Fit:
+    """Shape, type and place of a parameter."""
+    return parameter.shape, parameter.dtype, parameter.device
 
 
 class _Known:
@@ -24,6 +29,12 @@ class _Known:
 
     def __init__(self, items: tuple[Any, ...], penalty: Penalty, before: _Known | None) -> None:
         self.items, self.penalty, self.versions = items, penalty, _versions(items)
+        # An index of groups stays on the host, which has to count them.
+        self.floats = {
+            name: value
+            for name, value in penalty.fields().items()
+            if isinstance(value, Tensor) and value.is_floating_point()
+        }
         self.form = tuple((name, _form(value)) for name, value in penalty.fields().items())
         alike = before is not None and type(before.penalty) is type(penalty) and before.form == self.form
         # Another λ is on the same parameters.
@@ -88,20 +99,15 @@ class PenaltyReader:
             self._forget(number)
 
     def fits(self, group: Mapping[str, Any]) -> set[Fit]:
-        """The shapes and types for which the group's penalty is known to fit, to be added to."""
+        """The parameters' shapes, types and places for which the group's penalty is known to fit, to be added to."""
         return self._read[id(group)].fits
 
     def placed(self, penalty: Penalty, device: torch.device) -> Penalty:
         """The same penalty, its numbers on a device: they are copied there once, not at every step."""
-        away = {
-            name: value
-            for name, value in penalty.fields().items()
-            # An index of groups stays on the host, which has to count them.
-            if isinstance(value, Tensor) and value.device != device and value.is_floating_point()
-        }
+        known = self._placed.get(id(penalty)) or _Known((), penalty, None)
+        away = {name: value for name, value in known.floats.items() if value.device != device}
         if not away:
             return penalty
-        known = self._placed.get(id(penalty)) or _Known((), penalty, None)
         versions = [_version(value) for value in away.values()]
         if device in known.copies and known.copies[device][0] == versions:
             return known.copies[device][1]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from nonsmooth.optim.metric import UNIT_STEPS, AdaptiveStep, Block, UnitStep, check_options, sgd_step, unit_step_of
-from nonsmooth.optim.penalty_reader import PenaltyReader
+from nonsmooth.optim.penalty_reader import PenaltyReader, fit_of
 from nonsmooth.penalties import Penalty, from_specification
 
 CHUNK = 1 << 19
@@ -102,12 +102,13 @@ def check_before_step(
         check_options(group)
         moved = group["params"] if ahead else list(moved_parameters(group))
         fits = reader.fits(group)
-        if any((parameter.shape, parameter.dtype) not in fits for parameter in moved):
+        if any(fit_of(parameter) not in fits for parameter in moved):
             check_group(group, adaptive=is_adaptive(optimizer)) if check is None else check(group)
-            fits.update((parameter.shape, parameter.dtype) for parameter in group["params"])
+            for parameter in group["params"]:
+                reader.placed(penalty, parameter.device)
+                fits.add(fit_of(parameter))
         for parameter in moved:
             check_dense(parameter)
-            reader.placed(penalty, parameter.device)
         if known_in_advance:
             step = sgd_step(group, {})
             if not isinstance(step, Tensor | AdaptiveStep):
