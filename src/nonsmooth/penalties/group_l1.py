@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import beyond, product, widened
 from nonsmooth.penalties.group_prox import group_prox, group_prox_, one_for_all
 from nonsmooth.penalties.groups import Groups, along, as_index, indexed
 from nonsmooth.penalties.l1 import soft_threshold_
@@ -82,10 +83,11 @@ class _Grouped(Penalty):
         """λ_g: a number, where it is the same for all groups, else (G,)."""
         strength = self.strength * self.group_share()
         if isinstance(strength, Tensor):
-            strength = strength.reshape(()).to(self.group_weights(point, groups))
+            weights = self.group_weights(point, groups)
+            strength = strength.reshape(()).clamp(max=torch.finfo(weights.dtype).max).to(weights)
         elif self.weights is None and groups.dimensions is not None:
-            return strength * math.sqrt(point.numel() / max(groups.count, 1))
-        return strength * self.group_weights(point, groups)
+            return product(strength, math.sqrt(point.numel() / max(groups.count, 1)), point)
+        return product(strength, self.group_weights(point, groups), point)
 
     def group_weights(self, point: Tensor, groups: Groups) -> Tensor:
         """c_g, (G,): the weights given, or the square root of each group's size."""
@@ -116,24 +118,31 @@ class _Grouped(Penalty):
 
     def prox_in(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
         """`proximal_map` with another description of the partition, such as that of a part of the parameter."""
+        if self._extreme(groups, point, step):
+            return self.prox_in(groups, *widened(point, step)).to(point.dtype)
         if point.is_complex():
             return self._complex_prox(groups, point, step)
         share = self.group_share()
         if share < 1:
-            threshold = self.strength * (1 - share) * step
+            threshold = product(self.strength * (1 - share), step, point)
             threshold = torch.as_tensor(threshold, dtype=point.dtype, device=point.device)
             point = point - torch.clamp(point, -threshold, threshold)
         return group_prox(point, self.group_strength(point, groups), step, groups)
 
     def prox_(self, point: Tensor, step: Step) -> None:
         """The same in place."""
-        if point.is_complex():
+        share, groups = self.group_share(), self.groups(point.shape)
+        if point.is_complex() or self._extreme(groups, point, step):
             super().prox_(point, step)
             return
-        share, groups = self.group_share(), self.groups(point.shape)
         if share < 1:
             soft_threshold_(point, self.strength * (1 - share), step)
         group_prox_(point, self.group_strength(point, groups), step, groups)
+
+    def _extreme(self, groups: Groups, point: Tensor, step: Step) -> bool:
+        """Whether λ_g, the step or their product leave the range of the point's type."""
+        size = 1.0 if self.weights is not None else math.sqrt(max(point.numel(), 1))
+        return not groups.shared and beyond(point.dtype, self.strength * size, step, *_one(self.strength))
 
     def _complex_prox(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
         share = self.group_share()
@@ -141,7 +150,7 @@ class _Grouped(Penalty):
             self.check_metric(by_parts=True)
         if share < 1:
             size = point.abs()
-            kept = (size - self.strength * (1 - share) * step).clamp(min=0)
+            kept = (size - product(self.strength * (1 - share), step, size)).clamp(min=0)
             point = torch.where(size == 0, point, point * (kept / torch.where(size == 0, 1, size)))
         return group_prox(point, self.group_strength(point, groups), step, groups)
 
@@ -187,6 +196,10 @@ class _Grouped(Penalty):
             zero = groups.total(left.square()).sqrt() <= share * middle * weights
             low, high = torch.where(zero, low, middle), torch.where(zero, middle, high)
         return high.max()
+
+
+def _one(strength: Strength) -> tuple[float, ...]:
+    return () if isinstance(strength, Tensor) else (strength,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import beyond, widened
 from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative
 
 COMPLEX_RULES = ("magnitude", "components")
@@ -60,10 +61,16 @@ class SeparablePenalty(Penalty):
         chosen = self.strength if strength is None else strength
         real = point.real.dtype if point.is_complex() else point.dtype
         if isinstance(chosen, Tensor):
-            chosen = chosen.to(device=point.device, dtype=real)
+            chosen = _as(chosen, point, real)
         if self.weights is None:
             return chosen
-        return chosen * self.weights.to(device=point.device, dtype=real)
+        scaled = chosen * _as(self.weights, point, real)
+        # A λ above 1 may leave the range.
+        return scaled.clamp(max=torch.finfo(real).max) if isinstance(chosen, Tensor) or chosen > 1 else scaled
+
+    def extreme(self, point: Tensor, step: Step) -> bool:
+        """Whether a number of this penalty, or the step, leaves the range of the point's type."""
+        return beyond(point.dtype, self.strength, step)
 
     def _by_components(self, point: Tensor) -> bool:
         return point.is_complex() and self.complex_rule == "components"
@@ -83,6 +90,8 @@ class SeparablePenalty(Penalty):
 
     def proximal_map(self, point: Tensor, step: Step) -> Tensor:
         """The prox of the magnitude, with the sign or the phase of the point."""
+        if self.extreme(point, step):
+            return self.proximal_map(*widened(point, step)).to(point.dtype)
         strength = self.scaled_strength(point)
         if not point.is_complex():
             return torch.copysign(self.magnitude_prox(point.abs(), strength, step), point)
@@ -162,6 +171,13 @@ class SeparablePenalty(Penalty):
         slope = self.magnitude_slope(torch.zeros_like(gradient.abs()), unit)
         size = gradient.abs()
         return torch.where(size == 0, torch.zeros_like(size), size / slope).max()
+
+
+def _as(values: Tensor, point: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values where a point lies; those beyond the range of a smaller type are the largest of it."""
+    if values.is_floating_point() and torch.finfo(values.dtype).max > torch.finfo(dtype).max:
+        values = values.clamp(max=torch.finfo(dtype).max)
+    return values.to(device=point.device, dtype=dtype)
 
 
 def _twice(value: Strength) -> Strength:
