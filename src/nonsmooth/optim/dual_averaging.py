@@ -160,7 +160,7 @@ class RDA(DualAveraging):
     def __init__(
         self,
         params: ParamsT,
-        lr: float | Tensor,
+        lr: float | Tensor = 1e-3,
         *,
         penalty: Penalty | None = None,
         centre: str = "zero",

@@ -51,7 +51,7 @@ class XRDA(DualAveraging):
     def __init__(
         self,
         params: ParamsT,
-        lr: float | Tensor,
+        lr: float | Tensor = 1e-3,
         *,
         averaging: float = 0.5,
         amplification: float = 1.0,

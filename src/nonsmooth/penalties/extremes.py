@@ -6,11 +6,18 @@ In the middle of the range nothing here changes a bit.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nonsmooth.penalties.penalty import Step, Strength
+
+RANGES = {
+    kind: (torch.finfo(kind).tiny, torch.finfo(kind).max)
+    for kind in (torch.float16, torch.bfloat16, torch.float32, torch.complex32, torch.complex64)
+}
+"""The smallest number that has all of its digits, and the largest."""
 
 
 def widened(point: Tensor, step: Step) -> tuple[Tensor, Step]:
@@ -21,13 +28,13 @@ def widened(point: Tensor, step: Step) -> tuple[Tensor, Step]:
 
 def beyond(dtype: torch.dtype, strength: Strength, step: Step, *others: float) -> bool:
     """Whether a number, or the product of λ and step, leaves the range of a type that is not double precision."""
-    kind = torch.finfo(dtype)
-    if kind.bits == 64:
+    if dtype not in RANGES:
         return False
+    tiny, largest = RANGES[dtype]
     numbers = [value for value in (strength, step, *others) if not isinstance(value, Tensor)]
     if not isinstance(strength, Tensor) and not isinstance(step, Tensor):
         numbers.append(strength * step)
-    return any(value != 0 and not kind.tiny <= value <= kind.max for value in numbers)
+    return any(value and not tiny <= value <= largest for value in numbers)
 
 
 def product(strength: Strength, step: Step, like: Tensor) -> Strength:
@@ -35,9 +42,11 @@ def product(strength: Strength, step: Step, like: Tensor) -> Strength:
     largest = torch.finfo(like.dtype).max
     if not isinstance(strength, Tensor) and not isinstance(step, Tensor):
         return min(strength * step, largest)
-    value = strength * step
-    bounded = [factor for factor in (strength, step) if not isinstance(factor, Tensor) and factor <= 1]
-    return value if bounded else value.clamp(max=largest)  # type: ignore[union-attr]
+    value: Any = strength * step
+    if any(not isinstance(factor, Tensor) and factor <= 1 for factor in (strength, step)):
+        return value  # type: ignore[no-any-return]
+    floating = value.is_floating_point()
+    return value.clamp(max=min(largest, torch.finfo(value.dtype).max)) if floating else value  # type: ignore[no-any-return]
 
 
 def root_of_product(strength: Strength, step: Step, like: Tensor, factor: float = 1.0) -> Tensor:

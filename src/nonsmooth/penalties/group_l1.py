@@ -210,8 +210,9 @@ class GroupL1(_Grouped):
         strength: λ ≥ 0.
         dim: the dimensions that number the groups, where no index is given: 0 for the rows of a matrix or the filters
             of a convolution, 1 for input features or channels, (0, 1) for the kernels of a convolution.
-        index: the groups in another way: the number of each coordinate's group as an integer tensor, or a sequence of
-            groups, each a sequence of coordinates of the flattened tensor. They have to be a partition.
+        index: the groups in another way: the number of each coordinate's group, as a tensor, an array or a sequence of
+            integers, or a sequence of groups, each a sequence of coordinates of the flattened tensor. They have to be a
+            partition.
         weights: c_g ≥ 0, (G,); None for the square roots of the groups' sizes.
 
     Raises:
