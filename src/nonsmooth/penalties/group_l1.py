@@ -96,6 +96,14 @@ class _Grouped(Penalty):
             return groups.sizes(real.detach()).sqrt()
         return self.weights.to(device=real.device, dtype=real.dtype).reshape(-1).expand(groups.count)
 
+    def free_coordinates(self, point: Tensor) -> Tensor | None:
+        """The groups whose weight is 0, where there is no L1 norm beside the groups'."""
+        groups = self.groups(point.shape)
+        strength = self.strength * self.group_share() * self.group_weights(point, groups)
+        each = torch.as_tensor(self.strength * (1 - self.group_share()), device=strength.device)
+        free = (groups.spread((strength == 0).to(strength.dtype)) != 0).expand(point.shape) & (each == 0)
+        return free if bool(free.any()) else None
+
     @abstractmethod
     def group_share(self) -> float:
         """What part of λ is on the norms of the groups; the rest is on the L1 norm."""

@@ -73,6 +73,11 @@ class Penalty(ABC):
         del dual
         return None
 
+    def free_coordinates(self, point: Tensor) -> Tensor | None:
+        """Where R does not depend on the point, as with weights of 0: bool, of its shape; None if nowhere."""
+        del point
+        return None
+
     @property
     def largest_step(self) -> float:
         """The step below which the prox is a single point; infinite where a closed form holds for every step."""

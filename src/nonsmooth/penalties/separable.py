@@ -72,6 +72,14 @@ class SeparablePenalty(Penalty):
         """Whether a number of this penalty, or the step, leaves the range of the point's type."""
         return beyond(point.dtype, self.strength, step)
 
+    def free_coordinates(self, point: Tensor) -> Tensor | None:
+        """Where λcⱼ is 0."""
+        strength = self.scaled_strength(point)
+        if not isinstance(strength, Tensor):
+            return None if strength else torch.ones_like(point, dtype=torch.bool)
+        free = (strength == 0).expand(point.shape)
+        return free if bool(free.any()) else None
+
     def _by_components(self, point: Tensor) -> bool:
         return point.is_complex() and self.complex_rule == "components"
 
