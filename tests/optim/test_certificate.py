@@ -9,7 +9,7 @@ from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from sklearn.linear_model import Lasso
 from torch import nn
 
-from nonsmooth.optim import ProxAdam, ProxAdamW, ProxSGD, certify, penalize
+from nonsmooth.optim import ProxAdam, ProxAdamW, ProxSGD, certify, lasso_gap, penalize
 from nonsmooth.penalties import L1, MCP, ElasticNet, GroupL1, Nuclear, SparseGroupL1
 
 SAMPLES, FEATURES = 60, 12
@@ -139,14 +139,72 @@ def test_a_loss_that_is_not_quadratic_is_refused_a_gap_and_the_weights_stay(prob
     assert torch.equal(weight, before)
 
 
-def test_an_intercept_makes_the_gap_loose_and_the_certificate_says_so(problem):
+def intercept_problem(problem, **options):
     data, response, curvature = problem
     weight = torch.zeros(FEATURES, dtype=torch.float64, requires_grad=True)
     intercept = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = ProxSGD([{"params": [weight], "penalty": L1(0.1)}, {"params": [intercept]}], lr=0.5 / curvature)
-    found = certify(optimizer, lambda: (response - data @ weight - intercept).square().mean() / 2, quadratic=True)
+    groups = [{"params": [weight], "penalty": L1(0.1)}, {"params": [intercept]}]
+    optimizer = ProxSGD(groups, lr=0.5 / curvature, **options)
+    return optimizer, lambda: (response - data @ weight - intercept).square().mean() / 2, weight, intercept
+
+
+def test_the_gap_takes_an_intercept_out_exactly_as_lasso_gap_does(problem):
+    data, response, _ = problem
+    optimizer, closure, weight, intercept = intercept_problem(problem)
+    for steps in (0, 3, 300):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            closure().backward()
+            optimizer.step()
+        before = weight.detach().clone(), intercept.detach().clone()
+        found = certify(optimizer, closure, quadratic=True)
+        assert found.notes == ()
+        expected = lasso_gap(data, response, weight, 0.1, intercept=float(intercept.detach()))
+        # Of all multiples of the residual lasso_gap may take another one.
+        assert found.gap == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        assert torch.equal(weight, before[0])
+        assert torch.equal(intercept, before[1])
+
+
+def test_where_weights_decay_an_intercept_makes_the_gap_loose_and_the_certificate_says_so(problem):
+    optimizer, closure, _, _ = intercept_problem(problem, weight_decay=0.01)
+    found = certify(optimizer, closure, quadratic=True)
     assert "loose" in found.notes[-1]
     assert found.gap == pytest.approx(found.objective)
+
+
+FREE = torch.tensor([0.0, 0.0, *[1.0] * (FEATURES - 2)], dtype=torch.float64)
+FIRST_FREE = torch.tensor([0.0, 1.0, 2.0, 1.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "shape"),
+    [
+        (L1(0.1, weights=FREE), (FEATURES,)),
+        (L1(0.1 * FREE), (FEATURES,)),
+        (L1(0.1 * torch.zeros(FEATURES, dtype=torch.float64)), (FEATURES,)),
+        (ElasticNet(0.1, 0.6, weights=FREE), (FEATURES,)),
+        (ElasticNet(0.1, 0.0, weights=FREE), (FEATURES,)),
+        (GroupL1(0.1, weights=FIRST_FREE), (4, 3)),
+        (SparseGroupL1(0.1, 0.0, weights=FIRST_FREE), (4, 3)),
+        (SparseGroupL1(0.1, 0.4, weights=FIRST_FREE), (4, 3)),
+    ],
+    ids=repr,
+)
+def test_weights_of_zero_leave_the_gap_a_bound_that_closes(problem, penalty, shape):
+    """It was as large as the objective, or infinite; here against the best of a long run."""
+    optimizer, closure, weight = trained(problem, penalty, shape=shape)
+    end = certify(optimizer, closure, quadratic=True)
+    assert 0 <= end.gap + 1e-13 < 1e-9
+    assert end.notes == ()
+    solution, generator, seen = weight.detach().clone(), torch.Generator().manual_seed(0), []
+    for distance in (1.0, 0.1, 0.01):
+        with torch.no_grad():
+            weight.copy_(solution + distance * torch.randn(shape, generator=generator, dtype=torch.float64))
+        here = certify(optimizer, closure, quadratic=True)
+        assert here.objective - end.objective - 1e-12 <= here.gap < math.inf
+        seen.append(here.gap)
+    assert seen[0] > seen[1] > seen[2]
 
 
 def test_coupled_weight_decay_is_part_of_the_objective(problem):

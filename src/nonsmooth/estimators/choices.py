@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxNAdam, ProxRMSprop, ProxSGD
 from nonsmooth.penalties import Penalty, from_specification
-from nonsmooth.penalties.penalty import known_penalties
+from nonsmooth.penalties.names import named_class
 
 # Without AdamW: it is Adam with a weight decay, and the penalty on weights is what these estimators are told.
 OPTIMIZERS: dict[str, Any] = {
@@ -148,9 +148,8 @@ def chosen_penalty(penalty: Any, strength: Any) -> Penalty | None:
             raise ValueError(f"strength is {strength}, but penalty is None; accepted there is strength=None")
         return None
     if isinstance(penalty, str):
-        names = {name.lower(): name for name in known_penalties()}
-        given = DEFAULT_STRENGTH if strength is None else strength
-        return from_specification({"name": names.get(penalty.lower(), penalty), "strength": given})
+        kind: type[Penalty] = named_class(Penalty, penalty, any_case=True)
+        return kind(strength=DEFAULT_STRENGTH if strength is None else strength)  # type: ignore[call-arg]
     if not isinstance(penalty, Penalty):
         raise TypeError(
             f"penalty is {penalty!r}; accepted is a nonsmooth.penalties.Penalty, the name of one such as 'L1', or None"

@@ -17,14 +17,14 @@ from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.optim.optimisers import Proximal
 from nonsmooth.optim.parameter_groups import choose, dimensions, warn_of_vectors
 from nonsmooth.optim.penalised import with_penalties
+from nonsmooth.optim.penalty_reader import PenaltyReader, specified
 from nonsmooth.optim.prox_taken import ATTACHED, remember_weights, takes_prox
 from nonsmooth.optim.proximal_step import (
-    PenaltyReader,
     apply_penalties,
     check_before_step,
     check_group,
+    is_adaptive,
     is_off,
-    specified,
     weights_at_zero,
 )
 from nonsmooth.penalties import Penalty
@@ -92,7 +92,7 @@ def attach(
         groups = [{"penalty": specification, **group} for group in inner.param_groups]
     groups = [{**group, "penalty": specified(group["penalty"])} for group in groups]
     for group in groups:
-        check_group(group)
+        check_group(group, adaptive=is_adaptive(inner))
     if model is None and not is_off(penalty):
         unnamed = [(i, group) for i, group in enumerate(inner.param_groups) if "penalty" not in group]
         warn_of_vectors(each for i, group in unnamed for each in dimensions(i, group))
@@ -171,11 +171,27 @@ def _hook(optimizer: Optimizer) -> None:
     awaiting: list[Tensor] = []
     at_zero: dict[Tensor, Tensor] = {}
 
-    def check(stepping: Optimizer, arguments: Any, options: Any) -> None:
-        del arguments, options
+    def look(stepping: Optimizer) -> None:
         check_before_step(stepping, reader)
         awaiting[:] = awaiting_momentum(stepping)
         at_zero.update(weights_at_zero(stepping, reader))
+
+    def check(stepping: Optimizer, arguments: Any, options: Any) -> Any:
+        awaiting.clear()
+        closure = options.get("closure", arguments[1] if len(arguments) > 1 else None)
+        if closure is None:
+            look(stepping)
+            return None
+        check_before_step(stepping, reader, ahead=True)
+
+        def checked() -> Any:
+            loss = closure()
+            look(stepping)  # once there are gradients
+            return loss
+
+        if "closure" in options:
+            return arguments, {**options, "closure": checked}
+        return (arguments[0], checked, *arguments[2:]), options
 
     def threshold(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from nonsmooth.optim.penalised import PenalisedOptimizer
+from nonsmooth.optim.penalty_reader import specified
 from nonsmooth.optim.prox_taken import remember_weights
-from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter, specified
+from nonsmooth.optim.proximal_step import check_before_step, is_off, moved_parameters, prox_parameter
 from nonsmooth.penalties import Penalty
 from nonsmooth.penalties.penalty import check_not_negative
 
@@ -42,26 +43,36 @@ class DualAveraging(PenalisedOptimizer):
             What the closure returned, None without one.
 
         Raises:
-            ValueError: a gradient is sparse, an option is out of its range, or the step is too large for a penalty that
-                is not convex; nothing has been changed then.
+            TypeError: somebody has put something else than a penalty into a group; nothing has been changed then.
+            ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not
+                fit, or the step is too large for a penalty that is not convex; nothing has been changed then.
         """
         loss = None
         if closure is not None:
+            self._check_before_step(ahead=True)
             with torch.enable_grad():
                 loss = closure()
-        moves = [(group, self._reader(group)) for group in self.param_groups]
-        for group, penalty in moves:
-            self.check_options(group)
-            for parameter in moved_parameters(group):
-                check_dense(parameter)
-                if penalty is not None and not is_off(penalty) and penalty.largest_step < math.inf:
-                    penalty.check_step(self.next_prox_step(group, self.state.get(parameter, {})))
-        for group, penalty in moves:
+        self._check_before_step()
+        for group in self.param_groups:
+            penalty = self._reader(group)
             for parameter in moved_parameters(group):
                 here = None if penalty is None else self._reader.placed(penalty, parameter.device)
                 self.move(group, None if is_off(here) else here, parameter, self.state[parameter])
         remember_weights(self)
         return loss
+
+    def _check_before_step(self, *, ahead: bool = False) -> None:
+        check_before_step(self, self._reader, self.check_group, ahead=ahead)
+        for group in self.param_groups:
+            self.check_options(group)
+            penalty = self._reader(group)
+            limited = penalty is not None and not is_off(penalty) and penalty.largest_step < math.inf
+            for parameter in group["params"] if ahead else moved_parameters(group):
+                state = self.state.get(parameter, {})
+                check_dense(parameter)
+                check_shapes(parameter, state)
+                if penalty is not None and limited:
+                    penalty.check_step(self.next_prox_step(group, state))
 
     @abstractmethod
     def check_options(self, group: Mapping[str, Any]) -> None:
@@ -151,7 +162,7 @@ class RDA(DualAveraging):
     def __init__(
         self,
         params: ParamsT,
-        lr: float | Tensor,
+        lr: float | Tensor = 1e-3,
         *,
         penalty: Penalty | None = None,
         centre: str = "zero",
@@ -256,3 +267,19 @@ def check_dense(parameter: Tensor) -> None:
             f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; dual averaging "
             "moves every coordinate, so only dense gradients are accepted: build the embedding with sparse=False"
         )
+
+
+def check_shapes(parameter: Tensor, state: Mapping[str, Any]) -> None:
+    """Raise unless gradient and running sums have a parameter's shape, which somebody may have given other data.
+
+    Raises:
+        ValueError: they have not.
+    """
+    kept = {"grad": parameter.grad, **state}
+    for name, value in kept.items():
+        counts = name in ON_THE_HOST and isinstance(value, Tensor) and value.ndim == 0
+        if isinstance(value, Tensor) and not counts and value.shape != parameter.shape:
+            raise ValueError(
+                f"{name} of a parameter of shape {tuple(parameter.shape)} has shape {tuple(value.shape)}; accepted is "
+                "the parameter's"
+            )

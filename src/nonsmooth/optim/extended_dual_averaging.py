@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from nonsmooth.optim.dual_averaging import DualAveraging, add_gradient, check_step_size, number, running_sum
-from nonsmooth.optim.proximal_step import prox_parameter, specified
-from nonsmooth.penalties import Penalty
+from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.proximal_step import prox_parameter
+from nonsmooth.penalties import Penalty, from_specification
 from nonsmooth.penalties.penalty import check_above, check_not_negative, check_share
 
 
@@ -50,7 +51,7 @@ class XRDA(DualAveraging):
     def __init__(
         self,
         params: ParamsT,
-        lr: float | Tensor,
+        lr: float | Tensor = 1e-3,
         *,
         averaging: float = 0.5,
         amplification: float = 1.0,
@@ -91,6 +92,18 @@ class XRDA(DualAveraging):
             for parameter in group.get("params", ()):
                 if not -parameter.ndim <= dim < parameter.ndim:
                     raise ValueError(f"amplification_dim is {dims}; a parameter has shape {tuple(parameter.shape)}")
+
+    def check_group(self, group: Mapping[str, Any]) -> None:
+        """Raise unless a group's options are in their range and its penalty fits its parameters.
+
+        Raises:
+            ValueError: they are not, or it does not.
+        """
+        super().check_group(group)
+        if group.get("penalty") is not None and group["amplification"] > 1:
+            for parameter in group["params"]:
+                if parameter.is_complex():
+                    from_specification(group["penalty"]).check_metric(by_parts=False)
 
     def next_prox_step(self, group: Mapping[str, Any], state: Mapping[str, Any]) -> float | Tensor:
         """At most a·s + h·M."""

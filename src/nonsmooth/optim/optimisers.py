@@ -12,8 +12,9 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.penalised import PenalisedOptimizer
+from nonsmooth.optim.penalty_reader import specified
 from nonsmooth.optim.prox_taken import remember_weights
-from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, specified, weights_at_zero
+from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, weights_at_zero
 from nonsmooth.penalties import Penalty
 
 
@@ -55,14 +56,16 @@ class Proximal(PenalisedOptimizer):
             What the closure returned, None without one.
 
         Raises:
-            ValueError: a gradient is sparse, an option is out of its range, or the step is too large for a penalty that
-                is not convex; nothing has been changed then.
+            TypeError: somebody has put something else than a penalty into a group; nothing has been changed then.
+            ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not
+                fit, or the step is too large for a penalty that is not convex; nothing has been changed then.
         """
         loss = None
         if closure is not None:
+            self.check_before_step(ahead=True)
             with torch.enable_grad():
                 loss = closure()
-        check_before_step(self, self._reader)
+        self.check_before_step()
         base: Any = self.parent.step
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
@@ -73,6 +76,18 @@ class Proximal(PenalisedOptimizer):
         self.apply_penalties(at_zero)
         remember_weights(self)
         return loss
+
+    def check_before_step(self, *, ahead: bool = False) -> None:
+        """Raise where the coming step would be wrong.
+
+        Args:
+            ahead: whether gradients are not there yet.
+
+        Raises:
+            TypeError: a penalty is none.
+            ValueError: as `step`.
+        """
+        check_before_step(self, self._reader, self.check_group, ahead=ahead)
 
     def weights_at_zero(self) -> dict[Tensor, Tensor]:
         """Which weights are 0 before a step, by penalised parameter, where the prox has to know."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from nonsmooth.foreign_text import visible
-from nonsmooth.optim.proximal_step import check_group, specified
+from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.proximal_step import check_group
 from nonsmooth.optim.reparametrised import uses
 from nonsmooth.penalties import Penalty, from_specification
 

@@ -9,7 +9,8 @@ from torch.optim import Optimizer
 
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.parameter_groups import dimensions, warn_of_vectors
-from nonsmooth.optim.proximal_step import PenaltyReader, check_group, is_off, specified
+from nonsmooth.optim.penalty_reader import PenaltyReader, specified
+from nonsmooth.optim.proximal_step import check_group, is_adaptive, is_off
 from nonsmooth.penalties import from_specification
 
 
@@ -31,7 +32,7 @@ class PenalisedOptimizer(Optimizer):
         Raises:
             ValueError: they are not, or it does not.
         """
-        check_group(group)
+        check_group(group, adaptive=is_adaptive(self))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, whose penalty is its own `penalty` or else the optimiser's.
@@ -48,9 +49,10 @@ class PenalisedOptimizer(Optimizer):
         super().add_param_group(group)
         try:
             self.check_group(self.param_groups[before])
-        except ValueError:
+        except BaseException:
             del self.param_groups[before]
             raise
+        self._reader(self.param_groups[before])
         if by_default and specification is not None and not is_off(from_specification(specification)):
             self._warn_of_vectors(before)
 
@@ -82,6 +84,7 @@ class PenalisedOptimizer(Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:
             group.setdefault("penalty", None)
+        self._reader.forget_others(self.param_groups)
 
 
 def with_penalties(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
@@ -99,7 +102,7 @@ def with_penalties(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str
     for saved, own in zip(state_dict["param_groups"], optimizer.param_groups, strict=False):
         group = {"penalty": own.get("penalty"), **saved}
         group["penalty"] = specified(group["penalty"])
-        check_group({**own, "penalty": group["penalty"]})
+        check_group({**own, "penalty": group["penalty"]}, adaptive=is_adaptive(optimizer))
         groups.append(group)
     # Groups too many or too few are torch's to refuse.
     groups += state_dict["param_groups"][len(groups) :]

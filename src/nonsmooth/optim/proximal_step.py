@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from nonsmooth.foreign_text import visible
-from nonsmooth.optim.metric import AdaptiveStep, Block, UnitStep, check_options, sgd_step, unit_step_of
+from nonsmooth.optim.metric import UNIT_STEPS, AdaptiveStep, Block, UnitStep, check_options, sgd_step, unit_step_of
+from nonsmooth.optim.penalty_reader import PenaltyReader, fit_of
 from nonsmooth.penalties import Penalty, from_specification
 
 CHUNK = 1 << 19
@@ -24,83 +24,16 @@ DEVICE_CHUNK = 1 << 26
 """Elements per block on an accelerator, where a block only bounds the size of the buffers."""
 
 
-class PenaltyReader:
-    """The penalties that specifications in `param_groups` stand for; each is built once and again when it changes."""
-
-    def __init__(self) -> None:
-        self._read: dict[int, tuple[tuple[Any, ...], Penalty]] = {}
-        self._placed: dict[tuple[int, torch.device], tuple[Penalty, list[int], Penalty]] = {}
-
-    def __call__(self, group: MutableMapping[str, Any]) -> Penalty | None:
-        """The penalty of a group, None if it has none.
-
-        Raises:
-            ValueError: the specification names no penalty, or not its numbers.
-        """
-        specification = group.get("penalty")
-        if specification is None:
-            return None
-        if not isinstance(specification, dict):  # as somebody may have put it there; a checkpoint holds but numbers
-            group["penalty"] = specified(specification)
-            return self(group)
-        items = tuple(specification.items())
-        known = self._read.get(id(group))
-        if known is not None and _same(known[0], items):
-            return known[1]
-        penalty = from_specification(specification)
-        self._read[id(group)] = (items, penalty)
-        return penalty
-
-    def placed(self, penalty: Penalty, device: torch.device) -> Penalty:
-        """The same penalty, its numbers on a device: they are copied there once, not at every step."""
-        away = {
-            name: value
-            for name, value in vars(penalty).items()
-            # An index of groups stays on the host, which has to count them.
-            if isinstance(value, Tensor) and value.device != device and value.is_floating_point()
-        }
-        if not away:
-            return penalty
-        versions = [value._version for value in away.values()]  # they count changes in place
-        known = self._placed.get((id(penalty), device))
-        if known is not None and known[0] is penalty and known[1] == versions:
-            return known[2]
-        moved = copy.copy(penalty)
-        for name, value in away.items():
-            object.__setattr__(moved, name, value.to(device))
-        self._placed[id(penalty), device] = (penalty, versions, moved)
-        return moved
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
+"""The types of parameters that a penalty can be on."""
 
 
-def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    return len(before) == len(after) and all(
-        a[0] == b[0]
-        and (a[1] is b[1] or (not isinstance(a[1], Tensor) and not isinstance(b[1], Tensor) and a[1] == b[1]))
-        for a, b in zip(before, after, strict=True)
-    )
-
-
-def specified(penalty: Any) -> dict[str, Any] | None:
-    """A penalty as what lies in `param_groups`: its name and numbers.
+def check_group(group: Mapping[str, Any], *, adaptive: bool = False) -> None:
+    """Raise unless the penalty of a group fits each of its parameters.
 
     Args:
-        penalty: a penalty, its specification, or None.
-
-    Raises:
-        TypeError: something else.
-        ValueError: a specification that no penalty has.
-    """
-    if penalty is None:
-        return None
-    if isinstance(penalty, Penalty):
-        return penalty.specification()
-    if isinstance(penalty, Mapping):
-        return from_specification(penalty).specification()
-    raise TypeError(f"penalty is {penalty!r}; accepted is a nonsmooth.penalties.Penalty, its specification, or None")
-
-
-def check_group(group: Mapping[str, Any]) -> None:
-    """Raise unless the penalty of a group fits each of its parameters.
+        group: parameters, penalty and options.
+        adaptive: whether the optimiser has a step for each coordinate, and for real and imaginary parts.
 
     Raises:
         ValueError: a parameter is not made of real or complex numbers, or has a shape that the penalty cannot be on, or
@@ -109,20 +42,28 @@ def check_group(group: Mapping[str, Any]) -> None:
     penalty = None if group.get("penalty") is None else from_specification(group["penalty"])
     if penalty is None:
         return
-    check_options(group)
+    if not is_off(penalty):
+        check_options(group)
     names = group.get("param_names") or range(len(group["params"]))
     for name, parameter in zip(names, group["params"], strict=True):
-        if not (parameter.is_floating_point() or parameter.is_complex()):
+        if parameter.dtype not in NUMBERS:
             raise ValueError(
                 f"parameter {visible(name)} has dtype {parameter.dtype}; a penalty accepts floating-point and complex "
                 "parameters"
             )
         try:
             penalty.check_shape(parameter.shape)
+            if adaptive and parameter.is_complex():
+                penalty.check_metric(by_parts=True)
         except ValueError as error:
             raise ValueError(
                 f"penalty {type(penalty).__name__} does not fit parameter {visible(name)}: {error}"
             ) from None
+
+
+def is_adaptive(optimizer: Optimizer) -> bool:
+    """Whether an optimiser is one of torch's, or a subclass, that has a step for each coordinate."""
+    return isinstance(optimizer, tuple(UNIT_STEPS)) and not isinstance(optimizer, SGD)
 
 
 def is_off(penalty: Penalty | None) -> bool:
@@ -135,30 +76,62 @@ def moved_parameters(group: Mapping[str, Any]) -> Iterator[Tensor]:
     return (parameter for parameter in group["params"] if parameter.grad is not None)
 
 
-def check_before_step(optimizer: Optimizer, reader: PenaltyReader) -> None:
+def check_before_step(
+    optimizer: Optimizer,
+    reader: PenaltyReader,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
+    *,
+    ahead: bool = False,
+) -> None:
     """Raise, before anything is changed, where a step with a penalty would be wrong.
 
+    What costs more than a look is checked once for each kind of penalty, shape and type.
+
+    Args:
+        optimizer: before its step.
+        reader: of its penalties.
+        check: raises unless a group's penalty fits its parameters; None for `check_group`.
+        ahead: whether gradients are not there yet, so that every parameter counts.
+
     Raises:
-        ValueError: a gradient is sparse, an option is out of its range, or a step is too large for a penalty that is
-            not convex.
+        TypeError: a penalty is none.
+        ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not fit,
+            or a step is too large for a penalty that is not convex.
     """
-    known_in_advance = unit_step_of(type(optimizer)) is sgd_step
+    known_in_advance = isinstance(optimizer, SGD)
+    reader.forget_others(optimizer.param_groups)
     for group in optimizer.param_groups:
         penalty = reader(group)
         if penalty is None or is_off(penalty):
             continue
         check_options(group)
-        for parameter in moved_parameters(group):
-            if parameter.grad is not None and parameter.grad.layout != torch.strided:
-                raise ValueError(
-                    f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; a "
-                    "penalty moves every coordinate, so only dense gradients are accepted: build the embedding with "
-                    "sparse=False, or put it in a group with penalty=None"
-                )
+        moved = group["params"] if ahead else list(moved_parameters(group))
+        fits = reader.fits(group)
+        if any(fit_of(parameter) not in fits for parameter in moved):
+            check_group(group, adaptive=is_adaptive(optimizer)) if check is None else check(group)
+            for parameter in group["params"]:
+                reader.placed(penalty, parameter.device)
+                fits.add(fit_of(parameter))
+        for parameter in moved:
+            check_dense(parameter)
         if known_in_advance:
             step = sgd_step(group, {})
             if not isinstance(step, Tensor | AdaptiveStep):
                 penalty.check_step(step)
+
+
+def check_dense(parameter: Tensor) -> None:
+    """Raise if the gradient of a penalised parameter is sparse.
+
+    Raises:
+        ValueError: it is.
+    """
+    if parameter.grad is not None and parameter.grad.layout != torch.strided:
+        raise ValueError(
+            f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; a "
+            "penalty moves every coordinate, so only dense gradients are accepted: build the embedding with "
+            "sparse=False, or put it in a group with penalty=None"
+        )
 
 
 def weights_at_zero(optimizer: Optimizer, reader: PenaltyReader, *, uniform: bool = False) -> dict[Tensor, Tensor]:

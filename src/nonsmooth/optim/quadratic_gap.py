@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from nonsmooth import extremes
 from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate, whole
+from nonsmooth.optim.unpenalised import minimised_over
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 
 PROBE_SEED = 0
@@ -36,31 +37,40 @@ def quadratic_gap(
     Raises:
         ValueError: the loss is negative, or not a convex quadratic along a random line.
     """
-    check_quadratic(optimizer, closure)
+    size = check_quadratic(optimizer, closure)
     if loss < 0:
         raise ValueError(f"quadratic is True, but the loss is {loss:g}; a sum of squares is at least 0")
-    inner, value, largest, unpenalised = 0.0, 0.0, math.inf, 0.0
+    penalties = _penalties(optimizer, found)
+    value = sum(0.0 if p is None else float(p.value(whole(parameter.detach()))) for parameter, p in penalties.items())
+    free = {parameter: mask for parameter, p in penalties.items() if (mask := _free(p, parameter)) is not None}
+    gradients, upper, moves = found.gradients, loss + value, dict[Tensor, Tensor]()
+    unpenalised = _largest_entry(gradients, free)
+    decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
+    if unpenalised > 0 and not decays:
+        # The dual asks that these gradients vanish, as they do where the loss is least over these coordinates.
+        settled = minimised_over(optimizer, closure, found, free, size)
+        if settled is not None:
+            gradients, moves, loss, unpenalised = settled[0].gradients, settled[1], settled[0].signed_loss, 0.0
+    inner, largest = 0.0, math.inf
     smooth: list[tuple[Penalty, Tensor]] = []
-    for group in optimizer.param_groups:
-        specification = group.get("penalty")
-        penalty = None if specification is None else from_specification(specification)
-        for parameter in group["params"]:
-            if parameter not in found.gradients:
-                continue
-            point, gradient = whole(parameter.detach()), found.gradients[parameter]
-            inner += float((gradient * point.conj()).real.sum())
-            if penalty is None or _is_zero(penalty):
-                unpenalised = extremes.largest(unpenalised, float(gradient.abs().max()))
-                continue
-            value += float(penalty.value(point))
-            if penalty.is_norm:
-                largest = extremes.smallest(largest, largest_multiple(penalty, gradient))
-                continue
-            if penalty.conjugate(-gradient) is None:
-                return None, f"no duality gap: {type(penalty).__name__} has no conjugate function"
+    for parameter, penalty in penalties.items():
+        gradient = gradients[parameter]
+        if unpenalised == 0 and parameter in free:
+            gradient = torch.where(free[parameter], 0, gradient)  # which leaves out rounding
+        point = whole(parameter.detach())
+        inner += float((gradient * (point + moves.get(parameter, torch.zeros_like(point))).conj()).real.sum())
+        if penalty is None or _is_zero(penalty):
+            continue
+        if parameter in free:
+            gradient = torch.where(free[parameter], 0, gradient)
+        if penalty.is_norm:
+            largest = extremes.smallest(largest, largest_multiple(penalty, gradient))
+        elif penalty.conjugate(-gradient) is None:
+            return None, f"no duality gap: {type(penalty).__name__} has no conjugate function"
+        else:
             smooth.append((penalty, gradient))
     if unpenalised > 0:
-        # The dual asks that these gradients vanish: only the multiple 0 is feasible, unless they do.
+        # Only the multiple 0 is feasible.
         largest = 0.0
     best = 1.0 if smooth else (2 * loss - inner) / (2 * loss) if loss > 0 else 0.0
     multiple = extremes.largest(-largest, extremes.smallest(best, largest))
@@ -72,10 +82,34 @@ def quadratic_gap(
     reason = None
     if unpenalised > 0:
         reason = (
-            f"the duality gap is loose: a parameter without penalty has a gradient of {unpenalised:.3g}, and the dual "
+            f"the duality gap is loose: a weight without penalty has a gradient of {unpenalised:.3g}, and the dual "
             "asks for 0; centre the data, or use lasso_gap, which takes an intercept out exactly"
         )
-    return loss + value - dual, reason
+    return upper - dual, reason
+
+
+def _penalties(optimizer: Optimizer, found: Evaluation) -> dict[Tensor, Penalty | None]:
+    """The penalty of each parameter that has a gradient."""
+    return {
+        parameter: None if group.get("penalty") is None else from_specification(group["penalty"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter in found.gradients
+    }
+
+
+def _free(penalty: Penalty | None, parameter: Tensor) -> Tensor | None:
+    """Which coordinates of a parameter carry no penalty; None for none."""
+    point = whole(parameter.detach())
+    if penalty is None or _is_zero(penalty):
+        return torch.ones_like(point, dtype=torch.bool)
+    return penalty.free_coordinates(point)
+
+
+def _largest_entry(gradients: dict[Tensor, Tensor], free: dict[Tensor, Tensor]) -> float:
+    """The largest gradient of a free coordinate."""
+    sizes = [float(gradients[parameter][mask].abs().max()) for parameter, mask in free.items() if bool(mask.any())]
+    return float(torch.tensor(sizes).max()) if sizes else 0.0
 
 
 def _is_zero(penalty: Penalty) -> bool:
@@ -94,8 +128,11 @@ def largest_multiple(penalty: Penalty, gradient: Tensor) -> float:
 
 
 @torch.no_grad()
-def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> None:
+def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> float:
     """Raise unless the gradient is linear, and increasing, along a random line through the parameters.
+
+    Returns:
+        The size of gradients on that line, which says how exact a gradient can be.
 
     Raises:
         ValueError: it is not.
@@ -129,3 +166,4 @@ def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> None:
             f"parameters (second difference {bend:.3g} of gradients of size {size:.3g}); accepted is a loss that is a "
             "sum of squares of functions linear in the parameters"
         )
+    return size

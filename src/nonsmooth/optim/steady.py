@@ -96,19 +96,16 @@ class Steady(Proximal):
             ValueError: they are not.
         """
         super().check_group(group)
-        check_not_negative("forgetting", group["forgetting"])
         if group.get("penalty") is None:
+            check_not_negative("forgetting", group["forgetting"])
             return
         penalty = from_specification(group["penalty"])
-        if not isinstance(penalty, SeparablePenalty) or not bool(
-            torch.isfinite(_slope(penalty, torch.zeros(()))).all()
-        ):
+        if not isinstance(penalty, SeparablePenalty) or not _has_slope(penalty):
             raise ValueError(
                 f"penalty is {type(penalty).__name__}; a steady optimiser accepts sums over coordinates with a finite "
                 "slope at zero: L1, ElasticNet, MCP, SCAD, TransformedL1"
             )
-        if group.get("differentiable", False):
-            raise ValueError("differentiable is True; a steady optimiser accepts False")
+        _check_options(group)
         for parameter in group["params"]:
             if parameter.is_complex():
                 raise ValueError(f"a parameter has dtype {parameter.dtype}; a steady optimiser accepts real parameters")
@@ -116,6 +113,21 @@ class Steady(Proximal):
     def weights_at_zero(self) -> dict[Tensor, Tensor]:
         """Which weights are 0 before a step, by penalised parameter."""
         return weights_at_zero(self, self._reader, uniform=True)
+
+    def check_before_step(self, *, ahead: bool = False) -> None:
+        """Raise where the coming step would be wrong.
+
+        Args:
+            ahead: whether gradients are not there yet.
+
+        Raises:
+            TypeError: a penalty is none.
+            ValueError: as `step`.
+        """
+        super().check_before_step(ahead=ahead)
+        for group in self.param_groups:
+            if not is_off(self._reader(group)):
+                _check_options(group)
 
     @torch.no_grad()
     def apply_penalties(self, at_zero: Mapping[Tensor, Tensor]) -> None:
@@ -163,6 +175,19 @@ class Steady(Proximal):
         super().__setstate__(state)
         for group in self.param_groups:
             group.setdefault("forgetting", FORGETTING)
+
+
+def _check_options(group: Mapping[str, Any]) -> None:
+    check_not_negative("forgetting", group["forgetting"])
+    if group.get("differentiable", False):
+        raise ValueError("differentiable is True; a steady optimiser accepts False")
+
+
+def _has_slope(penalty: SeparablePenalty) -> bool:
+    """Whether the slope at zero is finite at every λ, that of a tensor which may change included."""
+    zero = torch.zeros(())
+    strength = penalty.strength if is_off(penalty) else 1.0
+    return bool(torch.isfinite(penalty.magnitude_slope(zero, penalty.scaled_strength(zero, strength))).all())
 
 
 def _slope(penalty: SeparablePenalty, parameter: Tensor) -> Tensor:

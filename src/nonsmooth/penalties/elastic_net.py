@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import product
 from nonsmooth.penalties.l1 import soft_threshold_
 from nonsmooth.penalties.penalty import Step, Strength, check_share
 from nonsmooth.penalties.separable import SeparablePenalty
@@ -46,7 +47,8 @@ class ElasticNet(SeparablePenalty):
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """max(s - λr·step, 0)/(1 + λ(1-r)·step)."""
-        return (size - strength * self.l1_ratio * step).clamp(min=0) / (1 + strength * (1 - self.l1_ratio) * step)
+        kept = (size - product(strength * self.l1_ratio, step, size)).clamp(min=0)
+        return kept / (1 + product(strength * (1 - self.l1_ratio), step, size))
 
     def conjugate(self, dual: Tensor) -> Tensor | None:
         """Σ max(|uⱼ| - λr, 0)²/(2λ(1-r)), infinite where λ(1-r) = 0 and |uⱼ| > λr."""
@@ -63,10 +65,10 @@ class ElasticNet(SeparablePenalty):
 
     def prox_(self, point: Tensor, step: Step) -> None:
         """The soft threshold in place, then the division."""
-        if point.is_complex():
+        if point.is_complex() or self.extreme(point, step):
             super().prox_(point, step)
             return
         strength = self.scaled_strength(point)
         soft_threshold_(point, self.l1_ratio * strength, step)
-        shrinkage = (1 - self.l1_ratio) * strength * step
+        shrinkage = product((1 - self.l1_ratio) * strength, step, point)
         point.div_(shrinkage.add_(1).to(point.dtype) if isinstance(shrinkage, Tensor) else 1 + shrinkage)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import beyond, product, widened
 from nonsmooth.penalties.group_prox import group_prox, group_prox_, one_for_all
 from nonsmooth.penalties.groups import Groups, along, as_index, indexed
 from nonsmooth.penalties.l1 import soft_threshold_
@@ -59,6 +60,18 @@ class _Grouped(Penalty):
         if self.weights is not None and self.weights.numel() not in (1, count):
             raise ValueError(f"weights has {self.weights.numel()} entries; accepted are {count}, one for each group")
 
+    def check_metric(self, *, by_parts: bool) -> None:
+        """Raise, since the norm of complex numbers has no formula in a diagonal metric.
+
+        Raises:
+            ValueError: always.
+        """
+        del by_parts
+        raise ValueError(
+            f"{type(self).__name__} has no prox of complex numbers in a diagonal metric, which adaptive optimisers "
+            "use; accepted there are real parameters"
+        )
+
     def sliced_along(self, ndim: int) -> int | None:
         """The first of the dimensions that number the groups; None for an index, or weights by group."""
         if self.index is not None or self.weights is not None:
@@ -70,10 +83,11 @@ class _Grouped(Penalty):
         """λ_g: a number, where it is the same for all groups, else (G,)."""
         strength = self.strength * self.group_share()
         if isinstance(strength, Tensor):
-            strength = strength.reshape(()).to(self.group_weights(point, groups))
+            weights = self.group_weights(point, groups)
+            strength = strength.reshape(()).clamp(max=torch.finfo(weights.dtype).max).to(weights)
         elif self.weights is None and groups.dimensions is not None:
-            return strength * math.sqrt(point.numel() / max(groups.count, 1))
-        return strength * self.group_weights(point, groups)
+            return product(strength, math.sqrt(point.numel() / max(groups.count, 1)), point)
+        return product(strength, self.group_weights(point, groups), point)
 
     def group_weights(self, point: Tensor, groups: Groups) -> Tensor:
         """c_g, (G,): the weights given, or the square root of each group's size."""
@@ -81,6 +95,14 @@ class _Grouped(Penalty):
         if self.weights is None:
             return groups.sizes(real.detach()).sqrt()
         return self.weights.to(device=real.device, dtype=real.dtype).reshape(-1).expand(groups.count)
+
+    def free_coordinates(self, point: Tensor) -> Tensor | None:
+        """The groups whose weight is 0, where there is no L1 norm beside the groups'."""
+        groups = self.groups(point.shape)
+        strength = self.strength * self.group_share() * self.group_weights(point, groups)
+        each = torch.as_tensor(self.strength * (1 - self.group_share()), device=strength.device)
+        free = (groups.spread((strength == 0).to(strength.dtype)) != 0).expand(point.shape) & (each == 0)
+        return free if bool(free.any()) else None
 
     @abstractmethod
     def group_share(self) -> float:
@@ -104,35 +126,39 @@ class _Grouped(Penalty):
 
     def prox_in(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
         """`proximal_map` with another description of the partition, such as that of a part of the parameter."""
+        if self._extreme(groups, point, step):
+            return self.prox_in(groups, *widened(point, step)).to(point.dtype)
         if point.is_complex():
             return self._complex_prox(groups, point, step)
         share = self.group_share()
         if share < 1:
-            threshold = self.strength * (1 - share) * step
+            threshold = product(self.strength * (1 - share), step, point)
             threshold = torch.as_tensor(threshold, dtype=point.dtype, device=point.device)
             point = point - torch.clamp(point, -threshold, threshold)
         return group_prox(point, self.group_strength(point, groups), step, groups)
 
     def prox_(self, point: Tensor, step: Step) -> None:
         """The same in place."""
-        if point.is_complex():
+        share, groups = self.group_share(), self.groups(point.shape)
+        if point.is_complex() or self._extreme(groups, point, step):
             super().prox_(point, step)
             return
-        share, groups = self.group_share(), self.groups(point.shape)
         if share < 1:
             soft_threshold_(point, self.strength * (1 - share), step)
         group_prox_(point, self.group_strength(point, groups), step, groups)
 
+    def _extreme(self, groups: Groups, point: Tensor, step: Step) -> bool:
+        """Whether λ_g, the step or their product leave the range of the point's type."""
+        size = 1.0 if self.weights is not None else math.sqrt(max(point.numel(), 1))
+        return not groups.shared and beyond(point.dtype, self.strength * size, step, *_one(self.strength))
+
     def _complex_prox(self, groups: Groups, point: Tensor, step: Step) -> Tensor:
         share = self.group_share()
         if not one_for_all(step, groups):
-            raise ValueError(
-                f"{type(self).__name__} has no prox of complex numbers in a diagonal metric, which adaptive optimisers "
-                "use; accepted there are real parameters"
-            )
+            self.check_metric(by_parts=True)
         if share < 1:
             size = point.abs()
-            kept = (size - self.strength * (1 - share) * step).clamp(min=0)
+            kept = (size - product(self.strength * (1 - share), step, size)).clamp(min=0)
             point = torch.where(size == 0, point, point * (kept / torch.where(size == 0, 1, size)))
         return group_prox(point, self.group_strength(point, groups), step, groups)
 
@@ -187,6 +213,10 @@ class _Grouped(Penalty):
         return high.max()
 
 
+def _one(strength: Strength) -> tuple[float, ...]:
+    return () if isinstance(strength, Tensor) else (strength,)
+
+
 @dataclass(frozen=True, eq=False)
 class GroupL1(_Grouped):
     """λ Σ_g c_g‖w_g‖₂: a group is zero as a whole or not at all.
@@ -195,8 +225,9 @@ class GroupL1(_Grouped):
         strength: λ ≥ 0.
         dim: the dimensions that number the groups, where no index is given: 0 for the rows of a matrix or the filters
             of a convolution, 1 for input features or channels, (0, 1) for the kernels of a convolution.
-        index: the groups in another way: the number of each coordinate's group as an integer tensor, or a sequence of
-            groups, each a sequence of coordinates of the flattened tensor. They have to be a partition.
+        index: the groups in another way: the number of each coordinate's group, as a tensor, an array or a sequence of
+            integers, or a sequence of groups, each a sequence of coordinates of the flattened tensor. They have to be a
+            partition.
         weights: c_g ≥ 0, (G,); None for the square roots of the groups' sizes.
 
     Raises:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Dimensions = int | tuple[int, ...]
+
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+"""The types of numbers that may number groups."""
+
+ACCEPTED = (
+    "accepted are one whole number per coordinate, or a sequence of groups, each a sequence of coordinates, which are "
+    "whole numbers"
+)
 
 
 @dataclass(frozen=True)
@@ -161,18 +172,21 @@ def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Group
 
 
 def as_index(index: Any) -> Tensor:
-    """The number of each coordinate's group, from such numbers or from lists of coordinates.
+    """The number of each coordinate's group, from labels, one per coordinate, or from lists of coordinates.
 
     Args:
-        index: an integer tensor with the number of each coordinate's group, or a sequence of groups, each a sequence
-            of coordinates of the flattened tensor.
+        index: one label per coordinate, as a tensor or an array of integers or a sequence of whole numbers; or a
+            sequence of groups, each a sequence of coordinates of the flattened tensor.
 
     Raises:
+        TypeError: it is none of these.
         ValueError: the groups are not a partition, or a number is missing.
     """
+    if hasattr(index, "__array__") and not isinstance(index, Tensor):
+        index = _from_array(np.asarray(index))
     if not isinstance(index, Tensor):
-        return _from_lists(index)
-    if index.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
+        index = _from_sequence(index)
+    if index.dtype not in WHOLE:
         raise ValueError(f"index has dtype {index.dtype}; accepted are integers that number the groups")
     if index.numel() and int(index.min()) < 0:
         raise ValueError(f"index has the entry {int(index.min())}; accepted are group numbers of at least 0")
@@ -182,8 +196,38 @@ def as_index(index: Any) -> Tensor:
     return index.to(torch.int64)
 
 
-def _from_lists(groups: Sequence[Sequence[int]]) -> Tensor:
-    members = [int(member) for group in groups for member in group]
+def _from_array(array: Any) -> Any:
+    """An array of labels as a tensor, an array of lists as a list."""
+    if array.dtype.kind == "O":
+        return list(array)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"index has dtype {array.dtype}; accepted are integers that number the groups")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _from_sequence(index: Any) -> Tensor:
+    """Labels, or groups of coordinates, as labels."""
+    if isinstance(index, str | bytes) or not isinstance(index, Iterable):
+        raise TypeError(f"index is {index!r}; {ACCEPTED}")
+    each = list(index)
+    flat = [_is_whole(label) for label in each]
+    if each and all(flat):
+        return torch.tensor([int(label) for label in each], dtype=torch.int64)
+    if any(flat):
+        raise TypeError(f"index mixes whole numbers and sequences; {ACCEPTED}")
+    return _from_groups(each)
+
+
+def _is_whole(label: Any) -> bool:
+    return isinstance(label, Integral) or (isinstance(label, Tensor) and label.ndim == 0 and label.dtype in WHOLE)
+
+
+def _from_groups(given: list[Any]) -> Tensor:
+    try:
+        groups = [[operator.index(member) for member in group] for group in given]
+    except TypeError:
+        raise TypeError(f"index is {given!r}; {ACCEPTED}") from None
+    members = [member for group in groups for member in group]
     if [group for group in groups if len(group) == 0]:
         raise ValueError("index has an empty group; accepted are groups of at least one coordinate")
     seen: set[int] = set()
@@ -198,5 +242,5 @@ def _from_lists(groups: Sequence[Sequence[int]]) -> Tensor:
         )
     numbers = torch.empty(len(members), dtype=torch.int64)
     for number, group in enumerate(groups):
-        numbers[torch.as_tensor(list(group), dtype=torch.int64)] = number
+        numbers[torch.tensor(group, dtype=torch.int64)] = number
     return numbers

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import root_of_product
 from nonsmooth.penalties.penalty import Step, Strength
 from nonsmooth.penalties.separable import SeparablePenalty, keep_above
 
@@ -44,5 +45,4 @@ class L0(SeparablePenalty):
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """S where s > √(2λ·step), else 0."""
-        threshold = torch.as_tensor(2 * strength * step, dtype=size.dtype, device=size.device).sqrt()
-        return keep_above(size, threshold)
+        return keep_above(size, root_of_product(strength, step, size, 2))

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import product
 from nonsmooth.penalties.group_prox import metric_block_threshold
 from nonsmooth.penalties.groups import along
 from nonsmooth.penalties.penalty import Step, Strength
-from nonsmooth.penalties.separable import SeparablePenalty
+from nonsmooth.penalties.separable import SeparablePenalty, may_look
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,11 @@ class L1(SeparablePenalty):
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """max(s - λ·step, 0)."""
-        return (size - strength * step).clamp(min=0)
+        return (size - product(strength, step, size)).clamp(min=0)
 
     def prox_(self, point: Tensor, step: Step) -> None:
         """The soft threshold in place: no buffer for a number, one for a step per coordinate."""
-        if point.is_complex():
+        if point.is_complex() or self.extreme(point, step):
             super().prox_(point, step)
             return
         soft_threshold_(point, self.scaled_strength(point), step)
@@ -79,12 +80,19 @@ def soft_threshold_(point: Tensor, strength: Strength, step: Step) -> None:
     """
     if not isinstance(strength, Tensor):
         if not isinstance(step, Tensor):
-            torch.ops.aten.softshrink.out(point, strength * step, out=point)
+            torch.ops.aten.softshrink.out(point, product(strength, step, point), out=point)
             return
         strength, step = step, strength
     # The middle one of w - t, 0 and w + t: with λ or the step as a factor of the sums, t needs no memory.
-    if isinstance(step, Tensor):
-        strength, step = strength * step, 1.0
+    if isinstance(step, Tensor) or _may_overflow(strength, step, point):
+        strength, step = product(strength, step, point), 1.0
     above = torch.add(point, strength, alpha=step).clamp_(max=0)
     point.sub_(strength, alpha=step)
     torch.maximum(point, above.to(point.dtype), out=point)
+
+
+def _may_overflow(values: Tensor, factor: float, point: Tensor) -> bool:
+    """Whether a product may leave the range of the point's type; a look is worth it where the factor is above 1."""
+    if factor <= 1 or not values.numel():
+        return False
+    return not may_look(values) or float(values.detach().max()) * factor > torch.finfo(point.dtype).max

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import beyond, product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
 from nonsmooth.penalties.separable import SeparablePenalty, keep_above, may_look
 
@@ -43,6 +44,10 @@ class MCP(SeparablePenalty):
         """γ."""
         return self.gamma
 
+    def extreme(self, point: Tensor, step: Step) -> bool:
+        """Whether λ, γ, their product or the step leave the range of the point's type."""
+        return super().extreme(point, step) or beyond(point.dtype, self.strength, self.gamma, self.gamma)
+
     def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
         """The integral of the slope."""
         capped = torch.minimum(size, torch.as_tensor(self.gamma * strength, dtype=size.dtype, device=size.device))
@@ -59,10 +64,15 @@ class MCP(SeparablePenalty):
         single = step < self.gamma
         if may_look(size) and bool(single.all()):
             return self._firm(size, strength, step)
-        hard = keep_above(size, strength * (self.gamma * step).sqrt())
+        hard = keep_above(size, product(strength, root_of_product(self.gamma, step, size), size))
         return torch.where(single, self._firm(size, strength, torch.where(single, step, 0)), hard)
 
     def _firm(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
         """A soft threshold by step·(γλ - s)₊/(γ - step), which is exactly 0 from s = γλ on."""
-        shrinkage = (self.gamma * strength - size).clamp(min=0) * (step / (self.gamma - step))
+        flat = self.gamma * strength
+        shrinkage = (flat - size).clamp(min=0) * (step / (self.gamma - step))
+        if self.gamma > 1 and not (may_look(flat) and bool(torch.isfinite(flat).all())):
+            # In units of γ, where γλ is beyond all numbers.
+            slope = (strength - size / self.gamma).clamp(min=0)
+            shrinkage = torch.where(torch.isinf(flat), slope * (step / (1 - step / self.gamma)), shrinkage)
         return size - torch.minimum(shrinkage, size)

@@ -7,7 +7,6 @@ diagonal of the metric in which the prox is taken.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.foreign_text import visible
+from nonsmooth.penalties.names import check_is_the_one, classes_below, named_class, note_definition, written_name
 
 Strength = float | Tensor
 """λ ≥ 0: a number, or a tensor that broadcasts against the point."""
@@ -44,6 +44,10 @@ class Penalty(ABC):
 
     strength: Strength
     """λ."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        note_definition(cls)
 
     @abstractmethod
     def value(self, point: Tensor, dim: int | None = None) -> Tensor:
@@ -77,6 +81,11 @@ class Penalty(ABC):
     def conjugate(self, dual: Tensor) -> Tensor | None:
         """The conjugate function sup over w of ⟨dual, w⟩ - λR(w), for a duality gap; None where there is no formula."""
         del dual
+        return None
+
+    def free_coordinates(self, point: Tensor) -> Tensor | None:
+        """Where R does not depend on the point, as with weights of 0: bool, of its shape; None if nowhere."""
+        del point
         return None
 
     @property
@@ -155,13 +164,23 @@ class Penalty(ABC):
                 f"steps below {limit:g}"
             )
 
+    def check_metric(self, *, by_parts: bool) -> None:
+        """Raise unless complex numbers have a prox where each coordinate has a step of its own.
+
+        Args:
+            by_parts: whether the steps of the real and of the imaginary part differ, as in adaptive optimisers.
+
+        Raises:
+            ValueError: they have none.
+        """
+
     def check_shape(self, shape: torch.Size) -> None:
         """Raise unless this penalty can be put on a tensor of that shape.
 
         Raises:
             ValueError: it cannot.
         """
-        for name, value in self._fields().items():
+        for name, value in self.fields().items():
             if isinstance(value, Tensor) and name in ("strength", "weights"):
                 trailing = zip(reversed(value.shape), reversed(shape), strict=False)
                 if value.ndim > len(shape) or any(own not in (1, theirs) for own, theirs in trailing):
@@ -170,13 +189,20 @@ class Penalty(ABC):
                         f"shape {tuple(shape)}"
                     )
 
-    def _fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """The fields by name, as they were given."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     def specification(self) -> dict[str, Any]:
-        """This penalty as a name and numbers, which `from_specification` reads."""
-        return {"name": type(self).__name__, **{name: _plain(value) for name, value in self._fields().items()}}
+        """This penalty as a name and numbers, which `from_specification` reads.
+
+        The name of a class that the package does not have begins with its module.
+
+        Raises:
+            ValueError: the name would be read as another class.
+        """
+        check_is_the_one(type(self), Penalty)
+        return {"name": written_name(type(self)), **{name: _plain(value) for name, value in self.fields().items()}}
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
@@ -192,36 +218,32 @@ def _plain(value: Any) -> Any:
 
 
 def known_penalties() -> dict[str, type[Penalty]]:
-    """Every penalty by the name of its class, those that are defined elsewhere included."""
-    found: dict[str, type[Penalty]] = {}
-    waiting: list[Any] = [Penalty]
-    while waiting:
-        kind = waiting.pop(0)
-        waiting += kind.__subclasses__()
-        if not inspect.isabstract(kind):
-            found[kind.__name__] = kind
-    return found
+    """Every penalty by its name, those that are defined elsewhere by module and name."""
+    return classes_below(Penalty)
 
 
-def from_specification(specification: Mapping[str, Any]) -> Penalty:
+def from_specification(specification: Mapping[str, Any], *, kind: type[Penalty] | None = None) -> Penalty:
     """The penalty that `Penalty.specification` wrote down.
 
+    Args:
+        specification: its name and numbers.
+        kind: the class, where it is known already.
+
     Raises:
-        ValueError: no penalty has the name, or not these numbers.
+        ValueError: no penalty has the name, or several have, or it has not these numbers.
     """
     numbers = dict(specification)
     name = numbers.pop("name", None)
-    kinds = known_penalties()
-    if name not in kinds:
-        raise ValueError(f"name of the penalty is {name!r}; accepted are {', '.join(sorted(kinds))}")
-    fields = {field.name for field in dataclasses.fields(kinds[name])}  # type: ignore[arg-type]
-    if unknown := sorted(set(numbers) - fields):
+    kind = named_class(Penalty, name) if kind is None else kind
+    name = kind.__name__
+    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(map(str, numbers)) - fields):
         raise ValueError(
             f"{name} was given {', '.join(map(visible, unknown))}; accepted are {', '.join(sorted(fields))}"
         )
     if "strength" not in numbers:
         raise ValueError(f"{name} was given no strength")
-    return kinds[name](**numbers)
+    return kind(**numbers)
 
 
 def check_not_negative(name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import beyond, product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
 from nonsmooth.penalties.separable import SeparablePenalty, may_look
 
@@ -43,6 +44,10 @@ class SCAD(SeparablePenalty):
         """γ - 1."""
         return self.gamma - 1
 
+    def extreme(self, point: Tensor, step: Step) -> bool:
+        """Whether λ, γ, their product or the step leave the range of the point's type."""
+        return super().extreme(point, step) or beyond(point.dtype, self.strength, self.gamma, self.gamma)
+
     def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
         """The integral of the slope."""
         strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device)
@@ -70,13 +75,20 @@ class SCAD(SeparablePenalty):
 
     def _continuous(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
         """The shrinkage is step·λ up to λ(1 + step), and falls linearly to 0 at γλ."""
-        falling = (self.gamma * strength - size).clamp(min=0) * (step / (self.gamma - 1 - step))
-        return size - torch.minimum(torch.minimum(falling, strength * step), size)
+        flat, pace = self.gamma * strength, step / (self.gamma - 1 - step)
+        falling = (flat - size).clamp(min=0) * pace
+        if not (may_look(flat) and bool(torch.isfinite(flat).all())):
+            # In units of λ, where γλ is beyond all numbers.
+            falling = torch.where(
+                torch.isinf(flat), (self.gamma - size / strength).clamp(min=0) * pace * strength, falling
+            )
+        return size - torch.minimum(torch.minimum(falling, product(strength, step, size)), size)
 
     def _jumping(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
         """Nothing between λ and γλ is a minimiser: soft threshold up to where the costs of both sides are equal."""
         # The mean of γ+1 and the step is where the soft threshold is positive at the jump, else the geometric mean.
         top = self.gamma + 1
-        jump = strength * torch.where(step < top, (step + top) / 2, (step * top).sqrt())
-        soft = size - torch.minimum(strength * step, size)
+        middle = torch.where(step < top, step / 2 + top / 2, root_of_product(top, step, size))
+        jump = product(strength, middle, size)
+        soft = size - torch.minimum(product(strength, step, size), size)
         return torch.where(size <= jump, soft, size)

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import beyond, widened
 from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative
 
 COMPLEX_RULES = ("magnitude", "components")
@@ -61,10 +62,24 @@ class SeparablePenalty(Penalty):
         chosen = self.strength if strength is None else strength
         real = point.real.dtype if point.is_complex() else point.dtype
         if isinstance(chosen, Tensor):
-            chosen = chosen.to(device=point.device, dtype=real)
+            chosen = _as(chosen, point, real)
         if self.weights is None:
             return chosen
-        return chosen * self.weights.to(device=point.device, dtype=real)
+        scaled = chosen * _as(self.weights, point, real)
+        # A λ above 1 may leave the range.
+        return scaled.clamp(max=torch.finfo(real).max) if isinstance(chosen, Tensor) or chosen > 1 else scaled
+
+    def extreme(self, point: Tensor, step: Step) -> bool:
+        """Whether a number of this penalty, or the step, leaves the range of the point's type."""
+        return beyond(point.dtype, self.strength, step)
+
+    def free_coordinates(self, point: Tensor) -> Tensor | None:
+        """Where λcⱼ is 0."""
+        strength = self.scaled_strength(point)
+        if not isinstance(strength, Tensor):
+            return None if strength else torch.ones_like(point, dtype=torch.bool)
+        free = (strength == 0).expand(point.shape)
+        return free if bool(free.any()) else None
 
     def _by_components(self, point: Tensor) -> bool:
         return point.is_complex() and self.complex_rule == "components"
@@ -84,6 +99,8 @@ class SeparablePenalty(Penalty):
 
     def proximal_map(self, point: Tensor, step: Step) -> Tensor:
         """The prox of the magnitude, with the sign or the phase of the point."""
+        if self.extreme(point, step):
+            return self.proximal_map(*widened(point, step)).to(point.dtype)
         strength = self.scaled_strength(point)
         if not point.is_complex():
             return torch.copysign(self.magnitude_prox(point.abs(), strength, step), point)
@@ -116,6 +133,17 @@ class SeparablePenalty(Penalty):
             f"complex_rule is 'magnitude', and {type(self).__name__} has no prox of magnitudes where an adaptive "
             "optimiser gives the real and the imaginary part different steps; accepted there is 'components'"
         )
+
+    def check_metric(self, *, by_parts: bool) -> None:
+        """Raise where magnitudes would need a formula that this penalty does not have.
+
+        Raises:
+            ValueError: they would.
+        """
+        formula = type(self).two_step_prox is not SeparablePenalty.two_step_prox
+        if by_parts and self.complex_rule == "magnitude" and not formula:
+            nothing = torch.empty(0)
+            self.two_step_prox(nothing, 0.0, nothing)
 
     def subgradient(self, point: Tensor) -> Tensor:
         """λρ'(|wⱼ|) sign(wⱼ), 0 where wⱼ = 0."""
@@ -158,6 +186,13 @@ class SeparablePenalty(Penalty):
         slope = self.magnitude_slope(torch.zeros_like(gradient.abs()), unit)
         size = gradient.abs()
         return torch.where(size == 0, torch.zeros_like(size), size / slope).max()
+
+
+def _as(values: Tensor, point: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values where a point lies; those beyond the range of a smaller type are the largest of it."""
+    if values.is_floating_point() and torch.finfo(values.dtype).max > torch.finfo(dtype).max:
+        values = values.clamp(max=torch.finfo(dtype).max)
+    return values.to(device=point.device, dtype=dtype)
 
 
 def _twice(value: Strength) -> Strength:

@@ -13,8 +13,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
 from nonsmooth.penalties.separable import SeparablePenalty, is_above
+
+NEAR_ONE = (1e-3, 1e3)
+"""Shapes whose powers, and their products with common weights, stay in the range of every type."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,15 @@ class TransformedL1(SeparablePenalty):
         super().__post_init__()
         check_above("shape", self.shape, 0)
 
+    def extreme(self, point: Tensor, step: Step) -> bool:
+        """Whether λ or the step leave the range of the point's type, or the shape's powers might."""
+        far = point.dtype != torch.promote_types(point.dtype, torch.float64) and self._is_far()
+        return far or super().extreme(point, step)
+
+    def _is_far(self) -> bool:
+        """Whether the shape is so small or so large that each ratio has to be taken by itself."""
+        return not NEAR_ONE[0] <= self.shape <= NEAR_ONE[1]
+
     def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
         """λ(a+1)s/(a+s), and its limit λ(a+1) at infinity."""
         a = self.shape
@@ -59,7 +72,9 @@ class TransformedL1(SeparablePenalty):
     def _threshold(self, weight: Tensor) -> Tensor:
         """With y = √(2λ·step·(a+1)): y²/(2a) up to y = a, and the tangent y - a/2 from there on."""
         a = self.shape
-        root = (2 * (a + 1) * weight).sqrt()
+        root = root_of_product(weight, a + 1, weight, 2)
+        if self._is_far():
+            return (root / a).clamp(max=1) * root.clamp(max=a) / 2 + (root - a).clamp(min=0)
         return root.clamp(max=a).square() / (2 * a) + (root - a).clamp(min=0)
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
@@ -68,11 +83,15 @@ class TransformedL1(SeparablePenalty):
         Their 2(a+s)/3·cos(φ/3) - 2a/3 + s/3 is s - 4(a+s)/3·sin²(φ/6), which has all of its digits for a small λ·step.
         """
         a = self.shape
-        weight = torch.as_tensor(strength * step, dtype=size.dtype, device=size.device)
+        weight = torch.as_tensor(product(strength, step, size), dtype=size.dtype, device=size.device)
         # So that its cube is a number; nothing is left of the shrinkage beyond.
         kind = torch.finfo(size.dtype)
-        base = (a + size).clamp(max=kind.max**0.3)
+        base = (a + size).clamp(max=kind.max / 2 if self._is_far() else kind.max**0.3)
+        if self._is_far():
+            share = 6.75 * (a / base) * ((a + 1) / base) * (weight / base)
+        else:
+            share = 6.75 * a * (a + 1) * weight / base.pow(3)
         # sin²(φ/2), off the ends, where arcsine and root have no slope. Below the threshold there may be no root.
-        share = (6.75 * a * (a + 1) * weight / base.pow(3)).clamp(kind.tiny * kind.eps, 1 - kind.eps)
+        share = share.clamp(kind.tiny * kind.eps, 1 - kind.eps)
         root = size - (4 / 3) * base * torch.sin(torch.asin(share.sqrt()) / 3).square()
         return root * is_above(size, self._threshold(weight))
