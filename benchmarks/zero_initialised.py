@@ -22,6 +22,7 @@ from torch import nn
 from zero_initialised_networks import NETWORKS
 
 from nonsmooth import optim
+from nonsmooth.extremes import largest, smallest
 from nonsmooth.optim import attach, penalize
 from nonsmooth.penalties import L1, ElasticNet, GroupL1, Penalty
 
@@ -165,7 +166,7 @@ def report(rows: list[dict[str, Any]], seconds: float) -> str:
         for lam in PENALTIES:
             own = [row for row in rows if row["network"] == network and row["lam"] == lam]
             if own:
-                most, least = max(own, key=lambda row: row["first"]), min(own, key=lambda row: row["accuracy"])
+                most, least = largest(own, key=lambda row: row["first"]), smallest(own, key=lambda row: row["accuracy"])
                 lines.append(
                     f"| {network} | {lam:g} | {most['first']:.1%} | {most['way']} | {most['sgd']['first']:.1%} | "
                     f"{least['accuracy']:.1%} | {least['way']} | {least['sgd']['accuracy']:.1%} | {least['adam']:.1%} |"
@@ -177,8 +178,8 @@ def report(rows: list[dict[str, Any]], seconds: float) -> str:
         "|---|---|---|---|---|",
     ]
     for way in dict.fromkeys(row["way"] for row in rows):
-        most = max((row for row in rows if row["way"] == way), key=lambda row: row["first"] - row["sgd"]["first"])
-        least = min((row for row in kept if row["way"] == way), key=lambda row: row["accuracy"] - row["adam"])
+        most = largest((row for row in rows if row["way"] == way), key=lambda row: row["first"] - row["sgd"]["first"])
+        least = smallest((row for row in kept if row["way"] == way), key=lambda row: row["accuracy"] - row["adam"])
         lines.append(
             f"| {way} | {most['first'] - most['sgd']['first']:+.1%} | {most['network']}, {most['lam']:g} | "
             f"{least['adam'] - least['accuracy']:+.1%} | {least['network']}, {least['lam']:g} |"

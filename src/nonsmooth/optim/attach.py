@@ -178,6 +178,7 @@ def _hook(optimizer: Optimizer) -> None:
 
     def check(stepping: Optimizer, arguments: Any, options: Any) -> Any:
         awaiting.clear()
+        at_zero.clear()
         closure = options.get("closure", arguments[1] if len(arguments) > 1 else None)
         if closure is None:
             look(stepping)

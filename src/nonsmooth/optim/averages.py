@@ -134,7 +134,9 @@ class SparseAverage(AveragedModel):
             state = optimizer.state.get(parameter, {})
             if state or mean.ndim == 0:  # an adaptive optimiser that has not moved a parameter has no step for it yet
                 step = unit_step_of(type(optimizer))(group, state)
-                step = step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, device=mean.device)
+                step = (
+                    _taken(step, penalty) if isinstance(step, AdaptiveStep) else torch.as_tensor(step).to(mean.device)
+                )
                 mean.lerp_(step.to(mean.dtype), weight)
 
     @torch.no_grad()
@@ -179,6 +181,20 @@ class SparseAverage(AveragedModel):
             for name in MEMORY:
                 state_dict.setdefault(f"{prefix}{name}_{index}", getattr(self, f"{name}_{index}"))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _taken(step: AdaptiveStep, penalty: Penalty) -> Tensor:
+    """D, but no more than the limit of the prox leaves of it: λα/ε in a first step would outweigh all others."""
+    whole = step()
+    limit = step.limit(whole)
+    if limit is None:
+        return whole
+    parts = torch.view_as_real(whole) if whole.is_complex() else whole
+    strength = torch.as_tensor(penalty.strength).to(parts)
+    bounded = torch.minimum(
+        parts, limit / (strength.unsqueeze(-1) if whole.is_complex() and strength.ndim else strength)
+    )
+    return torch.view_as_complex(bounded) if whole.is_complex() else bounded
 
 
 def _by_parts(step: Tensor, pull: Tensor) -> Tensor:
