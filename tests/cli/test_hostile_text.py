@@ -63,11 +63,29 @@ def test_the_name_of_the_folder(command):
     check(command("report", name + "/nothing"))
 
 
-def test_arguments_that_are_none(command):
-    for arguments in (("reproduce", HOSTILE), ("reproduce", "--where", HOSTILE), ("reproduce", "--data", HOSTILE)):
-        done = command(*arguments)
-        assert done.returncode == 2
-        check(done)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("reproduce", HOSTILE),
+        ("reproduce", "--where", HOSTILE),
+        ("reproduce", "--data", HOSTILE),
+        ("reproduce", "--data", "~nobody-at-all/x"),
+        ("reproduce", "--data", "x" * 5000),
+        ("reproduce", f"--{HOSTILE}"),
+        ("reproduce", "--device", HOSTILE),
+        ("reproduce", "--seed", HOSTILE),
+        ("reproduce", "--scale", HOSTILE),
+        ("report",),
+        (HOSTILE,),
+        (f"--{HOSTILE}",),
+        ("floor", "--optimizer", HOSTILE, "--lr", "0.1", "--lam", "0.1"),
+        ("floor", "--optimizer", "sgd", "--lr", HOSTILE, "--lam", "0.1"),
+    ],
+)
+def test_arguments_that_are_refused(command, arguments):
+    done = command(*arguments)
+    assert done.returncode == 2
+    check(done)
 
 
 def test_a_figure_that_cannot_be_drawn_is_noted_and_costs_nothing_else(command, tmp_path):

@@ -1,5 +1,6 @@
 """The command under signals: an orderly end, its exit code, and not a word of semaphores."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -105,10 +106,9 @@ def test_a_terminal_that_is_closed_ends_the_run_in_order(environment, tmp_path):
         deadline = time.monotonic() + 120
         os.set_blocking(parent, False)
         while not started.exists() and time.monotonic() < deadline:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 os.read(parent, 65536)
-            except BlockingIOError:
-                time.sleep(0.05)
+            time.sleep(0.05)
         assert started.exists()
         time.sleep(0.5)
         os.close(parent)
