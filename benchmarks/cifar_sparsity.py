@@ -369,8 +369,8 @@ def main() -> None:
     page, figure = cifar_sparsity_page.write(records, stored(timing(scale), store), scale, arguments.scale)
     print(page)
     if arguments.output is not None:
-        arguments.output.write_text(page)
-        (arguments.output.parent / cifar_sparsity_page.FIGURE).write_text(figure)
+        arguments.output.write_text(page, encoding="utf-8")
+        (arguments.output.parent / cifar_sparsity_page.FIGURE).write_text(figure, encoding="utf-8")
 
 
 if __name__ == "__main__":

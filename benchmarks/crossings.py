@@ -120,7 +120,7 @@ def main():
     text = "\n".join(page()) + "\n"
     print(text)
     if arguments.output is not None:
-        arguments.output.write_text(text)
+        arguments.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

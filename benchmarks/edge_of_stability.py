@@ -273,7 +273,7 @@ def main() -> None:
     text = page(records, edge_seeds.section(repeated))
     print(text)
     if arguments.output is not None:
-        arguments.output.write_text(text)
+        arguments.output.write_text(text, encoding="utf-8")
         edge = [record for record in records if record.parameters["model"] in RATES]
         smallest = {(r.parameters["model"], r.parameters["optimiser"]): r for r in edge}
         pictures = {
@@ -281,7 +281,7 @@ def main() -> None:
             edge_figure.RUNS_NAME: edge_figure.runs(smallest.values(), BAND),
         }
         for name, drawn in pictures.items():
-            (arguments.output.parent / name).write_text(drawn)
+            (arguments.output.parent / name).write_text(drawn, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ def main():
     text, reached = table()
     print(text)
     if arguments.output is not None:
-        arguments.output.write_text(text)
+        arguments.output.write_text(text, encoding="utf-8")
     if reached < TARGET:
         raise SystemExit(f"the ensemble is only {reached:.2f} times as fast as the loop; the target is {TARGET:g}")
 

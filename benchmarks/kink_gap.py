@@ -157,8 +157,8 @@ def main() -> None:
     text = page(found, accuracies)
     print(text)
     if arguments.output is not None:
-        arguments.output.write_text(text)
-        (arguments.output.parent / FIGURE).write_text(figure(found))
+        arguments.output.write_text(text, encoding="utf-8")
+        (arguments.output.parent / FIGURE).write_text(figure(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def main() -> None:
     text = page(2 if arguments.quick else 5)
     print(text)
     if arguments.output is not None:
-        arguments.output.write_text(text)
+        arguments.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

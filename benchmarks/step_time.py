@@ -289,7 +289,7 @@ def main():
     text = table(arguments.threads, 3 if arguments.quick else 7, 8 if arguments.quick else 1)
     print(text)
     if arguments.output is not None:
-        arguments.output.write_text(text)
+        arguments.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

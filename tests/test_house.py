@@ -261,3 +261,43 @@ def test_a_cell_does_not_carry_the_scale_so_no_verdict_can_depend_on_it(claim_id
 def test_the_quick_scale_is_planned_to_take_five_minutes_on_two_cores():
     planned = sum(cell.cost for claim_id in WRITTEN for cell in load_claim(claim_id).plan(Settings(scale="quick")))
     assert planned <= QUICK_CORE_SECONDS
+
+
+def calls(folder: str) -> list[tuple[str, ast.Call, str]]:
+    """Every call in a folder's Python files: the file, the call, and the last part of the function's name."""
+    found = []
+    for path in sorted((REPOSITORY / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+                name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+                found.append((f"{path.relative_to(REPOSITORY).as_posix()}:{node.lineno}", node, name))
+    return found
+
+
+@pytest.mark.parametrize("folder", ["src", "benchmarks", "tools"])
+def test_text_files_are_read_and_written_in_an_encoding_that_is_named(folder):
+    """The platform's own is cp1252 on Windows, which has no λ."""
+
+    def is_named(call: ast.Call, name: str) -> bool:
+        constants = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        binary = any(re.fullmatch("[rwax+]*b[rwax+]*", text) for text in constants)
+        positional = name == "read_text" and bool(call.args)
+        own = name == "write_text" and isinstance(call.func, ast.Name)  # ours, which names it
+        return binary or positional or own or any(keyword.arg == "encoding" for keyword in call.keywords)
+
+    of_files = [(at, call, name) for at, call, name in calls(folder) if name in ("open", "read_text", "write_text")]
+    others = {"Image", "os"}  # pictures, and file descriptors
+    assert [
+        at
+        for at, call, name in of_files
+        if not is_named(call, name)
+        and not (isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") in others)
+    ] == []
+
+
+def test_only_one_module_decides_how_the_commands_print():
+    """A console of rich's own reads markup in foreign text, and dies of an encoding that lacks a character."""
+    places = [at for at, _, name in calls("src") if name in ("Console", "print")]
+    assert [at for at in places if not re.match(r"src/nonsmooth/cli/", at)] == []
+    consoles = [at for at, _, name in calls("src/nonsmooth/cli") if name == "Console"]
+    assert consoles == []

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+FULL = "/dev/full"
 CODE = "from nonsmooth.cli import main; main()"
 ENCODINGS = ("latin-1", "cp437", "cp932", "koi8-r", "utf-8", "utf-16", "ascii:strict")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
@@ -81,7 +83,7 @@ open("codes.json", "w", encoding="utf-8").write(json.dumps(codes))
 @pytest.mark.parametrize("name", ["reproduce", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)])
 @POSIX
 def test_a_full_output_is_one_clear_line(stored, tmp_path, name):
-    with open("/dev/full", "w", encoding="utf-8") as full:
+    with Path(FULL).open("w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-c", CODE, *COMMANDS[name]],
             env=stored, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,

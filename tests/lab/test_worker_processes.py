@@ -111,7 +111,9 @@ def test_a_worker_killed_while_it_sends_a_result_is_told_too(store):
     assert cells[1].key in sums(store, cells)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_a_request_to_stop_keeps_what_is_finished_and_leaves_no_process(store, toy_log, number):
     with start(store, cells=4, workers=2, measure="holds_on") as process:
         wait_until(lambda: len(toy_log()) >= 2)  # one is stored, the others never end and ignore SIGTERM
@@ -138,6 +140,42 @@ def test_an_interrupt_from_the_terminal_reaches_the_whole_group_and_makes_no_noi
     assert process.returncode == 128 + signal.SIGINT
     assert output.splitlines()[-1].startswith("interrupted")
     assert errors == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_the_whole_group_ends_in_order_and_leaks_no_semaphore(store, toy_log, number):
+    """As from a batch system or a terminal that is closed; `timeout` sends its signal twice."""
+    with start(store, cells=4, workers=2, measure="holds_on") as process:
+        wait_until(lambda: len(toy_log()) >= 2)
+        process.send_signal(number)
+        os.killpg(process.pid, number)
+        output, errors = process.communicate(timeout=10)
+    assert process.returncode == 128 + number
+    assert output.splitlines()[-1].startswith("interrupted")
+    assert errors == ""  # multiprocessing warns there of semaphores that nobody freed
+
+
+@pytest.mark.slow
+def test_what_is_ignored_as_under_nohup_stays_ignored(store, toy_log):
+    command = ["nohup", sys.executable, toy_run.__file__, str(store.folder), "4", "2", "0.4", "draws"]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: len(toy_log()) >= 2)
+        os.killpg(process.pid, signal.SIGHUP)
+        output, _ = process.communicate(timeout=90)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0
+    assert output.splitlines()[-1] == "complete 4"
 
 
 @pytest.mark.slow

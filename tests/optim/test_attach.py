@@ -156,7 +156,7 @@ def test_with_the_model_it_penalises_what_penalize_does(kind):
     assert attach(optimizer, L1(0.02), model=model) is optimizer
     other.param_groups[0]["penalty"] = L1(0.02).specification()
     assert same(train(model, optimizer), train(twin, other))
-    assert len(fired) == 15
+    assert len(fired) == 30
     weights, rest = optimizer.param_groups
     assert weights["params"] == [model[0].weight, model[3].weight]
     assert (rest["penalty"], rest["betas"]) == (None, (0.8, 0.99))

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import nonsmooth
+from nonsmooth.foreign_text import visible
 
 app = typer.Typer(
     name="nonsmooth",
@@ -110,7 +111,9 @@ def reproduce(
     unknown = next((name for name in names if name.startswith("-")), None)
     if unknown is not None:
         options = sorted(option for parameter in context.command.params for option in parameter.opts if "--" in option)
-        raise typer.BadParameter(f"there is no option {unknown}; the options are {', '.join(options)}", ctx=context)
+        raise typer.BadParameter(
+            f"there is no option {visible(unknown)}; the options are {', '.join(options)}", ctx=context
+        )
     request = Request(
         claims=tuple(names),
         scale=scale.value,

@@ -57,12 +57,19 @@ def check_folder(data: str) -> None:
     Raises:
         typer.BadParameter: neither the name of a data set nor a folder.
     """
-    if data != "digits" and data not in HUB_NAMES and not Path(data).expanduser().is_dir():
+    if data != "digits" and data not in HUB_NAMES and not _is_folder(data):
         raise typer.BadParameter(
             f"{data!r} is not a folder; accepted are {', '.join(('digits', *HUB_NAMES))}, or a folder that holds "
             "CIFAR-10",
             param_hint="--data",
         )
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, the home of nobody, or not a path at all
+        return False
 
 
 def check_images(data: str, cells: Iterable[Cell]) -> str | None:

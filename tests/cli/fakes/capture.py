@@ -29,7 +29,7 @@ def plan(settings):
 
 def measure(cell, context):
     if os.environ.get("FAKE_FAILS") == f"{cell.parameters['kind']} {cell.seed}":
-        raise ValueError("an invented failure")
+        raise ValueError(os.environ.get("FAKE_MESSAGE", "an invented failure"))
     if "FAKE_STARTED" in os.environ and cell.seed > 0:
         Path(os.environ["FAKE_STARTED"]).touch()
         context.progress(0.5)
@@ -41,7 +41,7 @@ def measure(cell, context):
 def judge(records):
     """Reproduced, if the largest value is 2; else *not reproduced*."""
     if "FAKE_JUDGE_FAILS" in os.environ:
-        raise RuntimeError("an invented judge's failure")
+        raise RuntimeError(os.environ.get("FAKE_MESSAGE", "an invented judge's failure"))
     largest = max(record["value"] for record in records)
     return Judgement(
         Verdict.REPRODUCED if largest == 2 else Verdict.NOT_REPRODUCED,
@@ -54,7 +54,10 @@ def judge(records):
 
 def draw(records):
     if "FAKE_DRAW_FAILS" in os.environ:
-        raise RuntimeError("an invented drawing's failure")
+        raise RuntimeError(os.environ.get("FAKE_MESSAGE", "an invented drawing's failure"))
     plain = [record for record in records if record.parameters["kind"] == "plain"]
     series = Series("points", "value", [r.seed for r in plain], [r["value"] for r in plain])
+    if "FAKE_UNDRAWABLE" in os.environ:
+        series = Series("points", "value", [r.seed for r in plain], [r["value"] for r in plain], tone="ours")
+        object.__setattr__(series, "tone", "no such tone")
     return [Figure("Values", "The values are the seeds.", (Panel("", Axis("seed"), Axis("value"), (series,)),))]
