@@ -67,9 +67,9 @@ class RandomState:
         Args:
             by_operator: look at each operator where other threads may draw too; compiled code then runs uncompiled.
         """
-        before = _states()
+        # Asked before the states are read, for a thread may draw and end in between. Alone, whatever moves is moved here.
         self._beside = threading.active_count() > 1
-        # Alone, whatever moves is moved here.
+        before = _states()
         draws = _Draws() if by_operator and self._beside else None
         try:
             with draws or nullcontext():
