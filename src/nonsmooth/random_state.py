@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 OUTSIDE_TORCH = {"python", "numpy"}
-SWITCHES = {"p", "dropout_p", "dropout", "train", "training"}
+SWITCHES = {"dropout_p", "dropout", "train", "training"}
 """Arguments that, where they are 0 or False, keep an operator that may draw from drawing."""
 
 
@@ -67,9 +67,9 @@ class RandomState:
         Args:
             by_operator: look at each operator where other threads may draw too; compiled code then runs uncompiled.
         """
-        before = _states()
+        # Asked before the states are read, for a thread may draw and end in between. Alone, whatever moves is moved here.
         self._beside = threading.active_count() > 1
-        # Alone, whatever moves is moved here.
+        before = _states()
         draws = _Draws() if by_operator and self._beside else None
         try:
             with draws or nullcontext():
@@ -111,8 +111,12 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if self.found or torch.Tag.nondeterministic_seeded not in getattr(func, "tags", ()):
             return func(*args, **kwargs)
-        given = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)} | kwargs
-        if given.get("generator") is not None or any(not given[name] for name in SWITCHES & given.keys()):
+        # An argument at its default is not handed on.
+        arguments = func._schema.arguments
+        given = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
+        given |= {argument.name: value for argument, value in zip(arguments, args, strict=False)} | kwargs
+        off = any(given[name] is not None and not given[name] for name in SWITCHES & given.keys())
+        if off or given.get("generator") is not None:
             return func(*args, **kwargs)
         before = _torch_states()
         result = func(*args, **kwargs)

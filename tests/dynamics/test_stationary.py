@@ -487,3 +487,53 @@ def test_arguments_of_the_wrong_kind_are_named():
         stationary_law(make, 1e39, dtype=torch.float32)
     with pytest.raises(ValueError, match="AsksForALoss, whose step needs a closure"):
         stationary_law(lambda parameters: AsksForALoss(parameters, lr=0.01), 1.0)
+
+
+class _NormHistory(torch.optim.Optimizer):
+    """Steps that go by what a norm over all coordinates was in steps before: by its mean, its maximum, or a jump."""
+
+    def __init__(self, params, how):
+        super().__init__(params, {"lr": 0.01})
+        self.how, self.norms, self.drift = how, [], 0.0
+
+    @torch.no_grad()
+    def step(self):
+        (parameter,) = self.param_groups[0]["params"]
+        gradient = parameter.grad
+        norm = float(gradient.norm())
+        self.norms.append(norm)
+        self.drift += float(gradient.sum()) / norm
+        factor = {
+            "mean": norm / (sum(self.norms) / len(self.norms)),
+            "maximum": norm / max(self.norms),
+            "late": 1.0 if len(self.norms) < 12 else self.norms[0] / self.norms[-1],
+            "jump": 1.0 if len(self.norms) < 2 else min(1.0, 2 * self.norms[-2] / norm),
+            "distance": 1 + abs(self.drift),
+        }[self.how]
+        parameter -= 0.01 * factor * gradient.sign()
+
+
+@pytest.mark.parametrize("how", ["mean", "maximum", "late", "jump", "distance"])
+def test_an_optimiser_that_goes_by_the_history_of_a_norm_is_refused(how):
+    with pytest.raises(ValueError, match="_NormHistory, which moves a coordinate by what the others are, or were"):
+        stationary_law(lambda parameters: _NormHistory(parameters, how), 0.1, coordinates=8, max_steps=64)
+
+
+@pytest.mark.parametrize(
+    "name", ["Prodigy", "AdaNorm", "StableAdamW", "DAdaptAdam", "Adai", "MARS", "Lamb", "LARS", "NovoGrad", "StableSPAM"]
+)
+def test_optimisers_of_a_collection_that_act_on_all_coordinates_are_refused(name):
+    collection = pytest.importorskip("pytorch_optimizer")
+    with pytest.raises(ValueError, match="moves a coordinate by what the others are, or were"):
+        stationary_law(
+            lambda parameters: getattr(collection, name)(parameters, lr=0.01), 0.1, coordinates=8, max_steps=64
+        )
+
+
+@pytest.mark.parametrize("name", ["Lion", "AdaBelief", "Adan", "ADOPT", "LaProp", "AdEMAMix", "Grams", "AdaBound"])
+def test_optimisers_of_a_collection_that_act_on_each_coordinate_are_accepted(name):
+    collection = pytest.importorskip("pytorch_optimizer")
+    law = stationary_law(
+        lambda parameters: getattr(collection, name)(parameters, lr=0.01), 0.1, coordinates=8, max_steps=64, window=8
+    )
+    assert law.mean_magnitude > 0

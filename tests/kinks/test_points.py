@@ -125,3 +125,18 @@ def test_buffers_may_be_infinite():
     model = network()
     model.register_buffer("mask", torch.full((2,), -torch.inf))
     assert crossings(model, DATA, {}, {}).changed == 0
+
+
+def test_a_data_parallel_model_is_counted_like_the_model_inside():
+    """`functional_call` refuses it, and its replicas run where nobody looks."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 1)).train()
+    data, parallel = torch.randn(10, 4), nn.DataParallel(model)
+    after = {name: value + 0.3 if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    alone = crossings(model, data, model.state_dict(), after)
+    names = {f"module.{name}": value for name, value in after.items()}
+    together = crossings(parallel, data, parallel.state_dict(), names)
+    assert (together.changed, together.entries) == (alone.changed, alone.entries)
+    assert [layer.module for layer in together.layers] == [f"module.{layer.module}" for layer in alone.layers]
+    vector = torch.cat([after[name].flatten() for name, _ in model.named_parameters()])
+    assert crossings(parallel, data, parallel.state_dict(), vector).changed == alone.changed
+    assert int(model[2].num_batches_tracked) == 0

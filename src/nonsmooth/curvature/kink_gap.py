@@ -14,7 +14,7 @@ from nonsmooth.curvature.products import DOUBLE_BACKWARD, HessianOperator, gradi
 
 EPSILONS = (1e-5, 1e-4, 1e-3, 1e-2)
 FLOOR = 8.0
-"""Times the rounding error of a number: no gap is known better, relatively."""
+"""Times the rounding error of a number, and ‖Hu‖: how well uᵀHu is known, which can be far smaller than ‖Hu‖."""
 
 
 @dataclass(frozen=True)
@@ -99,23 +99,23 @@ def kink_gap(
     unit = unit / unit.norm()
     with probe.undisturbed():
         operator = HessianOperator(probe, None)
-        hessian = float(operator.product(unit) @ unit)
+        curved = operator.product(unit)
+        hessian = float(curved @ unit)
         operator.release()
         if operator.method != DOUBLE_BACKWARD:
             raise RuntimeError(f"there is no Hessian to compare with: {operator.reason}")
         probe.check_repeats(operator.loss)
         differences = tuple(float(gradient_difference(probe, unit, epsilon) @ unit) for epsilon in lengths)
     noise = probe.precision * (float(operator.gradient.norm()) + abs(hessian) * float(probe.weights().norm()))
+    # The curvatures themselves are rounded, however small the gradient is and however long ε.
+    floor = FLOOR * probe.precision * extremes.largest(float(curved.norm()), abs(hessian))
     sizes = [extremes.largest(abs(difference), abs(hessian)) or 1.0 for difference in differences]
     return KinkGap(
         epsilons=lengths,
         differences=differences,
         hessian=hessian,
         gaps=tuple(abs(each - hessian) / size for each, size in zip(differences, sizes, strict=True)),
-        # The two curvatures themselves are rounded, however small the gradient is and however long ε.
-        rounding=tuple(
-            max(noise / epsilon / size, FLOOR * probe.precision) for epsilon, size in zip(lengths, sizes, strict=True)
-        ),
+        rounding=tuple(max(noise / epsilon, floor) / size for epsilon, size in zip(lengths, sizes, strict=True)),
         direction=unit,
         unused=probe.unused,
     )

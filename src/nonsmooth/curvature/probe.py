@@ -108,10 +108,8 @@ class Probe:
         self._note_use(parts)
         return float(loss.detach()), self.averaged(self.flat(parts))
 
-    def graph_of_gradient(self) -> tuple[Tensor, list[Tensor | None]]:
-        """The loss and its gradient by parameter, with the graph by which to differentiate it again.
-
-        The loss has to outlive the gradient: the other way round PyTorch frees a deep graph by recursion, and crashes.
+    def graph_of_gradient(self) -> tuple[float, list[Tensor | None], list[Any]]:
+        """The loss and its gradient by parameter, with the graph by which to differentiate it again, and its nodes.
 
         Raises:
             RefusedError: autograd has none.
@@ -132,10 +130,10 @@ class Probe:
         # A node that stands for an error raises when it is reached; but it hides what lies behind it, so that autograd
         # finds no way from the gradient to the weights, and takes the derivative for zero.
         if any(part is not None and _holds(part, ERROR) for part in parts):
-            del parts  # before the loss
             raise RefusedError("a function is marked with once_differentiable")
         self._note_use(parts)
-        return loss, list(parts)
+        nodes = nodes_of([loss, *(part for part in parts if part is not None)])
+        return float(loss.detach()), list(parts), nodes
 
     def flat(self, parts: Sequence[Tensor | None]) -> Tensor:
         """One vector of a tensor for each parameter; None counts as zeros."""
@@ -207,16 +205,18 @@ class Probe:
 
 def _holds(result: Tensor, name: str) -> bool:
     """Whether the graph of a result has a node of a name."""
-    waiting, seen = [result.grad_fn], set()
+    return any(type(node).__name__ == name for node in nodes_of([result]))
+
+
+def nodes_of(results: Sequence[Tensor]) -> list[Any]:
+    """The nodes of the graphs of results, those that were made last first."""
+    waiting, seen = [result.grad_fn for result in results], set()
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if type(node).__name__ == name:
-            return True
-        seen.add(node)
-        waiting.extend(following for following, _ in node.next_functions)
-    return False
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(following for following, _ in node.next_functions)
+    return sorted(seen, key=lambda node: -int(node._sequence_nr()))
 
 
 def refusal(error: RuntimeError) -> RefusedError:

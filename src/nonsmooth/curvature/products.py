@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +44,10 @@ class HessianOperator:
         self._shortening, self._over = 1.0, False
         self._versions = [parameter._version for parameter in probe.parameters]
         self._graph: list[Tensor | None] | None = None
-        self._root: Tensor | None = None
+        self._nodes: list[Any] = []
         if self.method == DOUBLE_BACKWARD:
             try:
-                self._root, self._graph = probe.graph_of_gradient()
-                self.loss = float(self._root.detach())
+                self.loss, self._graph, self._nodes = probe.graph_of_gradient()
                 self.gradient = probe.averaged(probe.flat(self._graph))
             except RefusedError as error:
                 self._fall_back(error)
@@ -144,8 +144,11 @@ class HessianOperator:
         self._over = True
 
     def _free(self) -> None:
+        """Free the graph node by node: PyTorch's way down a deep one, that Python has seen, can overflow the stack."""
         self._graph = None
-        self._root = None  # after it, see `Probe.graph_of_gradient`
+        for index in range(len(self._nodes)):
+            self._nodes[index] = None
+        self._nodes = []
 
     def _differentiated(self, vector: Tensor) -> Tensor:
         pairs = zip(self._graph or (), self._probe.split(vector), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +87,11 @@ def _key(kind: str, measured: _Measured) -> tuple[bytes, bytes]:
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    """The numbers of a tensor, with one kind of zero, and its shape."""
+    """A digest of a tensor's numbers, with one kind of zero, and of its shape."""
     numbers = (tensor.detach() + 0).resolve_conj().contiguous().flatten()
-    return repr((tensor.shape, tensor.dtype)).encode() + numbers.view(torch.uint8).cpu().numpy().tobytes()
+    digest = hashlib.blake2b(repr((tensor.shape, tensor.dtype)).encode())
+    digest.update(numbers.view(torch.uint8).cpu().numpy().tobytes())
+    return digest.digest()
 
 
 def _measure(norm: Norm, slope: Tensor, parameters: list[Tensor]) -> _Measured:
