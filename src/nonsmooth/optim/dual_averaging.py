@@ -138,7 +138,7 @@ class DualAveraging(PenalisedOptimizer):
             ValueError: it has not.
         """
         for number, state in state_dict["state"].items():
-            missing = [name for name in self.needed if name not in state] if state else []
+            missing = [name for name in self.needed if name not in state] if isinstance(state, dict) and state else []
             if missing:
                 raise ValueError(
                     f"state of parameter {number} has {', '.join(map(str, state))} and lacks {', '.join(missing)}; "
@@ -149,7 +149,7 @@ class DualAveraging(PenalisedOptimizer):
         super().__setstate__(state)
         for own in self.state.values():
             for name in ON_THE_HOST:
-                if isinstance(own.get(name), float | int):  # as older optimisers and other tools write it
+                if isinstance(own, dict) and isinstance(own.get(name), float | int):  # as older optimisers and other tools write it
                     own[name] = torch.tensor(own[name], dtype=torch.float64)
         for group in self.param_groups:
             for name, value in self.defaults.items():
