@@ -176,11 +176,59 @@ def test_only_mcp_and_scad_have_a_largest_step(case):
         (lambda: GroupL1(1.0, index=[[0, 1], [1, 2]]), "index has coordinate 1 in two groups"),
         (lambda: GroupL1(1.0, index=[[0, 1], [3]]), "index has coordinate 2 in no group"),
         (lambda: GroupL1(1.0, index=[[-1, 0]]), "index has coordinate"),
+        (lambda: GroupL1(1.0, index=[1, 2]), "index leaves group 0 empty"),
+        (lambda: GroupL1(1.0, index=np.array([0, -1])), "index has the entry -1"),
+        (lambda: GroupL1(1.0, index=np.array([0.0, 1.0])), "index has dtype float64; accepted are integers"),
     ],
 )
 def test_other_bad_numbers_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+LABELS = [0, 1, 0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        LABELS,
+        tuple(LABELS),
+        np.array(LABELS),
+        np.array(LABELS, dtype=np.uint8)[::-1][::-1],
+        np.array(LABELS).reshape(2, 3),
+        [np.int64(label) for label in LABELS],
+        list(torch.tensor(LABELS)),
+        (label for label in LABELS),
+        range(0),
+        [[0, 2, 5], [1, 4], [3]],
+        (group for group in ([0, 2, 5], [1, 4], [3])),
+        [np.array([0, 2, 5]), torch.tensor([1, 4]), {3}],
+        np.array([[0, 2, 5], [1, 4], [3]], dtype=object),
+    ],
+    ids=lambda index: type(index).__name__,
+)
+def test_groups_are_given_by_labels_or_by_lists_of_coordinates(index):
+    """One label per coefficient is what other packages for the group LASSO take."""
+    empty = isinstance(index, range)
+    penalty = GroupL1(0.3, index=index)
+    assert penalty.index.reshape(-1).tolist() == ([] if empty else LABELS)
+    point = torch.zeros(0) if empty else torch.tensor([1.0, -2.0, 3.0, 0.1, 0.5, 2.0]).reshape(penalty.index.shape)
+    same(stored_by_torch(penalty.specification()), penalty.specification())
+    if not empty:
+        norms = [14.0**0.5, 4.25**0.5, 0.1]
+        roots = [3**0.5, 2**0.5, 1.0]
+        shares = [max(1 - 0.3 * root / norm, 0) for root, norm in zip(roots, norms, strict=True)]
+        expected = [value * shares[label] for value, label in zip(point.reshape(-1).tolist(), LABELS, strict=True)]
+        assert penalty.prox(point, 1.0).reshape(-1).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "index", ["01", 3, [0, [1]], [0.0, 1.0], [[0.0], [1.0]], ["a"], [None], np.array(["a", "b"])], ids=repr
+)
+def test_what_is_neither_labels_nor_groups_is_named(index):
+    with pytest.raises((TypeError, ValueError), match=r"index .*accepted are"):
+        GroupL1(1.0, index=index)
 
 
 @pytest.mark.parametrize(

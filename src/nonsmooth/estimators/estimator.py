@@ -20,7 +20,7 @@ from nonsmooth import extremes
 from nonsmooth.estimators.choices import Choices, resolve, with_strength
 from nonsmooth.estimators.networks import coefficients, intercepts, linear_layers
 from nonsmooth.estimators.path import Path, chosen_strengths
-from nonsmooth.estimators.task import Task
+from nonsmooth.estimators.task import Task, as_tensor
 from nonsmooth.estimators.training import train
 from nonsmooth.optim.certificate import Certificate
 from nonsmooth.penalties import Penalty
@@ -202,7 +202,7 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         inputs = validate_data(self, X, reset=False, dtype=np.float64)
         with torch.no_grad():
-            outputs: NDArray[np.float64] = self.module_(torch.tensor(inputs)).numpy()
+            outputs: NDArray[np.float64] = self.module_(as_tensor(inputs)).numpy()
         return outputs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,6 +87,8 @@ class Task:
     def for_the_data(self, network: nn.Sequential, choices: Choices) -> nn.Sequential:
         """The trained model in terms of features and response that are not centred, in float64 on the CPU."""
         trained = copy.deepcopy(network).to("cpu", torch.float64).requires_grad_(False)
+        for parameter in trained.parameters():
+            parameter.add_(0.0)  # -0. prints as one, and is no other number
         if not (choices.linear and choices.fit_intercept):
             return trained
         (layer,) = linear_layers(trained)
@@ -123,8 +126,14 @@ def prepare(
         loss: of outputs and targets.
         outputs: their number.
         choices: the arguments of the estimator.
+
+    Raises:
+        ValueError: numbers are so large that their sums of squares are infinite in the precision of training.
     """
-    inputs, response = torch.tensor(features), torch.tensor(targets)
+    check_squares("X", features, choices)
+    if targets.dtype.kind == "f":
+        check_squares("y", targets, choices)
+    inputs, response = as_tensor(features), as_tensor(targets)
     centre, target_centre = torch.zeros(inputs.shape[1], dtype=torch.float64), None
     if choices.linear and choices.fit_intercept:
         centre = inputs.mean(0)
@@ -133,6 +142,26 @@ def prepare(
             target_centre = response.mean(0)
             response = response - target_centre
     return Task(inputs, response, loss, outputs, centre, target_centre)
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    """A copy of an array, whatever its strides and its order in memory."""
+    return torch.from_numpy(np.array(array, order="C"))
+
+
+def check_squares(name: str, values: NDArray[Any], choices: Choices) -> None:
+    """Raise where the sum of an array's squares is beyond the range of the precision of training.
+
+    Raises:
+        ValueError: it is.
+    """
+    limit = float((torch.finfo(choices.dtype).max / max(values.size, 1)) ** 0.5)
+    largest = float(np.abs(values).max(initial=0))
+    if largest > limit:
+        raise ValueError(
+            f"{name} has an entry of size {largest:.3g}; accepted are entries of at most {limit:.3g}, whose squares "
+            f"{str(choices.dtype).removeprefix('torch.')} can add up: scale the data"
+        )
 
 
 def largest_eigenvalue(data: NDArray[np.float64]) -> float:

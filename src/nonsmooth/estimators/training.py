@@ -141,13 +141,18 @@ def _learning_rates(task: Task, choices: Choices, momentum: float) -> tuple[floa
     if not choices.linear:
         weights = intercepts = LEARNING_RATES["sgd"] * (1 - momentum)
     elif choices.batch_size is None:
-        weights, intercepts = (1 / bound if bound > 0 else 1.0 for bound in task.smoothness)
+        weights, intercepts = (1 / bound if _is_usable(bound) else 1.0 for bound in task.smoothness)
     else:
         bound = task.expected_smoothness(choices.batch_size)
-        weights = (1 - momentum) / (2 * bound) if bound > 0 else 1.0
+        weights = (1 - momentum) / (2 * bound) if _is_usable(bound) else 1.0
         intercepts = (1 - momentum) / (2 * task.loss.curvature)
     limit = math.inf if choices.penalty is None else BELOW_LIMIT * choices.penalty.largest_step * (1 - momentum)
     return min(weights, limit), intercepts
+
+
+def _is_usable(bound: float) -> bool:
+    """Whether L and its inverse are numbers; of data that are tiny throughout nothing is left when squared."""
+    return bound > 0 and math.isfinite(1 / float(bound))
 
 
 class _Pace:

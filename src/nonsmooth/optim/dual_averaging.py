@@ -11,7 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,12 @@ ON_THE_HOST = ("step", "prox_step")
 
 class DualAveraging(PenalisedOptimizer):
     """What `RDA` and `XRDA` share: a step on parameters with a dense gradient, running sums in at least float32."""
+
+    needed: ClassVar[tuple[str, ...]]
+    """The state that a step reads, once there is one."""
+
+    sums: ClassVar[tuple[str, ...]]
+    """The state that has the parameter's shape."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -70,7 +76,7 @@ class DualAveraging(PenalisedOptimizer):
             for parameter in group["params"] if ahead else moved_parameters(group):
                 state = self.state.get(parameter, {})
                 check_dense(parameter)
-                check_shapes(parameter, state)
+                check_shapes(parameter, {name: state[name] for name in self.sums if name in state})
                 if penalty is not None and limited:
                     penalty.check_step(self.next_prox_step(group, state))
 
@@ -108,6 +114,7 @@ class DualAveraging(PenalisedOptimizer):
         """
         for own, saved in zip(self.param_groups, state_dict["param_groups"], strict=False):
             self.check_options({**own, **saved, "params": own["params"]})
+        self._check_state(state_dict)
         loaded: dict[str, Any] = {}
         # Registered last, it sees what the hooks of others have made of the state.
         handle = self.register_load_state_dict_pre_hook(lambda _, given: loaded.update(given))
@@ -119,13 +126,35 @@ class DualAveraging(PenalisedOptimizer):
         parameters = chain.from_iterable(group["params"] for group in self.param_groups)
         for number, parameter in zip(numbers, parameters, strict=True):
             for name, value in loaded["state"].get(number, {}).items():
+                if not isinstance(value, Tensor):
+                    continue
                 if name in ON_THE_HOST and value.ndim == 0:
                     self.state[parameter][name] = value.clone()
-                elif isinstance(value, Tensor) and value.dtype != self.state[parameter][name].dtype:
+                elif value.dtype != self.state[parameter][name].dtype:
                     self.state[parameter][name] = value.to(device=parameter.device)
+
+    def _check_state(self, state_dict: dict[str, Any]) -> None:
+        """Raise unless each parameter's state has what a step reads; more of it does no harm.
+
+        Raises:
+            ValueError: it has not.
+        """
+        for number, state in state_dict["state"].items():
+            missing = [name for name in self.needed if name not in state] if isinstance(state, dict) and state else []
+            if missing:
+                raise ValueError(
+                    f"state of parameter {number} has {', '.join(map(str, state))} and lacks {', '.join(missing)}; "
+                    f"accepted is a state of {type(self).__name__}"
+                )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        for own in self.state.values():
+            for name in ON_THE_HOST:
+                if isinstance(own, dict) and isinstance(
+                    own.get(name), float | int
+                ):  # as older optimisers and other tools write it
+                    own[name] = torch.tensor(own[name], dtype=torch.float64)
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -158,6 +187,9 @@ class RDA(DualAveraging):
     Raises:
         ValueError: an option is out of its range, or the penalty does not fit a parameter.
     """
+
+    needed = ("step", "gradient_sum")
+    sums = ("gradient_sum", "centre")
 
     def __init__(
         self,
@@ -275,10 +307,9 @@ def check_shapes(parameter: Tensor, state: Mapping[str, Any]) -> None:
     Raises:
         ValueError: they have not.
     """
-    kept = {"grad": parameter.grad, **state}
-    for name, value in kept.items():
-        counts = name in ON_THE_HOST and isinstance(value, Tensor) and value.ndim == 0
-        if isinstance(value, Tensor) and not counts and value.shape != parameter.shape:
+    for name, value in {"grad": parameter.grad, **state}.items():
+        number_of_all = name in ON_THE_HOST and isinstance(value, Tensor) and value.ndim == 0
+        if isinstance(value, Tensor) and not number_of_all and value.shape != parameter.shape:
             raise ValueError(
                 f"{name} of a parameter of shape {tuple(parameter.shape)} has shape {tuple(value.shape)}; accepted is "
                 "the parameter's"

@@ -48,6 +48,9 @@ class XRDA(DualAveraging):
         ValueError: an option is out of its range, or the penalty does not fit a parameter.
     """
 
+    needed = ("gradient_mean", "prox_step")
+    sums = ("gradient_mean", "prox_step", "average", "size_mean")
+
     def __init__(
         self,
         params: ParamsT,

@@ -20,6 +20,13 @@ RANGES = {
 """The smallest number that has all of its digits, and the largest."""
 
 
+WIDE = 1e6
+"""From such a γ on numbers are taken in units of it, since γλ may be beyond all numbers."""
+
+FAR = 1e30
+"""A factor as large as this, or as small as its inverse, has its root taken by itself."""
+
+
 def widened(point: Tensor, step: Step) -> tuple[Tensor, Step]:
     """A point and a step in double precision."""
     double = point.to(torch.promote_types(point.dtype, torch.float64))
@@ -58,4 +65,9 @@ def root_of_product(strength: Strength, step: Step, like: Tensor, factor: float 
             return whole.sqrt()
         root = min(math.sqrt(factor) * math.sqrt(strength) * math.sqrt(step), kind.max)
         return torch.full_like(whole, root)
+    alone = step if isinstance(strength, Tensor) else strength
+    if not isinstance(alone, Tensor) and alone and not 1 / FAR < alone < FAR:
+        other: Any = strength if isinstance(strength, Tensor) else step
+        whole = math.sqrt(factor * alone) * other.to(like.dtype).sqrt()
+        return whole.clamp(max=kind.max)
     return whole.sqrt().clamp(max=kind.max)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.extremes import product
 from nonsmooth.penalties.groups import Groups
 from nonsmooth.penalties.penalty import Step, Strength
 from nonsmooth.penalties.solution_norms import solution_norms
@@ -68,17 +69,23 @@ def _number(step: Step) -> Step:
     return step.reshape(()) if isinstance(step, Tensor) else step
 
 
+def _threshold(strength: Strength, step: Step, point: Tensor) -> Strength:
+    """λ_g·step, not infinite, since the norm may be."""
+    step = _number(step)
+    return strength * step if isinstance(step, Tensor) and step.is_complex() else product(strength, step, point)
+
+
 def group_prox(point: Tensor, strength: Strength, step: Step, groups: Groups) -> Tensor:
     """The prox of Σ λ_g‖w_g‖: closed form for one step, Newton's method for a step per coordinate."""
     if one_for_all(step, groups):
-        return block_soft_threshold(point, strength * _number(step), groups)
+        return block_soft_threshold(point, _threshold(strength, step, point), groups)
     return metric_block_threshold(point, strength, torch.as_tensor(step).expand_as(point), groups)
 
 
 def group_prox_(point: Tensor, strength: Strength, step: Step, groups: Groups) -> None:
     """Overwrite a real point by its prox."""
     if one_for_all(step, groups):
-        point.mul_(groups.spread(_kept_share(groups.norms(point), strength * _number(step))))
+        point.mul_(groups.spread(_kept_share(groups.norms(point), _threshold(strength, step, point))))
         return
     scaled = _scaled(strength, torch.as_tensor(step).expand_as(point), groups)
     norms = solution_norms(point, scaled, groups)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.extremes import beyond, product, root_of_product
+from nonsmooth.penalties.extremes import WIDE, beyond, product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
 from nonsmooth.penalties.separable import SeparablePenalty, keep_above, may_look
 
@@ -69,10 +69,9 @@ class MCP(SeparablePenalty):
 
     def _firm(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
         """A soft threshold by step·(γλ - s)₊/(γ - step), which is exactly 0 from s = γλ on."""
-        flat = self.gamma * strength
-        shrinkage = (flat - size).clamp(min=0) * (step / (self.gamma - step))
-        if self.gamma > 1 and not (may_look(flat) and bool(torch.isfinite(flat).all())):
-            # In units of γ, where γλ is beyond all numbers.
-            slope = (strength - size / self.gamma).clamp(min=0)
-            shrinkage = torch.where(torch.isinf(flat), slope * (step / (1 - step / self.gamma)), shrinkage)
+        if self.gamma > WIDE:
+            shrinkage = (strength - size / self.gamma).clamp(min=0) * (step / (1 - step / self.gamma))
+        else:
+            flat: Any = product(self.gamma, strength, size)
+            shrinkage = (flat - size).clamp(min=0) * (step / (self.gamma - step))
         return size - torch.minimum(shrinkage, size)

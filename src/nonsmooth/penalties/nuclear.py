@@ -83,13 +83,15 @@ class Nuclear(Penalty):
         matrix, strength = matrix / unit, strength / unit
         if not isinstance(step, Tensor) or step.numel() == 1:
             threshold = min(strength * float(step), kind.max)
-            return point.clone() if threshold == 0 else unit * self._threshold(matrix, threshold).reshape(point.shape)
+            if threshold == 0:
+                return point.clone()
+            return _times(self._threshold(matrix, threshold), unit).reshape(point.shape)
         precision = torch.promote_types(matrix.dtype, torch.float64)
         steps = step.expand_as(point).flatten(1).to(torch.promote_types(step.dtype, torch.float64))
         found = self._metric_prox(
             matrix.to(precision), min(strength, kind.max), steps, max(kind.eps / 2, SMALLEST_TOLERANCE)
         )
-        return unit * found.to(matrix.dtype).reshape(point.shape)
+        return _times(found.to(matrix.dtype), unit).reshape(point.shape)
 
     @staticmethod
     def _threshold(matrix: Tensor, threshold: float) -> Tensor:
@@ -158,6 +160,14 @@ class Nuclear(Penalty):
         """The largest singular value of the gradient."""
         values: Tensor = torch.linalg.svdvals(self._matrix(gradient_at_zero))
         return values.max() if values.numel() else values.new_zeros(())
+
+
+def _times(matrix: Tensor, unit: float) -> Tensor:
+    """The product, in which rounding makes no infinity of the largest number."""
+    if unit == 1 or matrix.is_complex():
+        return unit * matrix
+    largest = torch.finfo(matrix.dtype).max
+    return (unit * matrix).clamp(-largest, largest)
 
 
 def _as_real(matrix: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.extremes import beyond, product, root_of_product
+from nonsmooth.penalties.extremes import WIDE, beyond, product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
 from nonsmooth.penalties.separable import SeparablePenalty, may_look
 
@@ -75,13 +75,11 @@ class SCAD(SeparablePenalty):
 
     def _continuous(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
         """The shrinkage is step·λ up to λ(1 + step), and falls linearly to 0 at γλ."""
-        flat, pace = self.gamma * strength, step / (self.gamma - 1 - step)
-        falling = (flat - size).clamp(min=0) * pace
-        if not (may_look(flat) and bool(torch.isfinite(flat).all())):
-            # In units of λ, where γλ is beyond all numbers.
-            falling = torch.where(
-                torch.isinf(flat), (self.gamma - size / strength).clamp(min=0) * pace * strength, falling
-            )
+        if self.gamma > WIDE:
+            falling = (strength - size / self.gamma).clamp(min=0) * (step / (1 - (1 + step) / self.gamma))
+        else:
+            flat: Any = product(self.gamma, strength, size)
+            falling = (flat - size).clamp(min=0) * (step / (self.gamma - 1 - step))
         return size - torch.minimum(torch.minimum(falling, product(strength, step, size)), size)
 
     def _jumping(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
