@@ -54,21 +54,19 @@ def quadratic_gap(
     inner, largest = 0.0, math.inf
     smooth: list[tuple[Penalty, Tensor]] = []
     for parameter, penalty in penalties.items():
-        gradient = gradients[parameter]
-        if unpenalised == 0 and parameter in free:
-            gradient = torch.where(free[parameter], 0, gradient)  # which leaves out rounding
-        point = whole(parameter.detach())
-        inner += float((gradient * (point + moves.get(parameter, torch.zeros_like(point))).conj()).real.sum())
+        gradient, point = gradients[parameter], whole(parameter.detach())
+        bound = torch.where(free[parameter], 0, gradient) if parameter in free else gradient
+        # Where the loss is least over the free coordinates, what is left of their gradients is rounding.
+        seen = bound if unpenalised == 0 else gradient
+        inner += float((seen * (point + moves.get(parameter, torch.zeros_like(point))).conj()).real.sum())
         if penalty is None or _is_zero(penalty):
             continue
-        if parameter in free:
-            gradient = torch.where(free[parameter], 0, gradient)
         if penalty.is_norm:
-            largest = extremes.smallest(largest, largest_multiple(penalty, gradient))
-        elif penalty.conjugate(-gradient) is None:
+            largest = extremes.smallest(largest, largest_multiple(penalty, bound))
+        elif penalty.conjugate(-bound) is None:
             return None, f"no duality gap: {type(penalty).__name__} has no conjugate function"
         else:
-            smooth.append((penalty, gradient))
+            smooth.append((penalty, bound))
     if unpenalised > 0:
         # Only the multiple 0 is feasible.
         largest = 0.0
