@@ -520,7 +520,8 @@ def test_an_optimiser_that_goes_by_the_history_of_a_norm_is_refused(how):
 
 
 @pytest.mark.parametrize(
-    "name", ["Prodigy", "AdaNorm", "StableAdamW", "DAdaptAdam", "Adai", "MARS", "Lamb", "LARS", "NovoGrad", "StableSPAM"]
+    "name",
+    ["Prodigy", "AdaNorm", "StableAdamW", "DAdaptAdam", "Adai", "MARS", "Lamb", "LARS", "NovoGrad", "StableSPAM"],
 )
 def test_optimisers_of_a_collection_that_act_on_all_coordinates_are_refused(name):
     collection = pytest.importorskip("pytorch_optimizer")

@@ -81,7 +81,8 @@ def _checkpoints_opened() -> Iterator[None]:
 
     Those of other threads stay as they are.
     """
-    here, inherited, before = threading.get_ident(), "apply" not in vars(CheckpointFunction), CheckpointFunction.apply
+    here, inherited = threading.get_ident(), "apply" not in vars(CheckpointFunction)
+    before: Callable[..., Any] = CheckpointFunction.apply
 
     def apply(*args: Any) -> Any:
         return _in_place_of_a_checkpoint(*args) if threading.get_ident() == here else before(*args)
@@ -143,7 +144,9 @@ class _EagerHere:
         self._before, self._here = before, threading.get_ident()
 
     def __getattr__(self, name: str) -> Any:
-        return "force_eager" if name == "stance" and threading.get_ident() == self._here else getattr(self._before, name)
+        return (
+            "force_eager" if name == "stance" and threading.get_ident() == self._here else getattr(self._before, name)
+        )
 
     def over(self) -> None:
         """Let this thread have the stance of before, too: another may have kept this object, to put it back."""
