@@ -77,7 +77,7 @@ def trained(steps, beside=None):
                 mixed = attention(tokens, tokens, tokens, need_weights=False)[0]
                 head(mixed.flatten(1)).square().mean().backward()
                 optimizer.step()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             failures.append(error)
 
     if beside is None:
@@ -124,7 +124,7 @@ def during(measure, act):
     def run():
         try:
             results.append(act())
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             failures.append(error)
 
     def pause():

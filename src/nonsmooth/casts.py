@@ -11,7 +11,7 @@ def forget_casts() -> None:
     Outside of one there is nothing to forget: the outermost region empties the cache when it ends. Emptied all the
     same, it would let another thread cast a weight twice in a step, and add its gradient in another precision.
     """
-    nesting = torch.autocast_increment_nesting() - 1  # type: ignore[no-untyped-call]
-    torch.autocast_decrement_nesting()  # type: ignore[no-untyped-call]
+    nesting = torch.autocast_increment_nesting() - 1
+    torch.autocast_decrement_nesting()
     if nesting:
         torch.clear_autocast_cache()

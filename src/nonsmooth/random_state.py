@@ -67,7 +67,7 @@ class RandomState:
         Args:
             by_operator: look at each operator where other threads may draw too; compiled code then runs uncompiled.
         """
-        # Asked before the states are read, for a thread may draw and end in between. Alone, whatever moves is moved here.
+        # Asked before the states are read, for a thread may draw and end in between. Alone, what moves is moved here.
         self._beside = threading.active_count() > 1
         before = _states()
         draws = _Draws() if by_operator and self._beside else None
@@ -126,9 +126,9 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _torch_states() -> dict[str, Any]:
     states: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         # Of all devices: a closure may draw on one that no parameter lies on.
-        states |= {f"cuda:{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}  # type: ignore[no-untyped-call]
+        states |= {f"cuda:{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
     return states
 
 

@@ -1,4 +1,7 @@
-"""Measurements take turns: some of what they set, and put back, belongs to the whole process."""
+"""Measurements take turns: two that draw random numbers, or look at one model, would find what the other has set.
+
+Threads that do not measure are not kept waiting, and nothing that they use is set.
+"""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_a_closure_that_calls_backward_leaves_the_gradients_of_other_parameters_
 
 
 def test_fused_attention_alone_has_no_second_derivative():
-    """The reason for the plain one; if torch learns it, the detour can go."""
+    """The reason for the plain one, also where the closure insists; if torch learns it, the detour can go."""
     tokens = torch.randn(1, 1, 5, 8, requires_grad=True)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
         loss = functional.scaled_dot_product_attention(tokens, tokens, tokens).square().sum()
@@ -129,6 +129,7 @@ def test_fused_attention_alone_has_no_second_derivative():
             return functional.scaled_dot_product_attention(tokens, tokens, tokens).square().sum()
 
     insisted = sharpness(loss_that_insists, [tokens])
+    assert insisted.method == "double backward"
     plain = sharpness(lambda: functional.scaled_dot_product_attention(tokens, tokens, tokens).square().sum(), [tokens])
     assert plain.method == "double backward"
 

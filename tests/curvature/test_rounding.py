@@ -50,13 +50,14 @@ def test_curvatures_of_a_kink_gap_in_single_precision_lie_within_its_rounding(se
 
 def test_a_gap_at_a_minimum_is_known_no_better_than_its_numbers():
     weight = torch.zeros(3, requires_grad=True)
-    found = kink_gap(lambda: (torch.tensor([0.1, 0.3, 0.7]) * weight.square()).sum(), [weight])
+    curvature = torch.tensor([0.1, 0.3, 0.7])
+    found = kink_gap(lambda: curvature @ weight.square(), [weight])
     assert all(gap <= rounding for gap, rounding in zip(found.gaps, found.rounding, strict=True))
     assert min(found.rounding) >= EPS
 
 
 def test_the_error_of_an_eigenvalue_of_one_number_is_its_rounding():
     weight = torch.ones(1, requires_grad=True)
-    found = sharpness(lambda: (0.1 * weight**4).sum(), [weight])
+    found = sharpness(lambda: 0.1 * weight**4, [weight])
     assert found.converged
     assert EPS * found.value <= found.error <= 100 * EPS * found.value

@@ -50,7 +50,7 @@ def test_the_support_counts_in_the_metric_of_an_adaptive_optimiser():
 
 @pytest.mark.parametrize("penalty", [None, L1(0.0)])
 def test_zeros_that_no_prox_holds_count(penalty):
-    optimizer, loss, weight, hessian = lasso(L1(0.3), ProxSGD, lr=0.25)
+    optimizer, loss, _, hessian = lasso(L1(0.3), ProxSGD, lr=0.25)
     optimizer.param_groups[0]["penalty"] = penalty if penalty is None else penalty.specification()
     found = optimizer_sharpness(optimizer, loss, tolerance=1e-8, max_products=61)
     assert found.moving == found.coordinates == 61

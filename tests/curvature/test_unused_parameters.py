@@ -42,7 +42,7 @@ MEASUREMENTS = {
 def test_parameters_of_another_model_are_refused(name):
     model = network()
     other = copy.deepcopy(model)
-    with pytest.raises(ValueError, match="parameters hold 4 .* uses none of them"):
+    with pytest.raises(ValueError, match=r"parameters hold 4 .* uses none of them"):
         MEASUREMENTS[name](lambda: model(ROWS).square().mean(), list(other.parameters()))
 
 

@@ -37,7 +37,7 @@ def modules_seen(*, called: Seen | None, switching: Seen, switched: Seen) -> Ite
             yield
         return
 
-    def see(frame: FrameType, event: str, argument: Any) -> None:
+    def see(frame: FrameType, event: Any, argument: Any) -> None:
         code = frame.f_code
         if code is _CALL and event == "call" and called is not None:
             called(frame.f_locals["self"])

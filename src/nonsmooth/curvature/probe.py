@@ -193,8 +193,8 @@ class Probe:
             shapes = ", ".join(str(tuple(parameter.shape)) for parameter in self.parameters[:3])
             more = ", …" if len(self.parameters) > 3 else ""
             raise ValueError(
-                f"parameters hold {len(self.parameters)} that require a gradient, of shapes {shapes}{more}, and closure "
-                "uses none of them; accepted are those that its loss is computed from"
+                f"parameters hold {len(self.parameters)} that require a gradient, of shapes {shapes}{more}, and "
+                "closure uses none of them; accepted are those that its loss is computed from"
             )
 
     def _gradients_of_backward(self) -> list[Tensor | None] | None:

@@ -196,11 +196,11 @@ def _largest(
     )
     if found.vector is None:
         return found
+    vector = found.vector
+    # Rounding moves each product by a part of the largest eigenvalue in magnitude, whatever the residual says.
+    floor = FLOOR * torch.finfo(operator.dtype).eps * max(abs(found.value), abs(found.lowest))
+    found = replace(found, error=max(found.error, floor), residual=max(found.residual, floor))
     if operator.method == DOUBLE_BACKWARD:
-        # Rounding moves each product by a part of the largest eigenvalue in magnitude, whatever the residual says.
-        size = max(abs(found.value), abs(found.lowest))
-        floor = FLOOR * torch.finfo(operator.dtype).eps * size
-        found = replace(found, error=max(found.error, floor), residual=max(found.residual, floor))
         if operator.precision <= torch.finfo(operator.dtype).eps:
             return found
         # The loss computes in coarser numbers than Lanczos does, as under autocast.
@@ -208,7 +208,7 @@ def _largest(
         fine_enough = coarse <= tolerance * abs(found.value)
         return replace(found, error=extremes.largest(found.error, coarse), converged=found.converged and fine_enough)
     with operator.shortened(SHORTENING):
-        other = float(product(found.vector) @ found.vector)
+        other = float(product(vector) @ vector)
     # Of a smooth loss it is three quarters of the truncation at the longer ε.
     error = found.error + abs(found.value - other) * 4 / 3
     return replace(found, error=error, converged=found.converged and error <= tolerance * abs(found.value))

@@ -147,7 +147,7 @@ class Leaves:
         return [self.tensors[k] for k in self._numbers_of(mask) if self.names[k]]
 
     def _numbers_of(self, mask: int) -> Iterator[int]:
-        """The numbers of the parameters, at a cost that goes with how many they are, and not with how many there are."""
+        """The numbers of the parameters that a mask stands for; the cost goes with these, and not with all."""
         mask = (mask & ((1 << (len(self.names) + 1)) - 1)) & ~INPUTS
         while mask:
             lowest = mask & -mask

@@ -81,7 +81,8 @@ def _checkpoints_opened() -> Iterator[None]:
 
     Those of other threads stay as they are.
     """
-    here, inherited, before = threading.get_ident(), "apply" not in vars(CheckpointFunction), CheckpointFunction.apply
+    here, inherited = threading.get_ident(), "apply" not in vars(CheckpointFunction)
+    before: Callable[..., Any] = CheckpointFunction.apply
 
     def apply(*args: Any) -> Any:
         return _in_place_of_a_checkpoint(*args) if threading.get_ident() == here else before(*args)
