@@ -209,7 +209,7 @@ WITHOUT_FORMULA = [ElasticNet(0.1), MCP(0.1), SCAD(0.1), TransformedL1(0.1), L0(
 @pytest.mark.parametrize("penalty", WITHOUT_FORMULA, ids=lambda penalty: type(penalty).__name__)
 def test_complex_weights_without_a_prox_in_the_metric_are_refused_when_built_and_when_put_there(kind, penalty):
     weight = torch.nn.Parameter(torch.randn(SHAPE, dtype=torch.complex64))
-    with pytest.raises(ValueError, match="does not fit parameter 0: .*(two|diagonal metric|different steps)"):
+    with pytest.raises(ValueError, match=r"does not fit parameter 0: .*(two|diagonal metric|different steps)"):
         kind([weight], penalty=penalty)
     optimizer, weights = build(kind, L1(0.01), torch.complex64)
     optimizer.param_groups[1]["penalty"] = penalty.specification()
@@ -229,7 +229,9 @@ def test_complex_groups_under_the_adaptive_weights_of_xrda_are_refused_when_buil
 
 
 @pytest.mark.parametrize("kind", KINDS[:8], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("penalty", [L1(1e39), ElasticNet(1e39), GroupL1(1e39), MCP(1e39), L1(torch.tensor(1e39, dtype=torch.float64))])
+@pytest.mark.parametrize(
+    "penalty", [L1(1e39), ElasticNet(1e39), GroupL1(1e39), MCP(1e39), L1(torch.tensor(1e39, dtype=torch.float64))]
+)
 def test_a_lambda_beyond_the_weights_type_sets_them_to_zero(kind, penalty):
     weight = torch.nn.Parameter(torch.randn(SHAPE))
     optimizer = kind([weight], lr=0.5, penalty=penalty)

@@ -156,7 +156,9 @@ def candidates(penalty, s, weight):
     return [z for z in found if z >= 0]
 
 
-ORACLES = {name: make for name, make in SEPARABLE.items() if name not in ("L1, weighted", "L1, tensor", "elastic net", "ridge")}
+ORACLES = {
+    name: make for name, make in SEPARABLE.items() if name not in ("L1, weighted", "L1, tensor", "elastic net", "ridge")
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -29,7 +29,11 @@ class {name}(nonsmooth.penalties.L1):
     def prox_(self, point, step):
         point.mul_({factor})
 """
-OWN = [kind for kind in vars(penalties).values() if isinstance(kind, type) and "strength" in getattr(kind, "__dataclass_fields__", {})]
+OWN = [
+    kind
+    for kind in vars(penalties).values()
+    if isinstance(kind, type) and "strength" in getattr(kind, "__dataclass_fields__", {})
+]
 
 
 def defined(module, name, factor, slots=""):

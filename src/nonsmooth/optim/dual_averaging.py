@@ -149,7 +149,9 @@ class DualAveraging(PenalisedOptimizer):
         super().__setstate__(state)
         for own in self.state.values():
             for name in ON_THE_HOST:
-                if isinstance(own, dict) and isinstance(own.get(name), float | int):  # as older optimisers and other tools write it
+                if isinstance(own, dict) and isinstance(
+                    own.get(name), float | int
+                ):  # as older optimisers and other tools write it
                     own[name] = torch.tensor(own[name], dtype=torch.float64)
         for group in self.param_groups:
             for name, value in self.defaults.items():

@@ -50,18 +50,14 @@ def quadratic_gap(
         settled = minimised_over(optimizer, closure, found, free, size)
         if settled is not None:
             gradients, moves, loss, unpenalised = settled[0].gradients, settled[1], settled[0].signed_loss, 0.0
-    inner, largest = 0.0, math.inf
-    smooth: list[tuple[Penalty, Tensor]] = []
+    if unpenalised == 0:
+        gradients = _without(gradients, free)  # which leaves out rounding
+    inner = sum(_inner(gradients[p], whole(p.detach()), moves.get(p)) for p in penalties)
+    largest, smooth = math.inf, []
     for parameter, penalty in penalties.items():
-        gradient = gradients[parameter]
-        if unpenalised == 0 and parameter in free:
-            gradient = torch.where(free[parameter], 0, gradient)  # which leaves out rounding
-        point = whole(parameter.detach())
-        inner += float((gradient * (point + moves.get(parameter, torch.zeros_like(point))).conj()).real.sum())
         if penalty is None or _is_zero(penalty):
             continue
-        if parameter in free:
-            gradient = torch.where(free[parameter], 0, gradient)
+        gradient = _without(gradients, free)[parameter]
         if penalty.is_norm:
             largest = min(largest, largest_multiple(penalty, gradient))
         elif penalty.conjugate(-gradient) is None:
@@ -103,6 +99,16 @@ def _free(penalty: Penalty | None, parameter: Tensor) -> Tensor | None:
     if penalty is None or _is_zero(penalty):
         return torch.ones_like(point, dtype=torch.bool)
     return penalty.free_coordinates(point)
+
+
+def _without(gradients: dict[Tensor, Tensor], free: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
+    """Gradients that are 0 in the free coordinates."""
+    return {p: torch.where(free[p], 0, gradient) if p in free else gradient for p, gradient in gradients.items()}
+
+
+def _inner(gradient: Tensor, point: Tensor, move: Tensor | None) -> float:
+    """The real inner product of a gradient and where it was taken."""
+    return float((gradient * (point if move is None else point + move).conj()).real.sum())
 
 
 def _largest_entry(gradients: dict[Tensor, Tensor], free: dict[Tensor, Tensor]) -> float:
@@ -155,7 +161,7 @@ def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> float:
             parameter.copy_(before)
     moved = [(p, m) for p, m in zip(parameters, moves, strict=True) if p in seen[0]]
     bend = sum(float((seen[0][p] - 2 * seen[1][p] + seen[2][p]).abs().square().sum()) for p, _ in moved) ** 0.5
-    size = sum(float(seen[i][p].abs().square().sum()) for p, _ in moved for i in range(3)) ** 0.5
+    size: float = sum(float(seen[i][p].abs().square().sum()) for p, _ in moved for i in range(3)) ** 0.5
     rise = sum(float(((seen[1][p] - seen[0][p]) * m.conj()).real.sum()) for p, m in moved)
     precision = max(torch.finfo(p.dtype).eps for p in parameters)
     if bend > 1e4 * precision * size or rise < -1e4 * precision * size:

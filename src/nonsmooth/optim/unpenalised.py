@@ -69,7 +69,10 @@ def minimised_over(
         for parameter, before in zip(moved, kept, strict=True):
             parameter.copy_(before)
     left = _restricted(settled, free)
-    if not _inner(left, left) ** 0.5 <= 10 * tolerance or not settled.signed_loss <= found.signed_loss * (1 + 1e-9) + tolerance:
+    if (
+        not _inner(left, left) ** 0.5 <= 10 * tolerance
+        or not settled.signed_loss <= found.signed_loss * (1 + 1e-9) + tolerance
+    ):
         return None
     return settled, dict(zip(moved, way, strict=True))
 
