@@ -503,3 +503,48 @@ def test_a_compiled_step_is_the_step(name):
         with torch.compiler.set_stance("default" if i < 4 else "fail_on_recompile"):
             step()
     torch.testing.assert_close(compiled.detach(), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", [RDA, XRDA])
+def test_the_step_size_has_torchs_default(kind):
+    assert kind([start()]).param_groups[0]["lr"] == torch.optim.SGD([start()]).param_groups[0]["lr"]
+
+
+@every
+def test_counts_that_a_checkpoint_has_as_numbers_are_read(name):
+    gradients = draws(8)
+    through, stopped = start(), start()
+    expected = feed(OPTIMISERS[name]([through], penalty=L1(0.1)), through, gradients)
+    first = OPTIMISERS[name]([stopped], penalty=L1(0.1))
+    feed(first, stopped, gradients[:4])
+    state = copy.deepcopy(first.state_dict())
+    for key in ("step", "prox_step"):
+        if key in state["state"][0] and state["state"][0][key].ndim == 0:
+            state["state"][0][key] = float(state["state"][0][key])
+    second = OPTIMISERS[name]([stopped], penalty=L1(0.1))
+    second.load_state_dict(state)
+    assert torch.equal(feed(second, stopped, gradients[4:]), expected)
+
+
+@every
+def test_a_state_that_lacks_what_a_step_reads_is_refused_and_one_that_has_more_is_taken(name):
+    weight = start()
+    optimizer = OPTIMISERS[name]([weight], penalty=L1(0.1))
+    feed(optimizer, weight, draws(2))
+    state = copy.deepcopy(optimizer.state_dict())
+    state["state"][0]["of_another_tool"] = torch.ones(3)
+    state["param_groups"][0]["initial_lr"] = 0.1
+    optimizer.load_state_dict(state)
+    feed(optimizer, weight, draws(1))
+    before = {key: value.clone() for key, value in optimizer.state[weight].items()}
+    for key in optimizer.needed:
+        lacking = copy.deepcopy(optimizer.state_dict())
+        del lacking["state"][0][key]
+        with pytest.raises(ValueError, match=f"state of parameter 0 has .* and lacks {key}"):
+            optimizer.load_state_dict(lacking)
+    adam = torch.optim.Adam([start()], lr=0.1)
+    adam.param_groups[0]["params"][0].grad = torch.ones(8, dtype=torch.float64)
+    adam.step()
+    with pytest.raises(ValueError, match="lacks"):
+        optimizer.load_state_dict(adam.state_dict())
+    assert all(torch.equal(optimizer.state[weight][key], value) for key, value in before.items())

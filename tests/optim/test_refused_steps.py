@@ -209,7 +209,7 @@ WITHOUT_FORMULA = [ElasticNet(0.1), MCP(0.1), SCAD(0.1), TransformedL1(0.1), L0(
 @pytest.mark.parametrize("penalty", WITHOUT_FORMULA, ids=lambda penalty: type(penalty).__name__)
 def test_complex_weights_without_a_prox_in_the_metric_are_refused_when_built_and_when_put_there(kind, penalty):
     weight = torch.nn.Parameter(torch.randn(SHAPE, dtype=torch.complex64))
-    with pytest.raises(ValueError, match="does not fit parameter 0: .*(two|diagonal metric|different steps)"):
+    with pytest.raises(ValueError, match=r"does not fit parameter 0: .*(two|diagonal metric|different steps)"):
         kind([weight], penalty=penalty)
     optimizer, weights = build(kind, L1(0.01), torch.complex64)
     optimizer.param_groups[1]["penalty"] = penalty.specification()

@@ -51,22 +51,20 @@ def quadratic_gap(
         settled = minimised_over(optimizer, closure, found, free, size)
         if settled is not None:
             gradients, moves, loss, unpenalised = settled[0].gradients, settled[1], settled[0].signed_loss, 0.0
-    inner, largest = 0.0, math.inf
-    smooth: list[tuple[Penalty, Tensor]] = []
+    if unpenalised == 0:
+        gradients = _without(gradients, free)  # which leaves out rounding
+    inner = sum(_inner(gradients[p], whole(p.detach()), moves.get(p)) for p in penalties)
+    largest, smooth = math.inf, []
     for parameter, penalty in penalties.items():
-        gradient, point = gradients[parameter], whole(parameter.detach())
-        bound = torch.where(free[parameter], 0, gradient) if parameter in free else gradient
-        # Where the loss is least over the free coordinates, what is left of their gradients is rounding.
-        seen = bound if unpenalised == 0 else gradient
-        inner += float((seen * (point + moves.get(parameter, torch.zeros_like(point))).conj()).real.sum())
         if penalty is None or _is_zero(penalty):
             continue
+        gradient = _without(gradients, free)[parameter]
         if penalty.is_norm:
-            largest = extremes.smallest(largest, largest_multiple(penalty, bound))
-        elif penalty.conjugate(-bound) is None:
+            largest = extremes.smallest(largest, largest_multiple(penalty, gradient))
+        elif penalty.conjugate(-gradient) is None:
             return None, f"no duality gap: {type(penalty).__name__} has no conjugate function"
         else:
-            smooth.append((penalty, bound))
+            smooth.append((penalty, gradient))
     if unpenalised > 0:
         # Only the multiple 0 is feasible.
         largest = 0.0
@@ -102,6 +100,16 @@ def _free(penalty: Penalty | None, parameter: Tensor) -> Tensor | None:
     if penalty is None or _is_zero(penalty):
         return torch.ones_like(point, dtype=torch.bool)
     return penalty.free_coordinates(point)
+
+
+def _without(gradients: dict[Tensor, Tensor], free: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
+    """Gradients that are 0 in the free coordinates."""
+    return {p: torch.where(free[p], 0, gradient) if p in free else gradient for p, gradient in gradients.items()}
+
+
+def _inner(gradient: Tensor, point: Tensor, move: Tensor | None) -> float:
+    """The real inner product of a gradient and where it was taken."""
+    return float((gradient * (point if move is None else point + move).conj()).real.sum())
 
 
 def _largest_entry(gradients: dict[Tensor, Tensor], free: dict[Tensor, Tensor]) -> float:
@@ -154,7 +162,7 @@ def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> float:
             parameter.copy_(before)
     moved = [(p, m) for p, m in zip(parameters, moves, strict=True) if p in seen[0]]
     bend = sum(float((seen[0][p] - 2 * seen[1][p] + seen[2][p]).abs().square().sum()) for p, _ in moved) ** 0.5
-    size = sum(float(seen[i][p].abs().square().sum()) for p, _ in moved for i in range(3)) ** 0.5
+    size: float = sum(float(seen[i][p].abs().square().sum()) for p, _ in moved for i in range(3)) ** 0.5
     rise = sum(float(((seen[1][p] - seen[0][p]) * m.conj()).real.sum()) for p, m in moved)
     precision = max(torch.finfo(p.dtype).eps for p in parameters)
     # So written, a number that is none is refused.

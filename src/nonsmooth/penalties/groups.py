@@ -193,7 +193,8 @@ def as_index(index: Any) -> Tensor:
     found = torch.bincount(index.reshape(-1).to(torch.int64))
     if empty := torch.nonzero(found == 0).reshape(-1).tolist():
         raise ValueError(f"index leaves group {empty[0]} empty; accepted is each number from 0 to the largest")
-    return index.to(torch.int64)
+    numbers: Tensor = index.to(torch.int64)
+    return numbers
 
 
 def _from_array(array: Any) -> Any:

@@ -64,7 +64,8 @@ class MCP(SeparablePenalty):
         single = step < self.gamma
         if may_look(size) and bool(single.all()):
             return self._firm(size, strength, step)
-        hard = keep_above(size, product(strength, root_of_product(self.gamma, step, size), size))
+        threshold: Any = product(strength, root_of_product(self.gamma, step, size), size)
+        hard = keep_above(size, threshold)
         return torch.where(single, self._firm(size, strength, torch.where(single, step, 0)), hard)
 
     def _firm(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:

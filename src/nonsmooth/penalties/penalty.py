@@ -173,6 +173,7 @@ class Penalty(ABC):
         Raises:
             ValueError: they have none.
         """
+        del by_parts
 
     def check_shape(self, shape: torch.Size) -> None:
         """Raise unless this penalty can be put on a tensor of that shape.

@@ -80,7 +80,8 @@ class SCAD(SeparablePenalty):
         else:
             flat: Any = product(self.gamma, strength, size)
             falling = (flat - size).clamp(min=0) * (step / (self.gamma - 1 - step))
-        return size - torch.minimum(torch.minimum(falling, product(strength, step, size)), size)
+        threshold: Any = product(strength, step, size)
+        return size - torch.minimum(torch.minimum(falling, threshold), size)
 
     def _jumping(self, size: Tensor, strength: Tensor, step: Tensor) -> Tensor:
         """Nothing between λ and γλ is a minimiser: soft threshold up to where the costs of both sides are equal."""
@@ -88,5 +89,6 @@ class SCAD(SeparablePenalty):
         top = self.gamma + 1
         middle = torch.where(step < top, step / 2 + top / 2, root_of_product(top, step, size))
         jump = product(strength, middle, size)
-        soft = size - torch.minimum(product(strength, step, size), size)
+        threshold: Any = product(strength, step, size)
+        soft = size - torch.minimum(threshold, size)
         return torch.where(size <= jump, soft, size)
