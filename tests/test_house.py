@@ -44,7 +44,12 @@ MEASURE_NOTHING = {
     "min(map(sum, agreeing.values()))", "min(max_products, size)", "min(operands(), default=Sign.UNKNOWN)",
     "min(pixels.shape[-2:])", "min(positions.values())", "min(rows, length - first)", "min(seeds, default=0)",
     "min(self._matrix(point).shape)", "min(self.sign, sign)", "min(signs())", "min(widths)", "min(workers, cores)",
+    "max((step for step in series[0].x if isinstance(step, float)), default=1)", "min(starts)", "min(ratio, LONGEST)",
+    "min(len(content) - 12, FOOTER_LIMIT)", "max(dictionary, unpacked)",
     # Settings, seconds, the precision of a type.
+    "max((torch.finfo(parameter.dtype).eps for parameter in moved))", "min(strength * step, largest)",
+    "min(math.sqrt(factor) * math.sqrt(strength) * math.sqrt(step), kind.max)",
+    "min(largest, torch.finfo(value.dtype).max)", "min(max(0.0, end - start), sys.float_info.max)",
     "max((share for _, share in shares))", "max((torch.finfo(kind).eps for kind in kinds), default=0.0)",
     "max((torch.finfo(p.dtype).eps for p in parameters))",
     "max((torch.finfo(parameter.dtype).eps for parameter in parameters))",

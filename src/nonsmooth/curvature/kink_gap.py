@@ -115,7 +115,9 @@ def kink_gap(
         differences=differences,
         hessian=hessian,
         gaps=tuple(abs(each - hessian) / size for each, size in zip(differences, sizes, strict=True)),
-        rounding=tuple(max(noise / epsilon, floor) / size for epsilon, size in zip(lengths, sizes, strict=True)),
+        rounding=tuple(
+            extremes.largest(noise / epsilon, floor) / size for epsilon, size in zip(lengths, sizes, strict=True)
+        ),
         direction=unit,
         unused=probe.unused,
     )

@@ -198,8 +198,9 @@ def _largest(
         return found
     vector = found.vector
     # Rounding moves each product by a part of the largest eigenvalue in magnitude, whatever the residual says.
-    floor = FLOOR * torch.finfo(operator.dtype).eps * max(abs(found.value), abs(found.lowest))
-    found = replace(found, error=max(found.error, floor), residual=max(found.residual, floor))
+    floor = FLOOR * torch.finfo(operator.dtype).eps * extremes.largest(abs(found.value), abs(found.lowest))
+    error, residual = extremes.largest(found.error, floor), extremes.largest(found.residual, floor)
+    found = replace(found, error=error, residual=residual)
     if operator.method == DOUBLE_BACKWARD:
         if operator.precision <= torch.finfo(operator.dtype).eps:
             return found
