@@ -141,9 +141,9 @@ def _regrouped(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, An
             for source in sources
         ]
         if any(each != options[0] for each in options):
-            names = ", ".join(map(visible, group["param_names"]))
+            listed = ", ".join(map(visible, group["param_names"]))
             raise ValueError(
-                f"state_dict has {names} in groups with different options, and this "
+                f"state_dict has {listed} in groups with different options, and this "
                 "optimizer in one; accepted is one set of options for each group"
             )
         numbers = [home[name][0] for name in group["param_names"]]
