@@ -120,7 +120,7 @@ FREE = torch.tensor([0.0, 1, 1, 1, 1])
 )
 def test_a_weight_of_zero_leaves_a_gap_that_closes(penalty):
     found = ProxRegressor(penalty).fit(DATA, RESPONSE)
-    assert found.certificate_.notes == ()
+    assert all("rounding" in note for note in found.certificate_.notes)
     assert 0 <= found.certificate_.gap + 1e-14 < 1e-6 * found.certificate_.objective
     # Least squares on the one feature that is free, where the others are zero.
     centred, response = DATA - DATA.mean(0), RESPONSE - RESPONSE.mean()

@@ -235,9 +235,12 @@ def _is_unfelt(point: Tensor, gradient: Tensor) -> bool:
     if point.ndim < 2 or not point.numel():
         return False
     inner = (gradient * point.conj()).real.flatten(1).sum(1).abs()
-    sizes = torch.linalg.vector_norm(gradient.flatten(1), dim=1) * torch.linalg.vector_norm(point.flatten(1), dim=1)
+    # Where weights are zero the gradient says nothing; where they are not it may have vanished, as at a minimum.
+    felt = torch.linalg.vector_norm(torch.where(point == 0, 0, gradient).flatten(1), dim=1)
+    sizes = felt * torch.linalg.vector_norm(point.flatten(1), dim=1)
     tolerance = float(torch.finfo(point.dtype).eps ** 0.5)
-    return bool((sizes > 0).any() and (inner <= tolerance * sizes).all())
+    whole_gradient = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return bool((felt > tolerance * whole_gradient).any() and (inner <= tolerance * sizes).all())
 
 
 def _rounding(found: Evaluation, objective: float, penalty: float) -> float:
