@@ -137,6 +137,7 @@ def measured(network: str, way: str, lam: float, make: Make, penalty: Penalty | 
 def report(rows: list[dict[str, Any]]) -> str:
     """The page: what failed, then for each network and λ the worst of the optimisers."""
     kept = [row for row in rows if row["sgd"]["accuracy"] >= row["adam"] - LOST]
+    strengths = ", ".join(f"{lam:g}" for lam in sorted({row["lam"] for row in rows}))
     many = [row for row in rows if row["first"] > row["sgd"]["first"] + MORE_ZEROS]
     lost = [row for row in kept if row["accuracy"] < row["adam"] - LOST]
     lines = [
@@ -144,14 +145,14 @@ def report(rows: list[dict[str, Any]]) -> str:
         "",
         f"{len({row['network'] for row in rows})} networks, each trained for {STEPS} steps of {BATCH} digits under "
         f"{len({row['way'] for row in rows})} adaptive optimisers with a penalty, at "
-        f"λ = {', '.join(f'{lam:g}' for lam in sorted({row['lam'] for row in rows}))}. Zeros are counted among the penalised weights that did not "
+        f"λ = {strengths}. Zeros are counted among the penalised weights that did not "
         f"start at 0. Accuracy is on {1797 - TRAINED_ON} images that were not trained on.",
         "",
         f"- After {FIRST} steps more zeros than `ProxSGD`'s at the same λ plus {MORE_ZEROS:.0%}: {len(many)} of "
         f"{len(rows)} runs.",
         f"- After training less accuracy than torch's Adam without a penalty minus {LOST:.0%}, where `ProxSGD` has as "
-        f"much: {len(lost)} of {len(kept)} runs. So few images have a standard error of about 1.7 points, and Adam itself "
-        "has not converged after so few steps, nor is it the other optimisers without a penalty: a loss of some points "
+        f"much: {len(lost)} of {len(kept)} runs. So few images have a standard error of about 1.7 points, and Adam "
+        "itself has not converged after so few steps, nor is it the other optimisers without a penalty: a loss of some points "
         "is near what this can tell. A network that is dead would be near 10%.",
         "",
         "What the limit of the prox is, and why it changes no fixed point: [One λ under every optimiser]"
@@ -199,7 +200,7 @@ def report(rows: list[dict[str, Any]]) -> str:
                 shares = row["first"], row["sgd"]["first"], row["accuracy"], row["sgd"]["accuracy"], row["adam"]
                 cells = [row["network"], row["way"], f"{row['lam']:g}", *(f"{share:.1%}" for share in shares)]
                 lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"Made by `make bench-zero`."]
+    lines += ["", "Made by `make bench-zero`."]
     return "\n".join(lines) + "\n"
 
 
