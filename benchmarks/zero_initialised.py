@@ -152,8 +152,8 @@ def report(rows: list[dict[str, Any]]) -> str:
         f"{len(rows)} runs.",
         f"- After training less accuracy than torch's Adam without a penalty minus {LOST:.0%}, where `ProxSGD` has as "
         f"much: {len(lost)} of {len(kept)} runs. So few images have a standard error of about 1.7 points, and Adam "
-        "itself has not converged after so few steps, nor is it the other optimisers without a penalty: a loss of some points "
-        "is near what this can tell. A network that is dead would be near 10%.",
+        "itself has not converged after so few steps, nor is it the other optimisers without a penalty: a loss of some "
+        "points is near what this can tell. A network that is dead would be near 10%.",
         "",
         "What the limit of the prox is, and why it changes no fixed point: [One λ under every optimiser]"
         "(../concepts/one-lambda.md#a-limit-to-what-the-penalty-may-do-in-one-step).",
