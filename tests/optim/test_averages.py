@@ -215,3 +215,17 @@ def test_bad_input_is_refused():
         averaged(model, ProxSGD([model.weight], lr=0.1, penalty=L1(0.1)), decay=1.0)
     with pytest.raises(ValueError, match="penalty on no parameter"):
         averaged(model, ProxSGD([model.weight], lr=0.1))
+
+
+def test_a_first_step_without_a_gradient_does_not_outweigh_all_others():
+    """D is α/ε in it, 10⁵: the average of D would ask a weight that is in use for a pull of exactly λ at every step."""
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(model.weight)
+    optimizer = ProxAdam(model.parameters(), lr=1e-2, penalty=L1(1e-3))
+    average = averaged(model, optimizer)
+    for step in range(200):
+        model.weight.grad = torch.tensor([[0.0 if step == 0 else 0.1 * (-1.0) ** step, -0.1]])
+        optimizer.step()
+        average.update_parameters(model)
+    assert float(average.step_0.max()) < 1.0
+    assert bool((average.sparse().weight != 0).all())
