@@ -361,3 +361,13 @@ def test_bad_input_with_a_model_changes_nothing(options, error, message):
     assert type(optimizer) is torch.optim.Adam
     assert len(optimizer.param_groups) == 1
     assert "penalty" not in optimizer.param_groups[0]
+
+
+@pytest.mark.parametrize("model", [3, [torch.nn.Linear(2, 2)]])
+def test_what_is_no_model_is_named(model):
+    optimizer = torch.optim.Adam(network().parameters())
+    with pytest.raises(TypeError, match=r"model is a (int|list); accepted is a torch.nn.Module"):
+        attach(optimizer, L1(0.1), model=model)
+    with pytest.raises(TypeError, match=r"model is a (int|list); accepted is a torch.nn.Module"):
+        penalize(model, L1(0.1))
+    assert "penalty" not in optimizer.param_groups[0]

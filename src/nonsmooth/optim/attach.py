@@ -15,7 +15,7 @@ from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.optim.optimisers import Proximal
-from nonsmooth.optim.parameter_groups import choose, dimensions, warn_of_vectors
+from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, warn_of_vectors
 from nonsmooth.optim.penalised import with_penalties
 from nonsmooth.optim.penalty_reader import PenaltyReader, specified
 from nonsmooth.optim.prox_taken import ATTACHED, remember_weights, takes_prox
@@ -70,7 +70,7 @@ def attach(
         The optimiser that was given.
 
     Raises:
-        TypeError: not an optimiser, or not a penalty.
+        TypeError: not an optimiser, not a penalty, or not a model.
         ValueError: the optimiser's step for a constant gradient is not known, or it has a penalty already, the penalty
             does not fit a parameter, `model` and the patterns do not fit the optimiser, or a learning-rate scheduler
             counts on the groups that would be split; nothing has been changed then.
@@ -85,6 +85,7 @@ def attach(
     specification = specified(penalty)
     include, exclude = (patterns if isinstance(patterns, str) else list(patterns) for patterns in (include, exclude))
     if model is not None:
+        check_model(model)
         groups = _split(inner, specification, model, include, exclude)
     elif include or exclude:
         raise ValueError("model is None; include and exclude are patterns of its parameters' names, so give it as well")

@@ -42,12 +42,13 @@ def penalize(
         out. A group that would be empty is left out as well.
 
     Raises:
-        TypeError: the penalty is none, or patterns are one string instead of several.
+        TypeError: not a model, not a penalty, or patterns are one string instead of several.
         ValueError: a pattern matches no parameter, nothing is left to penalise, the penalty does not fit, a lazy
             module does not know its shape yet, or a parameter that the model divides by its norm is named by `include`.
     """
     if not isinstance(penalty, Penalty):
         raise TypeError(f"penalty is {penalty!r}; accepted is a nonsmooth.penalties.Penalty")
+    check_model(model)
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     chosen = choose(model, named, include, exclude)
     rest = [name for name in named if name not in set(chosen)]
@@ -58,6 +59,16 @@ def penalize(
     ]
     check_group({"params": [named[name] for name in chosen], "param_names": chosen, "penalty": specified(penalty)})
     return groups
+
+
+def check_model(model: Any) -> None:
+    """Raise unless it is a module.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}; accepted is a torch.nn.Module")
 
 
 def choose(model: nn.Module, named: Mapping[str, Tensor], include: Iterable[str], exclude: Iterable[str]) -> list[str]:
