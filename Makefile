@@ -10,13 +10,13 @@ BIN := $(VENV)/bin
 # What is passed on to the command of the target, as in: make reproduce ARGS="--scale standard"
 ARGS ?=
 
-EXTRAS_run :=
+EXTRAS_run := [reproduce]
 EXTRAS_test := [vision,cluster,frameworks,test]
 EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-slow test-browser lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero docs constraints clean
+.PHONY: help reproduce test test-slow test-browser test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ test: $(VENV)/installed-test ## run the tests (one file: ARGS=tests/test_house.p
 
 test-slow: $(VENV)/installed-test ## run the tests that take more than a few seconds each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-wheel: ## build the wheel, and try it in an environment that holds PyTorch and NumPy alone
+	@tools/try_wheel.sh $(PYTHON)
 
 test-browser: $(VENV)/installed-test ## run the tests of the report in Chromium, where it is installed
 	@$(BIN)/python -m pytest -m browser $(ARGS)

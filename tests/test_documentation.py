@@ -1,16 +1,22 @@
-"""What the documentation shows works: Python blocks run, commands parse, targets and pages exist."""
+"""What the documentation shows works: blocks run and print what is shown, commands parse, targets and pages exist."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import runpy
 import shlex
-import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from nonsmooth.claims.claim import Settings
 from nonsmooth.claims.registry import CLAIM_IDS, load_claim, measure_cell
@@ -22,7 +28,9 @@ from nonsmooth.report import write_report
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-LANGUAGES = {"python", "bash"}
+LANGUAGES = {"python", "bash", "text", "bibtex"}
+EXTRAS = re.compile(r'pip install "nonsmooth\[([a-z,]+)\]"')
+RUN_PAGES = REPOSITORY / "tests" / "environments" / "run_pages.py"
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
+WITH_PYTHON = [page for page in PAGES if any(block.page == page for block in PYTHON)]
 SHELL_LINES = [
     (f"{block.page.relative_to(REPOSITORY)}:{block.line + number}", line)
     for block in BLOCKS
@@ -79,20 +88,65 @@ def test_there_are_blocks_to_test():
     assert len(SHELL_LINES) >= 10
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(block.page == page for block in PYTHON)], ids=lambda p: p.name
-)
-def test_the_python_blocks_of_a_page_run(page, request, tmp_path, monkeypatch):
+def extras_of(page: Path) -> str:
+    """What a page says that its examples need, besides PyTorch and NumPy."""
+    named = EXTRAS.findall(page.read_text(encoding="utf-8"))
+    return ",".join(sorted({extra for names in named for extra in names.split(",")}))
+
+
+@pytest.fixture(scope="session")
+def failures(results):
+    """What fails in each page, by the environment that the pages name."""
+    found = {}
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # the other cores run other tests
+    for extras in sorted({extras_of(page) for page in WITH_PYTHON}):
+        pages = [page for page in WITH_PYTHON if extras_of(page) == extras]
+        command = [sys.executable, RUN_PAGES, "--hide", "--extras", extras, "--results", results, *pages]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
+        assert done.returncode == 0, done.stderr
+        found.update(json.loads(done.stdout))
+    return found
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+def test_the_python_blocks_of_a_page_run_where_only_what_it_names_is_installed(page, failures):
     """In order and in one namespace, as a reader who pastes them one after the other runs them."""
-    blocks = [block for block in PYTHON if block.page == page]
-    if any("results/" in block.code for block in blocks):
-        shutil.copytree(request.getfixturevalue("results"), tmp_path / "results")
-    monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": "__main__"}
-    for block in blocks:
-        # Padded, so that a traceback names the line of the page.
-        code = compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
-        exec(code, namespace)
+    assert str(page) not in failures, failures[str(page)]
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("loss 0.50, 3 zeros (a.py:3)\n", "loss  0.499, 3 zeros (b.py:9)\n", True),
+        ("residual 3e-7\n", "residual 2e-8\n", True),
+        ("loss 0.50\n", "loss 0.40\n", False),
+        ("3 zeros\n", "4 zeros\n", False),
+        ("3 zeros\n", "3 zeroes\n", False),
+        ("3 zeros\n", "", False),
+        ("residual 3e-7\n", "residual 3e-3\n", False),
+    ],
+)
+def test_what_a_page_shows_is_compared_with_what_is_printed(shown, printed, same):
+    differs = runpy.run_path(str(RUN_PAGES))["differs"]
+    assert (differs(shown, printed) is None) is same
+
+
+def test_output_that_is_shown_follows_a_block_that_prints_it():
+    for page in PAGES:
+        blocks = blocks_of(page)
+        before = [blocks[place - 1].language for place, block in enumerate(blocks) if block.language == "text"]
+        assert set(before) <= {"python", "bash"}, page
+
+
+def test_the_output_of_a_command_is_what_the_page_shows():
+    differs = runpy.run_path(str(RUN_PAGES))["differs"]
+    for page in PAGES:
+        for command, shown in pairwise(blocks_of(page)):
+            if (command.language, shown.language) == ("bash", "text"):
+                program, *arguments = shlex.split(command.code)
+                assert program == "nonsmooth"
+                printed = CliRunner().invoke(app, arguments).stdout
+                assert differs(shown.code, printed) is None, command
 
 
 @pytest.mark.parametrize(("place", "line"), [item for item in SHELL_LINES if "nonsmooth " in item[1]])

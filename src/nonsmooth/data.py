@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nonsmooth.extras import install_command, require
 from nonsmooth.foreign_text import visible
 
 SPLITS = ("train", "test")
 HUB_NAMES = {"cifar10": "uoft-cs/cifar10"}
-INSTALL = 'pip install "nonsmooth[vision]"'
 
 Labels = npt.NDArray[np.int64]
 
@@ -137,6 +137,7 @@ def _images(pixels: Tensor, labels: Labels, name: str, classes: int, size: int) 
 
 
 def _digits(split: str, limit: int | None, size: int) -> Images:
+    require("sklearn", "The data set digits")
     from sklearn.datasets import load_digits  # noqa: PLC0415  loaded where it is used: `import nonsmooth` stays light
 
     bunch = load_digits()
@@ -167,7 +168,9 @@ def _open(source: str, split: str) -> Any:
         import datasets  # noqa: PLC0415  an extra
         import PIL  # noqa: F401, PLC0415  decodes the images
     except ImportError as error:
-        raise DataError(f"images from {source!r} need the package {error.name!r}: {INSTALL}") from error
+        raise DataError(
+            f"images from {source!r} need the package {error.name!r}: {install_command('vision')}"
+        ) from error
     folder = Path(source).expanduser()
     if source not in HUB_NAMES and not folder.is_dir():
         raise DataError(

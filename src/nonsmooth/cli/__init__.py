@@ -9,6 +9,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+from nonsmooth.extras import require
+
+require("reproduce", "The command line")
+
 import typer
 
 import nonsmooth

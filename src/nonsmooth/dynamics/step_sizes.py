@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nonsmooth.extras import require
+
 
 class StepSize(Protocol):
     """α_t as a function of t = 0, 1, ...; the first step from the start uses α_0."""
@@ -75,6 +77,7 @@ class Diminishing:
         """ζ(p) for p > 1, else infinity."""
         if self.power <= 1:
             return math.inf
+        require("sklearn", "Diminishing.total")
         from scipy.special import zeta  # noqa: PLC0415 - scipy is heavy and only this property needs it
 
         return float(zeta(self.power))

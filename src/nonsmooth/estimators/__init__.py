@@ -1,5 +1,9 @@
 """scikit-learn estimators: linear models and small networks with any penalty, trained by the proximal optimisers."""
 
+from nonsmooth.extras import require
+
+require("sklearn", "nonsmooth.estimators")
+
 from nonsmooth.estimators.classifier import ProxClassifier
 from nonsmooth.estimators.path import Path
 from nonsmooth.estimators.regressor import ProxRegressor

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nonsmooth.extras import require
 from nonsmooth.problems.regression import lasso
 
 
@@ -90,6 +91,7 @@ def lasso_reference(data: Tensor, response: Tensor, strength: Tensor, tolerance:
     Raises:
         ValueError: a strength is not positive.
     """
+    require("sklearn", "The reference solution of a LASSO")
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - heavy, and only this function needs it
     from sklearn.linear_model import Lasso  # noqa: PLC0415
 
