@@ -318,7 +318,16 @@ def test_records_of_the_first_format_are_read(store):
     assert outcome(store)
 
 
-@pytest.mark.parametrize(("field", "value"), [("seconds", "inf"), ("seconds", "-3"), ("origin", '{"a":{"b":1}}')])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seconds", "inf"),
+        ("seconds", "-3"),
+        ("origin", '{"a":{"b":1}}'),
+        ("origin", r'{"processor":"\ud800"}'),
+        ("origin", r'{"\udfff":1}'),
+    ],
+)
 def test_records_of_the_first_format_hold_nothing_that_breaks_a_report(store, field, value):
     table, metadata = first_format(store)
     metadata[f"nonsmooth.{field}".encode()] = value.encode()

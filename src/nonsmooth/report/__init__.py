@@ -1,6 +1,7 @@
 """The report: one HTML page that explains what was measured."""
 
+from nonsmooth.claims.results import REPORT_FILE
 from nonsmooth.report.page import render
-from nonsmooth.report.writing import REPORT_FILE, write_report
+from nonsmooth.report.writing import write_report
 
 __all__ = ["REPORT_FILE", "render", "write_report"]
