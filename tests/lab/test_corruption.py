@@ -376,6 +376,14 @@ def nested(depth):
     return pa.array([value], kind)
 
 
+def alone(depth):
+    """A list of numbers, each in as many lists of its own."""
+    array = pa.array(np.zeros(1_000_000))
+    for _ in range(depth):
+        array = pa.ListArray.from_arrays(pa.array(np.arange(len(array) + 1), pa.int32()), array)
+    return pa.ListArray.from_arrays(pa.array([0, len(array)], pa.int32()), array)
+
+
 BOMBS = {
     "compressed zeros": (lambda: pa.array([np.zeros(MANY)]), {"use_dictionary": False}),
     "a dictionary of one number": (lambda: pa.array([np.zeros(MANY)]), {}),
@@ -389,6 +397,7 @@ BOMBS = {
     ),
     "many rows": (lambda: pa.array(np.zeros(MANY)), {}),
     "lists in lists": (lambda: nested(90), {}),
+    "a number in lists of its own": (lambda: alone(20), {}),
 }
 
 
