@@ -203,9 +203,10 @@ def test_the_search_for_what_hides_nan_finds_it(code, expected):
 
 
 def test_no_call_is_excused_that_is_not_there():
-    code = [ast.parse(text) for name, text in tracked_texts().items() if name.endswith(".py")]
-    calls = {ast.unparse(node) for tree in code for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    assert calls >= MEASURE_NOTHING
+    texts = (text for name, text in tracked_texts().items() if name.endswith(".py"))
+    code = (ast.parse(text) for text in texts if "max(" in text or "min(" in text)
+    calls = (node for tree in code for node in ast.walk(tree) if isinstance(node, ast.Call))
+    assert {ast.unparse(call) for call in calls if getattr(call.func, "id", "") in ("max", "min")} >= MEASURE_NOTHING
 
 
 def test_no_reduction_over_measurements_drops_nan():
