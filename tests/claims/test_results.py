@@ -111,6 +111,16 @@ def test_values_become_json(fake, tmp_path, value, stored):
     assert [p.name for p in path.parent.iterdir()] == ["results.json"]
 
 
+@pytest.mark.parametrize("value", [[1.0], [math.nan], {"a": 1}, 1j, object()])
+@pytest.mark.parametrize("place", ["value", "low", "high", "count"])
+def test_a_judgement_that_holds_no_numbers_fails_its_claim_alone(fake, tmp_path, place, value):
+    fake.result = judgement((Value(**{"name": "name", "label": "label", "value": 1.0, place: value}),))
+    entry = assess("capture", CELLS, RECORDS)
+    assert (entry["status"], entry["verdict"], entry["measured"]) == ("failed", None, [])
+    assert entry["error"].startswith("judging failed: TypeError: ")
+    write_json(tmp_path / "results.json", {"claims": [entry]})
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "results.json"
     write_json(path, {"a": 1})

@@ -167,6 +167,26 @@ def test_settings_that_are_none_do_not_leave_the_folder_stuck(command, finished,
     assert command("report", "here").returncode == 0
 
 
+@pytest.mark.parametrize("settings", [None, '{"editor": 1}'])
+def test_files_of_the_user_s_with_our_names_are_kept_under_others(command, tmp_path, settings):
+    """A folder in which no run has begun is the user's, whatever the names in it."""
+    names = ("settings.json", "results.json", "failures.txt", "report/index.html")
+    texts = {name: f"mine: {name}" for name in names} | {"results.json.before-1": "mine as well"}
+    texts["settings.json"] = settings
+    for name, text in texts.items():
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            (tmp_path / "here" / name).write_text(text)
+    done = command("reproduce", "--out", "here")
+    assert done.returncode == 0, done.stderr
+    kept = [path.read_text() for path in (tmp_path / "here").rglob("*.before-*")]
+    assert sorted(kept) == sorted(text for text in texts.values() if text is not None)
+    one_line(done, "Warning:", "failures.txt", "it is kept as failures.txt.before-1", "results.json.before-2")
+    again = command("reproduce", "--out", "here")
+    assert again.stderr == ""
+    assert len(list((tmp_path / "here").rglob("*.before-*"))) == len(kept)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("seconds", b"inf"), ("seconds", b"nan"), ("origin", b'{"a":{"b":1}}'), ("origin", b"[1]"), ("origin", b'"x"')],
@@ -243,6 +263,7 @@ def test_a_folder_in_a_file_s_place_is_one_line(command, finished, name):
     [
         (["reproduce", "--out", ""], ["--out", "empty"]),
         (["report", ""], ["empty"]),
+        (["reproduce", "--data", ""], ["--data", "is not a folder"]),
         (["reproduce", "--out", "x" * 5000], ["--out", "too long"]),
         (["report", "x" * 5000], ["too long"]),
         (["reproduce", "--seed", str(10**26)], ["--seed", "2147483647"]),

@@ -1,5 +1,7 @@
 """Where double backward would be silently wrong, it is not used; and differences say how far they are off."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from nonsmooth.curvature import evaluate_point, sharpness
+from nonsmooth.curvature import evaluate_point, kink_gap, sharpness
 
 MODES = "computes? different things in training and in evaluation"
 
@@ -194,3 +196,36 @@ def test_messages_name_what_came_and_not_all_of_its_numbers():
         sharpness(lambda: model(rows).square(), model.parameters())
     with pytest.raises(TypeError, match="parameters is a Linear"):
         sharpness(lambda: model(rows).square().mean(), model)
+
+
+@pytest.mark.parametrize("later", [torch.nan, torch.inf, -torch.inf, 2.0])
+@pytest.mark.parametrize(
+    ("measure", "other_way_round"),
+    [
+        (evaluate_point, False),
+        (evaluate_point, True),
+        (kink_gap, False),
+        (kink_gap, True),
+        (functools.partial(sharpness, method="finite differences"), False),
+    ],
+)
+def test_a_loss_that_is_another_one_when_it_is_computed_again_is_refused(measure, other_way_round, later):
+    """Differences would be those of the data."""
+    weight, calls = torch.ones(3, requires_grad=True), []
+
+    def loss():
+        calls.append(None)
+        other = (len(calls) == 1) is other_way_round
+        return weight.square().sum() + (later if other else 0.0)
+
+    with pytest.raises(ValueError, match="closure returned"):
+        measure(loss, [weight])
+
+
+@pytest.mark.parametrize("added", [torch.inf, torch.nan])
+def test_there_is_no_sharpness_where_the_loss_is_no_number(added):
+    """Even if its gradient is one."""
+    weight = torch.ones(3, requires_grad=True)
+    found = sharpness(lambda: weight.square().sum() + added, [weight])
+    assert np.isnan(found.value)
+    assert not found.converged

@@ -61,3 +61,17 @@ def test_the_error_of_an_eigenvalue_of_one_number_is_its_rounding():
     found = sharpness(lambda: 0.1 * weight**4, [weight])
     assert found.converged
     assert EPS * found.value <= found.error <= 100 * EPS * found.value
+
+
+@pytest.mark.parametrize("method", ["double backward", "finite differences"])
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [(torch.float32, 1e-40), (torch.float32, 1e-24), (torch.float32, 1e30)]
+    + [(torch.float64, 10.0**power) for power in (-310, -200, 200, 300)],
+)
+def test_the_squares_of_a_hessian_s_entries_need_not_fit_into_its_numbers(dtype, scale, method):
+    curvatures = torch.tensor([3.0, 7.0, 0.5], dtype=dtype)
+    weight = torch.ones(3, dtype=dtype, requires_grad=True)
+    found = sharpness(lambda: scale * (curvatures @ weight.square()) / 2, [weight], method=method)
+    assert found.converged
+    assert abs(found.value / scale - 7.0) <= max(1e-3, 2 * found.error / scale) < 0.02

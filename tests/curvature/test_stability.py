@@ -326,3 +326,14 @@ def test_readings_say_what_they_are():
     assert str(read).startswith("0.250 of the threshold: sharpness 5 ± ")
     assert "double backward" in str(read)
     assert "stable up to 20 (" in str(read)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, torch.tensor(math.nan)])
+@pytest.mark.parametrize("first", [True, False])
+def test_step_sizes_that_are_no_numbers_are_refused(rate, first):
+    weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    groups = [{"params": [weight], "lr": RATE} for weight in weights]
+    optimizer = torch.optim.SGD(groups)
+    optimizer.param_groups[not first]["lr"] = rate
+    with pytest.raises(ValueError, match=r"lr is (nan|inf); accepted are finite numbers"):
+        stability_threshold(optimizer)

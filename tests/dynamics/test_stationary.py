@@ -1,4 +1,6 @@
 import math
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -381,6 +383,16 @@ def test_numbers_of_numpy_are_those_of_python():
     assert type(subgradient_mean(np.float32(0.5), np.int64(1))) is float
 
 
+@pytest.mark.parametrize(
+    ("rate", "lam", "noise"), [(1.0, 1.0, 1e200), (1e-200, 1e200, 3e200), (1.0, 1e-200, 0.0), (0.5, 1e-200, 2e-200)]
+)
+def test_a_mean_whose_squares_leave_the_floats(rate, lam, noise):
+    """Against whole fractions; what is too large for a float is infinite."""
+    exact = Fraction(rate) * (Fraction(lam) ** 2 + Fraction(noise) ** 2) / (2 * Fraction(lam))
+    expected = math.inf if exact > Fraction(sys.float_info.max) else float(exact)
+    assert subgradient_mean(rate, lam, noise) == pytest.approx(expected, rel=1e-15)
+
+
 def test_an_optimiser_that_never_moves_stalls():
     law = stationary_law(made(torch.optim.SGD, 0.0), 0.1, coordinates=100, start=1.0)
     assert law.stalled == 1
@@ -494,7 +506,11 @@ class _NormHistory(torch.optim.Optimizer):
 
     def __init__(self, params, how):
         super().__init__(params, {"lr": 0.01})
-        self.how, self.norms, self.drift = how, [], 0.0
+        self.how, self.norms, self.drift, self.before = how, [], 0.0, (math.inf, math.inf)
+
+    def _both_larger(self, *norms):
+        before, self.before = self.before, norms
+        return norms[0] > 1.01 * before[0] and norms[1] > before[1]
 
     @torch.no_grad()
     def step(self):
@@ -509,11 +525,14 @@ class _NormHistory(torch.optim.Optimizer):
             "late": 1.0 if len(self.norms) < 12 else self.norms[0] / self.norms[-1],
             "jump": 1.0 if len(self.norms) < 2 else min(1.0, 2 * self.norms[-2] / norm),
             "distance": 1 + abs(self.drift),
+            "columns": parameter.norm(dim=0),
+            "rows": parameter.norm(dim=1, keepdim=True),
+            "both larger": 0.5 if self._both_larger(norm, float(parameter.norm())) else 1.0,
         }[self.how]
         parameter -= 0.01 * factor * gradient.sign()
 
 
-@pytest.mark.parametrize("how", ["mean", "maximum", "late", "jump", "distance"])
+@pytest.mark.parametrize("how", ["mean", "maximum", "late", "jump", "distance", "columns", "rows", "both larger"])
 def test_an_optimiser_that_goes_by_the_history_of_a_norm_is_refused(how):
     with pytest.raises(ValueError, match="_NormHistory, which moves a coordinate by what the others are, or were"):
         stationary_law(lambda parameters: _NormHistory(parameters, how), 0.1, coordinates=8, max_steps=64)
@@ -521,7 +540,22 @@ def test_an_optimiser_that_goes_by_the_history_of_a_norm_is_refused(how):
 
 @pytest.mark.parametrize(
     "name",
-    ["Prodigy", "AdaNorm", "StableAdamW", "DAdaptAdam", "Adai", "MARS", "Lamb", "LARS", "NovoGrad", "StableSPAM"],
+    [
+        "Prodigy",
+        "AdaNorm",
+        "StableAdamW",
+        "DAdaptAdam",
+        "Adai",
+        "MARS",
+        "Lamb",
+        "LARS",
+        "NovoGrad",
+        "StableSPAM",
+        "ASGD",
+        "TAM",
+        "AdaTAM",
+        "Alice",
+    ],
 )
 def test_optimisers_of_a_collection_that_act_on_all_coordinates_are_refused(name):
     collection = pytest.importorskip("pytorch_optimizer")

@@ -285,3 +285,30 @@ class Branching(nn.Module):
 def test_bad_input_is_named(arguments, keywords, message):
     with pytest.raises(ValueError, match=message):
         crossings(Branching(), *arguments, **keywords)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 3e38])
+def test_entries_that_are_no_numbers_lie_on_no_side(way, bad):
+    """One such entry in the data, or an overflow on the way, would have counted as units that never change."""
+    model = Small(WAYS[way])
+    before, after = point(model, 1), point(model, 2)
+    for state in (before, after):  # both signs, so that infinite entries cancel
+        state["first.weight"][0] = torch.tensor([1.0, -1.0, 0.5, 0.5])
+    data = torch.randn(SAMPLES, 4)
+    data[3] = bad
+    data[3, 1] *= 2
+    counted = any(bool(part.isnan().any()) for s in (before, after) for part in preactivations(model, s, data))
+    assert counted or bad == 3e38
+    if counted:
+        with pytest.raises(ValueError, match=r"gets entries that are no numbers, which lie on no side"):
+            crossings(model, data, before, after)
+    else:
+        assert crossings(model, data, before, after).layers
+
+
+def test_infinite_entries_lie_on_a_side():
+    model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU())
+    first, second = torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [-1.0]])
+    found = crossings(model, torch.tensor([[torch.inf], [1.0]]), {"0.weight": first}, {"0.weight": second})
+    assert (found.layers[0].changed, found.layers[0].entries) == (2, 4)

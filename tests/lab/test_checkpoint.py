@@ -107,6 +107,14 @@ def test_a_signed_file_of_something_else_is_absent(path):
     absent(path, "it holds list")
 
 
+def test_a_signed_file_that_would_run_code_is_absent_and_nobody_is_told_to_load_it_all_the_same(path):
+    path.parent.mkdir()
+    saved = io.BytesIO()
+    torch.save({"state": print}, saved)
+    path.write_bytes(signed(saved.getvalue()))
+    absent(path, "something else than tensors")
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path.parent.parent / "else")])
 def test_what_is_no_plain_file_is_absent(path, make):

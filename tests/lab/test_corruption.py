@@ -318,7 +318,16 @@ def test_records_of_the_first_format_are_read(store):
     assert outcome(store)
 
 
-@pytest.mark.parametrize(("field", "value"), [("seconds", "inf"), ("seconds", "-3"), ("origin", '{"a":{"b":1}}')])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seconds", "inf"),
+        ("seconds", "-3"),
+        ("origin", '{"a":{"b":1}}'),
+        ("origin", r'{"processor":"\ud800"}'),
+        ("origin", r'{"\udfff":1}'),
+    ],
+)
 def test_records_of_the_first_format_hold_nothing_that_breaks_a_report(store, field, value):
     table, metadata = first_format(store)
     metadata[f"nonsmooth.{field}".encode()] = value.encode()
@@ -367,6 +376,14 @@ def nested(depth):
     return pa.array([value], kind)
 
 
+def alone(depth):
+    """A list of numbers, each in as many lists of its own."""
+    array = pa.array(np.zeros(1_000_000))
+    for _ in range(depth):
+        array = pa.ListArray.from_arrays(pa.array(np.arange(len(array) + 1), pa.int32()), array)
+    return pa.ListArray.from_arrays(pa.array([0, len(array)], pa.int32()), array)
+
+
 BOMBS = {
     "compressed zeros": (lambda: pa.array([np.zeros(MANY)]), {"use_dictionary": False}),
     "a dictionary of one number": (lambda: pa.array([np.zeros(MANY)]), {}),
@@ -380,6 +397,7 @@ BOMBS = {
     ),
     "many rows": (lambda: pa.array(np.zeros(MANY)), {}),
     "lists in lists": (lambda: nested(90), {}),
+    "a number in lists of its own": (lambda: alone(20), {}),
 }
 
 

@@ -125,6 +125,19 @@ def test_nothing_is_written_through_a_second_name_of_a_file(store, canary, place
     assert snapshot(canary) == before
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_lock_that_holds_something_is_refused_before_it_is_opened_for_writing(store, canary, monkeypatch, linked):
+    """Whatever `filelock` does to it: its older versions empty it."""
+    store.folder.mkdir()
+    if linked:
+        os.link(canary / "lock", store.folder / "lock")
+    else:
+        (store.folder / "lock").write_text("mine: lock")
+    monkeypatch.setattr("filelock.UnixFileLock._acquire", lambda lock: pytest.fail("opened"))
+    assert "lock is not empty" in work(store)
+    assert (store.folder / "lock").read_text() == "mine: lock"
+
+
 def test_only_names_that_the_store_makes_are_removed(store):
     kept = [
         "cells/notes.tmp",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import warnings
@@ -20,6 +21,12 @@ from nonsmooth.lab.folder import Folder
 
 RESULTS_FILE = "results.json"
 SETTINGS_FILE = "settings.json"
+
+FAILURES_FILE = "failures.txt"
+"""The tracebacks of the last run's failed cells; absent if none failed."""
+
+REPORT_FILE = Path("report") / "index.html"
+"""Where the report lies in a run's folder."""
 
 _SETTINGS_LIMIT = 1 << 20
 
@@ -110,23 +117,22 @@ def assess(
     module = registry.load_claim(claim_id)
     measured = [records[cell] for cell in cells if cell in records]
     failed = sum(cell in failures for cell in cells)
-    judgement, status, error = None, JUDGED, None
+    entry = functools.partial(_entry, module.CLAIM, registry.rule_of(claim_id), cells, measured)
     if not cells:
-        status, error = INCOMPLETE, "none of its cells belongs to the part that was asked for"
-    elif failed:
-        status, error = FAILED, f"{failed} of {len(cells)} cells failed"
-    elif len(measured) < len(cells):
-        status, error = INCOMPLETE, f"{len(cells) - len(measured)} of {len(cells)} cells are not measured yet"
-    else:
-        try:
-            judgement = module.judge(measured)
-        # Whatever is wrong in one claim must not lose the others; the error stands where the verdict would.
-        except Exception as problem:
-            status, error = FAILED, f"judging failed: {_one_line(problem)}"
-    if judgement is not None and part:
-        note = f"Judged on a part of its plan, the cells with {', '.join(part)}."
-        judgement = replace(judgement, notes=(note, *judgement.notes))
-    return _entry(module.CLAIM, registry.rule_of(claim_id), cells, measured, judgement, status, error)
+        return entry(None, INCOMPLETE, "none of its cells belongs to the part that was asked for")
+    if failed:
+        return entry(None, FAILED, f"{failed} of {len(cells)} cells failed")
+    if len(measured) < len(cells):
+        return entry(None, INCOMPLETE, f"{len(cells) - len(measured)} of {len(cells)} cells are not measured yet")
+    try:
+        judgement = module.judge(measured)
+        if part:
+            note = f"Judged on a part of its plan, the cells with {', '.join(part)}."
+            judgement = replace(judgement, notes=(note, *judgement.notes))
+        return entry(judgement, JUDGED, None)
+    # Whatever is wrong in one claim must not lose the others; the error stands where the verdict would.
+    except Exception as problem:
+        return entry(None, FAILED, f"judging failed: {_one_line(problem)}")
 
 
 def illustrate(entry: ClaimEntry, cells: Sequence[Cell], records: Mapping[Cell, Record]) -> list[Figure]:
@@ -202,11 +208,13 @@ def _values(values: Iterable[Value]) -> list[ValueEntry]:
 
 
 def _number(value: Any) -> Number:
-    """A number as JSON can hold it; numpy's scalars become Python's."""
-    plain = value.item() if hasattr(value, "item") else value
+    """A number as JSON can hold it; numpy's scalars become Python's. A foreign record can put anything in its place."""
+    plain: object = value.item() if hasattr(value, "item") else value
     if isinstance(plain, float) and not math.isfinite(plain):
         return "nan" if math.isnan(plain) else "inf" if plain > 0 else "-inf"
-    return plain  # type: ignore[no-any-return]
+    if plain is None or isinstance(plain, str | bool | int | float):
+        return plain
+    raise TypeError(f"a value is {plain!r:.60}; accepted are numbers, texts, booleans and None")
 
 
 def _numbers_in(content: Any) -> Any:
@@ -324,7 +332,8 @@ def _settings(content: Mapping[str, Any]) -> Settings:
 def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -> list[str]:
     """Note what a run is about to measure; claims noted under the same settings stay noted.
 
-    A file that does not hold settings is replaced, and that is said by a warning.
+    In a folder without settings no run has begun: files that have the names of ours are the user's, or of a run whose
+    settings were damaged. They get other names, and that is said by warnings.
 
     Returns:
         All claims that are noted now, in the paper's order.
@@ -336,14 +345,26 @@ def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -
     try:
         earlier, earlier_ids = read_settings(folder)
     except FileNotFoundError:
-        pass
+        _set_aside(folder)
     except ValueError as error:
-        warnings.warn(f"{error}; it is replaced", stacklevel=2)
+        warnings.warn(str(error), stacklevel=2)
+        _set_aside(folder)
     else:
         noted |= set(earlier_ids) if earlier == settings else set()
     ids = [claim_id for claim_id in registry.CLAIM_IDS if claim_id in noted]
     write_json(folder / SETTINGS_FILE, {"settings": asdict(settings), "claims": ids})
     return ids
+
+
+def _set_aside(folder: Path) -> None:
+    """Give other names to the files in the places of ours, with a warning for each."""
+    for path in (Path(SETTINGS_FILE), Path(RESULTS_FILE), Path(FAILURES_FILE), REPORT_FILE):
+        try:
+            name = Folder(folder).set_aside(*path.parts)
+        except OSError as error:
+            raise LabError(f"cannot rename {folder / path}: {error.strerror or error}") from error
+        if name is not None:
+            warnings.warn(f"{folder / path} is of no run that is known here; it is kept as {name}", stacklevel=3)
 
 
 def stored_records(store: Store, cells: Iterable[Cell]) -> dict[Cell, Record]:

@@ -121,7 +121,7 @@ def reproduce(
     request = Request(
         claims=tuple(names),
         scale=scale.value,
-        data=data or ("digits" if scale is Scale.QUICK else "cifar10"),
+        data=("digits" if scale is Scale.QUICK else "cifar10") if data is None else data,
         device=device,
         seeds=seeds,
         first_seed=seed,

@@ -16,7 +16,17 @@ from rich.text import Text
 from nonsmooth.claims.claim import Settings
 from nonsmooth.claims.part import planned_cells
 from nonsmooth.claims.registry import measure_cell
-from nonsmooth.claims.results import FAILED, INCOMPLETE, RESULTS_FILE, ClaimEntry, Results, write_settings, write_text
+from nonsmooth.claims.results import (
+    FAILED,
+    FAILURES_FILE,
+    INCOMPLETE,
+    REPORT_FILE,
+    RESULTS_FILE,
+    ClaimEntry,
+    Results,
+    write_settings,
+    write_text,
+)
 from nonsmooth.cli.listing import results_table
 from nonsmooth.cli.progress import watch
 from nonsmooth.cli.selection import check_folder, check_images, pick_claims, pick_device
@@ -25,12 +35,9 @@ from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell, Context, Interrupted, LabError, Outcome, Store, run
 from nonsmooth.lab.folder import Folder
 from nonsmooth.lab.origin import available_cores
-from nonsmooth.report import REPORT_FILE, write_report
+from nonsmooth.report import write_report
 from nonsmooth.report.summary import duration
 from nonsmooth.report.writing import Timing, check_report_folder
-
-FAILURES_FILE = "failures.txt"
-"""The tracebacks of the last run's failed cells; absent if none failed."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def check_folder(data: str) -> None:
 
 def _is_folder(name: str) -> bool:
     try:
-        return Path(name).expanduser().is_dir()
+        return bool(name) and Path(name).expanduser().is_dir()  # no name would be the folder that one is in
     except (OSError, RuntimeError, ValueError):  # too long, the home of nobody, or not a path at all
         return False
 

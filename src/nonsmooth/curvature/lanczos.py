@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -81,8 +82,8 @@ def largest_eigenpair(
             lopsided = extremes.largest(lopsided, abs(float(vector @ basis[count - 2]) - beside[-1]))
         for _ in range(2):  # once is not enough in rounded arithmetic, twice is
             vector = vector - known.T @ (known @ vector)
-        beside.append(float(vector.norm()))
-        if not torch.isfinite(torch.tensor([diagonal[-1], beside[-1]])).all():
+        beside.append(_length(vector))
+        if not (math.isfinite(diagonal[-1]) and math.isfinite(beside[-1])):
             return Eigenpair(torch.nan, None, None, torch.nan, torch.nan, torch.nan, False, count, torch.nan)
         values, vectors = _tridiagonal(diagonal, beside)
         residual, error = _bounds(values, vectors, beside[-1])
@@ -108,6 +109,15 @@ def largest_eigenpair(
     )
 
 
+def _length(vector: Tensor) -> float:
+    """‖v‖, also where the squares of its entries vanish or overflow: a flat loss would seem to have no curvature."""
+    length, limits = float(vector.norm()), torch.finfo(vector.dtype)
+    if (limits.tiny / limits.eps) ** 0.5 < length < torch.inf:
+        return length
+    largest = float(vector.abs().max())
+    return largest * float((vector / largest).norm()) if 0 < largest < torch.inf else largest
+
+
 def _tridiagonal(diagonal: list[float], beside: list[float]) -> tuple[Tensor, Tensor]:
     """The eigenvalues, ascending, and eigenvectors of T."""
     matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
@@ -125,4 +135,4 @@ def _bounds(values: Tensor, vectors: Tensor, remainder: float) -> tuple[float, f
     if len(values) == 1:
         return residual, residual
     gap = float(values[-1] - values[-2] - residuals[-2])
-    return residual, extremes.smallest(residual, residual**2 / gap) if gap > 0 else residual
+    return residual, extremes.smallest(residual, residual * (residual / gap)) if gap > 0 else residual

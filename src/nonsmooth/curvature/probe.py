@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -90,7 +91,8 @@ class Probe:
     def check_repeats(self, loss: float) -> None:
         """Raise a ValueError if the loss at the same weights is another one now, as it is on other data."""
         again = self.loss()
-        if abs(again - loss) > min(REPEATS * self.precision, 0.05) * max(abs(again), abs(loss)):
+        differ = math.isfinite(again) != math.isfinite(loss)
+        if differ or abs(again - loss) > min(REPEATS * self.precision, 0.05) * max(abs(again), abs(loss)):
             raise ValueError(
                 f"closure returned {loss:.6g} and then {again:.6g} at the same weights; accepted is one that computes "
                 "the same loss each time, on a batch that is drawn outside"

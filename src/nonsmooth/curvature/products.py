@@ -111,6 +111,10 @@ class HessianOperator:
         finally:
             self._shortening = before
 
+    def check_repeats(self) -> None:
+        """Raise a ValueError if the loss at the same weights is another one now: so would the differences be."""
+        self._probe.check_repeats(self.loss)
+
     def refuse(self, reason: str) -> None:
         """Go over to differences, because what double backward gave cannot be right.
 

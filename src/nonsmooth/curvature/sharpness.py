@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import nan
+from math import isfinite, nan
 from numbers import Integral
 from typing import Any
 
@@ -125,7 +125,8 @@ def sharpness(
     Raises:
         TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
         ValueError: an argument is out of its range or of another shape, a mode is missing where it matters, or the
-            loss is no number that depends on one of the parameters.
+            loss is no number that depends on one of the parameters, or with finite differences it is another one when
+            it is computed again.
         RuntimeError: double backward was asked for and autograd refuses it.
     """
     check_search(tolerance, max_products)
@@ -157,7 +158,7 @@ def measured(
     if moving is not None:
         first = first * moving
     fewest = FEWEST if tolerance >= COARSE else FEWEST_FINE
-    if not bool(torch.isfinite(operator.gradient).all()):
+    if not (isfinite(operator.loss) and bool(torch.isfinite(operator.gradient).all())):
         pair: dict[str, Any] = dict.fromkeys(("value", "lowest", "residual", "error"), nan)
         pair |= {"eigenvector": None, "second": None, "converged": False}
     else:
@@ -198,16 +199,19 @@ def _largest(
         return found
     vector = found.vector
     # Rounding moves each product by a part of the largest eigenvalue in magnitude, whatever the residual says.
-    floor = FLOOR * torch.finfo(operator.dtype).eps * extremes.largest(abs(found.value), abs(found.lowest))
+    limits = torch.finfo(operator.dtype)
+    size = extremes.largest(abs(found.value), abs(found.lowest))
+    floor = FLOOR * limits.eps * extremes.largest(size, limits.tiny) if size else 0.0
     error, residual = extremes.largest(found.error, floor), extremes.largest(found.residual, floor)
     found = replace(found, error=error, residual=residual)
     if operator.method == DOUBLE_BACKWARD:
-        if operator.precision <= torch.finfo(operator.dtype).eps:
+        if operator.precision <= limits.eps:
             return found
         # The loss computes in coarser numbers than Lanczos does, as under autocast.
         coarse = ROUNDED * operator.precision * abs(found.value)
         fine_enough = coarse <= tolerance * abs(found.value)
         return replace(found, error=extremes.largest(found.error, coarse), converged=found.converged and fine_enough)
+    operator.check_repeats()
     with operator.shortened(SHORTENING):
         other = float(product(vector) @ vector)
     # Of a smooth loss it is three quarters of the truncation at the longer ε.

@@ -105,8 +105,8 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
 
     Raises:
         TypeError: the optimiser is none of those.
-        ValueError: no step size is positive, groups differ in `maximize`, a decoupled weight decay is unstable by
-            itself, or an adaptive optimiser has not made a step yet.
+        ValueError: no step size is positive, or one is not finite, groups differ in `maximize`, a decoupled weight
+            decay is unstable by itself, or an adaptive optimiser has not made a step yet.
     """
     optimizer = _unwrapped(optimizer)
     rule = rule_of(optimizer)
@@ -114,11 +114,11 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
     states: list[State] = [optimizer.state.get(p, {}) for _, p in pairs]
     if rule.metric is not None and not any(has_stepped(state) for state in states):
         raise ValueError("optimizer has made no step yet, so that its preconditioner does not exist")
-    moving = [(group, s) for (group, _), s in zip(pairs, states, strict=True) if rate_of(rule, group, s) > 0]
-    step_size = extremes.largest((rate_of(rule, *each) for each in moving), default=0.0)
-    if not step_size > 0:
-        raise ValueError(f"lr is {step_size}; accepted is at least one group with a positive step size")
-    signs = {-1 if group.get("maximize", False) else 1 for group, _ in moving}
+    rates = [rate_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
+    step_size = extremes.largest(rates, default=0.0)
+    if not 0 < step_size < inf:
+        raise ValueError(f"lr is {step_size}; accepted are finite numbers, at least one of them positive")
+    signs = {-1 if group.get("maximize", False) else 1 for (group, _), r in zip(pairs, rates, strict=True) if r > 0}
     if len(signs) > 1:
         raise ValueError("param_groups differ in maximize; accepted is the same for all")
     shares = [share_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]

@@ -108,7 +108,7 @@ class KinkProblem:
 
 
 class KinkEnsemble:
-    """Copies on their way, as one parameter of shape (1, coordinates).
+    """Copies on their way, as one parameter of shape (1, coordinates), or (coordinates, 1).
 
     It is a matrix, since some optimisers treat vectors as biases, and otherwise than weights.
 
@@ -116,10 +116,13 @@ class KinkEnsemble:
         problem: what they are copies of.
         start: where they start, shape (coordinates,).
         generator: of the noise.
+        in_column: whether they stand below each other.
     """
 
-    def __init__(self, problem: KinkProblem, start: Tensor, generator: torch.Generator) -> None:
-        self._parameter = start.to(problem.dtype, copy=True).unsqueeze(0).requires_grad_()
+    def __init__(
+        self, problem: KinkProblem, start: Tensor, generator: torch.Generator, *, in_column: bool = False
+    ) -> None:
+        self._parameter = start.to(problem.dtype, copy=True).unsqueeze(int(in_column)).requires_grad_()
         self.optimizer = problem.optimizer_of(self._parameter)
         self.steps = 0
         self._noise = problem.noise
@@ -147,7 +150,7 @@ class KinkEnsemble:
         Raises:
             UnsuitableOptimizerError: the optimiser's step needs a closure.
         """
-        self._parameter.grad = gradient.unsqueeze(0)
+        self._parameter.grad = gradient.view_as(self._parameter)
         try:
             self.optimizer.step()
         except TypeError as error:
@@ -192,8 +195,9 @@ def check_separate(problem: KinkProblem, step: float) -> None:
     """Raise if what the optimiser does to a coordinate depends on the other coordinates.
 
     Half of the coordinates take the same steps again and again, beside others that pull as they do, far harder, harder
-    or weaker from some step on, or always the same way. An optimiser that acts on each coordinate alone gives them the
-    same bits. One that goes by the history of a norm tells only once that history has changed.
+    or weaker from some step on, always the same way, or without a rule. An optimiser that acts on each coordinate alone
+    gives them the same bits. One that goes by the history of a norm tells only once that history has changed, one that
+    goes by norms of columns only where the coordinates stand in one.
 
     Args:
         problem: with the optimiser.
@@ -203,27 +207,31 @@ def check_separate(problem: KinkProblem, step: float) -> None:
         UnsuitableOptimizerError: it does.
     """
     half = PILOT_COORDINATES // 2
-    first: Tensor | None = None
-    for others in (_alike, _far, _burst, _fade, _one_way):
-        start = step * torch.linspace(1.0, 8.0, PILOT_COORDINATES, dtype=torch.float64)
-        start[half:] *= abs(others(0))
-        pull = torch.full_like(start, problem.lam).to(problem.dtype)
-        random_state = RandomState()
-        with random_state.watched():
-            ensemble = KinkEnsemble(problem, start, torch.Generator())
-            for index in range(SEPARATION_STEPS):
-                gradient = pull * _alike(index)
-                gradient[half:] = pull[half:] * others(index)
-                ensemble.push(gradient)
-        random_state.restore()
-        end = ensemble.weight[:half].clone()
-        first = end if first is None else first
-        if not torch.equal(first, end):
+    for in_column in (False, True):
+        ends = [_beside(others, problem, step, in_column) for others in _OTHERS]
+        if not all(torch.equal(end.weight[:half], ends[0].weight[:half]) for end in ends):
             raise UnsuitableOptimizerError(
-                type(ensemble.optimizer).__name__,
+                type(ends[0].optimizer).__name__,
                 "which moves a coordinate by what the others are, or were",
                 "optimisers that treat each coordinate on its own, for only these have a law per coordinate",
             )
+
+
+def _beside(others: Callable[[int], float], problem: KinkProblem, step: float, in_column: bool) -> KinkEnsemble:
+    """After the test's steps: half of the coordinates, and then others with that pull."""
+    half = PILOT_COORDINATES // 2
+    start = step * torch.linspace(1.0, 8.0, PILOT_COORDINATES, dtype=torch.float64)
+    start[half:] *= abs(others(0))
+    pull = torch.full_like(start, problem.lam).to(problem.dtype)
+    random_state = RandomState()
+    with random_state.watched():
+        ensemble = KinkEnsemble(problem, start, torch.Generator(), in_column=in_column)
+        for index in range(SEPARATION_STEPS):
+            gradient = pull * _alike(index)
+            gradient[half:] = pull[half:] * others(index)
+            ensemble.push(gradient)
+    random_state.restore()
+    return ensemble
 
 
 def _alike(index: int) -> float:
@@ -246,3 +254,10 @@ def _fade(index: int) -> float:
 def _one_way(index: int) -> float:
     del index
     return 1.0
+
+
+def _without_rule(index: int) -> float:
+    return 20 * math.sin(index**2 + 1)
+
+
+_OTHERS = (_alike, _far, _burst, _fade, _one_way, _without_rule)

@@ -153,7 +153,7 @@ def subgradient_mean(step_size: float, lam: float, noise: float = 0.0) -> float:
         ValueError: α or λ is not positive, or σ is negative.
     """
     step_size, lam, noise = _positive("step_size", step_size), _positive("lam", lam), _not_negative("noise", noise)
-    return step_size * (lam**2 + noise**2) / (2 * lam)
+    return step_size * (lam + noise * (noise / lam)) / 2  # squares could leave the range of a float
 
 
 def stationary_law(

@@ -19,7 +19,7 @@ from nonsmooth.kinks.patterns import Packed, Pattern, pattern_after, pattern_bef
 from nonsmooth.kinks.place import Modules, here
 from nonsmooth.kinks.points import Point, distance_between, standing_at, state_at
 from nonsmooth.kinks.recording import Recorder
-from nonsmooth.kinks.records import NO_MARKS, Marks, Record, RecordedCall
+from nonsmooth.kinks.records import NO_MARKS, Marks, Record, RecordedCall, tensors_among
 from nonsmooth.kinks.scanning import operation_of, tensors_in
 from nonsmooth.kinks.smoothness import Smoothness
 from nonsmooth.kinks.undisturbed import ordinary, undisturbed
@@ -58,8 +58,8 @@ def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, eps
     Raises:
         TypeError: the model is no module, or a point is neither a state dict nor a vector.
         ValueError: ε is no number of at least 0, a point does not fit the model or is not finite, there are no samples
-            among the inputs, a lazy module has not run yet, or the two passes ran different operations, as where the
-            parameters decide on the way.
+            among the inputs, an operation with kinks gets entries that are no numbers, a lazy module has not run yet,
+            or the two passes ran different operations, as where the parameters decide on the way.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {model!r}; accepted is a torch.nn.Module")
@@ -184,11 +184,14 @@ class _Probe(Recorder):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         place, call = here(self.modules), RecordedCall(func, args, kwargs)
         whole = place.functional in COMPOSITES  # its parts have kinks that it has not
+        undefined = not whole and any(bool(tensor.isnan().any()) for tensor in tensors_among((*args, *kwargs.values())))
         pattern = None if whole else pattern_before(name, call, self.epsilon)
         result = func(*args, **kwargs)
         if pattern is None and not whole:
             pattern = pattern_after(name, result)
         if pattern is not None:
+            if undefined:  # it would count as lying on one side
+                raise ValueError(f"{name} in {place.module!r} gets entries that are no numbers, which lie on no side")
             self._counted |= bits
             what = (name, place.module, place.source, pattern.regions.shape)
             self.sink.see(what, pattern, bits, sampled=bool(reach & INPUTS))

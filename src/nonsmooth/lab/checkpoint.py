@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import os
+import pickle
 import re
 import shutil
 import warnings
@@ -121,7 +122,10 @@ def _load(file: BinaryIO, owner: str, device: str) -> dict[str, Any]:
             raise ValueError("it claims to hold more than it does")
     file.seek(_HEAD)
     torch = importlib.import_module("torch")
-    state = torch.load(file, map_location=device, weights_only=True)
+    try:
+        state = torch.load(file, map_location=device, weights_only=True)
+    except pickle.UnpicklingError:  # torch would advise to load it all the same
+        raise ValueError("it holds something else than tensors, numbers, texts and lists of them") from None
     if not isinstance(state, dict):
         raise TypeError(f"it holds {type(state).__name__}, not the state of a measurement")
     return state

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import stat
@@ -139,6 +140,17 @@ class Folder:
             mode = place.mode(parts[-1])
             if mode is not None and stat.S_ISREG(mode):
                 place.unlink(parts[-1])
+
+    def set_aside(self, *parts: str) -> str | None:
+        """Give a file another name beside its own, and return that. What is missing or is a folder stays as it is."""
+        with contextlib.suppress(FileNotFoundError), self._at(parts[:-1]) as place:
+            mode = place.mode(parts[-1])
+            if mode is not None and not stat.S_ISDIR(mode):
+                names = (f"{parts[-1]}.before-{number}" for number in itertools.count(1))
+                free = next(name for name in names if place.mode(name) is None)
+                place.rename(parts[-1], free)
+                return free
+        return None
 
     def remove_tree(self, *parts: str) -> None:
         """Remove a subfolder with all that is in it; of a link in it, the link. Anything but a folder stays."""

@@ -19,6 +19,9 @@ FOOTER_LIMIT = 1 << 20
 VALUES_LIMIT = 1 << 21
 """Numbers, texts and nulls in all columns: as Python objects, they are what takes the memory."""
 
+LISTS_LIMIT = 1 << 22
+"""The same times the lists in one another: each value may lie in as many of its own."""
+
 TEXT_LIMIT = 1 << 26
 """Bytes of all pages, and of all texts, once they are decoded."""
 
@@ -26,6 +29,7 @@ COLUMNS_LIMIT = 1 << 12
 NESTING_LIMIT = 32
 _MAGIC = b"PAR1"
 _PLAIN, _DATA, _DICTIONARY, _DATA_V2 = 0, 0, 2, 3
+_REPEATED = 2
 _BYTES = 6  # the physical type BYTE_ARRAY
 _STRUCTURE_DEPTH = 24
 
@@ -54,7 +58,7 @@ def _check(content: bytes) -> None:
     schema = _items(footer.get(2))
     if len(schema) > COLUMNS_LIMIT * 2:
         raise TooLargeError(f"it has {len(schema):,} columns and lists, more than {COLUMNS_LIMIT * 2:,}")
-    _check_nesting(schema)
+    lists = _most_nested(schema)
     groups = _items(footer.get(4))
     # A record without values has no columns, and then pyarrow counts no row either.
     rows = 1 if len(schema) > 1 else 0
@@ -66,6 +70,8 @@ def _check(content: bytes) -> None:
         values, size = values + more_values, size + more_bytes
         if values > VALUES_LIMIT:
             raise TooLargeError(f"it holds {values:,} values, more than {VALUES_LIMIT:,}")
+        if values * lists > LISTS_LIMIT:
+            raise TooLargeError(f"it holds {values:,} values in {lists} lists each, more than {LISTS_LIMIT:,} lists")
         if size > TEXT_LIMIT:
             raise TooLargeError(f"it would take {size:,} bytes, more than {TEXT_LIMIT:,}")
 
@@ -80,17 +86,25 @@ def _footer(content: bytes) -> dict[int, Any]:
     return _Thrift(content, start, start + length).structure()
 
 
-def _check_nesting(schema: list[Any]) -> None:
-    """The schema is a tree, written in depth-first order with the number of children of each node."""
-    open_children: list[int] = []
+def _most_nested(schema: list[Any]) -> int:
+    """The most lists in one another, which are the nodes that are repeated on the way to a value.
+
+    The schema is a tree, written in depth-first order with the number of children of each node.
+    """
+    most, open_nodes = 0, list[tuple[int, int]]()  # the children to come, and the lists so far
     for element in schema:
-        if len(open_children) > 2 * NESTING_LIMIT + 2:
+        if len(open_nodes) > 2 * NESTING_LIMIT + 2:
             raise TooLargeError(f"its lists are nested more than {NESTING_LIMIT} times")
-        if open_children:
-            open_children[-1] -= 1
-        open_children.append(element.get(5, 0))
-        while open_children and open_children[-1] <= 0:
-            open_children.pop()
+        lists = int(element.get(3) == _REPEATED)
+        if open_nodes:
+            children, above = open_nodes.pop()
+            open_nodes.append((children - 1, above))
+            lists += above
+        most = max(most, lists)
+        open_nodes.append((element.get(5, 0), lists))
+        while open_nodes and open_nodes[-1][0] <= 0:
+            open_nodes.pop()
+    return most
 
 
 def _chunk_bounds(content: bytes, chunk: dict[int, Any]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import stat
@@ -135,10 +136,7 @@ class Store:
         try:
             self._folder.make()
             self.check()
-            mode = self._folder.mode(LOCK)
-            # Opening the file that a link leads to could empty it.
-            if mode is not None and not stat.S_ISREG(mode):
-                raise NotOursError(self.folder / LOCK, mode, "a file")
+            self._check_lock()
             self._lock.acquire()
         except filelock.Timeout as error:
             raise LabError(
@@ -160,6 +158,14 @@ class Store:
         with _told_as_lab_error(self.folder):
             self._folder.check(CELLS)
             self._folder.check(SCRATCH)
+
+    def _check_lock(self) -> None:
+        """Refuse a lock that is a link or holds something: older versions of filelock empty what they open."""
+        with contextlib.suppress(FileNotFoundError), self._folder.reading(LOCK) as file:
+            if file.read(1):
+                raise OSError(
+                    errno.EEXIST, f"{self.folder / LOCK} is not empty: another run holds it, or no run has made it"
+                )
 
     def prepare(self, cells: Iterable[Cell]) -> None:
         """Make sure, before hours of work, that there is a place for these cells' records. Call it under the lock.

@@ -138,11 +138,16 @@ def checked_origin(origin: object) -> dict[str, Any]:
         raise ValueError(f"its origin is {_short(origin)}; accepted is a mapping")  # noqa: TRY004  of a file's content
     for name, value in origin.items():
         finite = isinstance(value, float) and math.isfinite(value)
-        if not isinstance(name, str) or not (value is None or finite or isinstance(value, str | int)):
+        if not _is_text(name) or not (value is None or finite or _is_text(value) or isinstance(value, int)):
             raise ValueError(
                 f"its origin holds {_short(name)}: {_short(value)}; accepted are texts, numbers, booleans and None"
             )
     return dict(origin)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is a string that can be written: a lone surrogate, which JSON can spell, has no UTF-8 form."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _short(value: object) -> str:

@@ -4,7 +4,8 @@ from nonsmooth.extras import require
 
 require("reproduce", "nonsmooth.report")
 
+from nonsmooth.claims.results import REPORT_FILE
 from nonsmooth.report.page import render
-from nonsmooth.report.writing import REPORT_FILE, write_report
+from nonsmooth.report.writing import write_report
 
 __all__ = ["REPORT_FILE", "render", "write_report"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nonsmooth.claims.part import planned_cells
 from nonsmooth.claims.results import (
+    REPORT_FILE,
     RESULTS_FILE,
     SETTINGS_FILE,
     Results,
@@ -26,9 +27,6 @@ from nonsmooth.lab import Cell, LabError, Store
 from nonsmooth.lab.folder import Folder
 from nonsmooth.lab.values import checked_seconds
 from nonsmooth.report.page import figure_fault, render
-
-REPORT_FILE = Path("report") / "index.html"
-"""Where the report lies in a run's folder."""
 
 _RESULTS_LIMIT = 1 << 26
 
