@@ -279,6 +279,21 @@ def test_taking_a_certificate_leaves_no_trace():
     assert [part.name for part in found.tensors] == ["0.weight", "3.weight", "0.bias", "3.bias"]
 
 
+@pytest.mark.parametrize("penalty", [L1(0.1), GroupL1(0.1), SparseGroupL1(0.1), Nuclear(0.1)], ids=repr)
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_a_parameter_without_entries_is_at_its_optimum(penalty, shape):
+    empty, weight = torch.nn.Parameter(torch.ones(shape)), torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = ProxSGD([empty, weight], lr=0.1, penalty=penalty)
+
+    def loss():
+        return (weight**2).sum()
+
+    certificate = certify(optimizer, lambda: empty.sum() + loss())
+    assert certificate.tensors[0].residual == certificate.tensors[0].relative_residual == 0
+    alone = certify(ProxSGD([weight], lr=0.1, penalty=penalty), loss)
+    assert certificate.relative_residual == alone.relative_residual > 0
+
+
 def test_a_closure_that_calls_backward_gives_the_same_certificate(problem):
     optimizer, closure, _ = trained(problem, L1(0.1), steps=7)
 
