@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from nonsmooth.optim.metric import UNIT_STEPS
@@ -86,7 +87,9 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
             raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element")
         gradients: list[Tensor | None] = [parameter.grad for parameter in parameters]
         if all(gradient is None for gradient in gradients) and loss.requires_grad:
-            gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True))
+            used = [parameter for parameter in parameters if not is_lazy(parameter)]
+            by_parameter = dict(zip(used, torch.autograd.grad(loss, used, allow_unused=True), strict=True))
+            gradients = [by_parameter.get(parameter) for parameter in parameters]
     finally:
         random_state.restore()
         for parameter, gradient in zip(parameters, kept, strict=True):
