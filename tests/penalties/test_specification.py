@@ -297,6 +297,15 @@ def test_a_specification_that_no_penalty_has_is_refused(specification, message):
         from_specification(specification)
 
 
+def test_a_field_called_name_would_be_read_as_the_name_of_a_class():
+    @dataclass(frozen=True, eq=False)
+    class Labelled(L1):
+        name: str = "MCP"
+
+    with pytest.raises(ValueError, match="Labelled has a field 'name'"):
+        Labelled(0.1).specification()
+
+
 @pytest.mark.parametrize("penalty", [GroupL1(1.0), SparseGroupL1(1.0), Nuclear(1.0)], ids=lambda p: type(p).__name__)
 def test_what_is_no_sum_over_coordinates_has_no_value_along_a_dimension(penalty):
     with pytest.raises(ValueError, match="dim is 0"):

@@ -202,9 +202,13 @@ class Penalty(ABC):
         The name of a class that the package does not have begins with its module.
 
         Raises:
-            ValueError: the name would be read as another class.
+            ValueError: the name would be read as another class, or a field is called "name".
         """
         check_is_the_one(type(self), Penalty)
+        if "name" in self.fields():
+            raise ValueError(
+                f"{type(self).__name__} has a field 'name', which is that of the class; accepted are others"
+            )
         return {"name": written_name(type(self)), **{name: _plain(value) for name, value in self.fields().items()}}
 
 
