@@ -126,17 +126,23 @@ def check_before_step(
                 penalty.check_step(step)
 
 
-def check_dense(parameter: Tensor) -> None:
-    """Raise if the gradient of a penalised parameter is sparse.
+def check_dense(
+    parameter: Tensor, mover: str = "a penalty", way_out: str = ", or put it in a group with penalty=None"
+) -> None:
+    """Raise if a gradient is sparse.
+
+    Args:
+        parameter: with its gradient.
+        mover: what needs a dense one.
+        way_out: what helps beside a dense gradient.
 
     Raises:
         ValueError: it is.
     """
     if parameter.grad is not None and parameter.grad.layout != torch.strided:
         raise ValueError(
-            f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; a "
-            "penalty moves every coordinate, so only dense gradients are accepted: build the embedding with "
-            "sparse=False, or put it in a group with penalty=None"
+            f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; {mover} moves "
+            f"every coordinate, so only dense gradients are accepted: build the embedding with sparse=False{way_out}"
         )
 
 
