@@ -73,7 +73,7 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
     """Call a closure for its loss and gradients; `.grad` and random number generators are then as before.
 
     Raises:
-        ValueError: the loss is not one number, or no parameter has a gradient.
+        ValueError: the loss is not one real number, or no parameter has a gradient.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     kept = [parameter.grad for parameter in parameters]
@@ -83,8 +83,8 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
             parameter.grad = None
         with random_state.watched(), torch.enable_grad():
             loss = closure()
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element")
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
+            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element, which is real")
         gradients: list[Tensor | None] = [parameter.grad for parameter in parameters]
         if all(gradient is None for gradient in gradients) and loss.requires_grad:
             used = [parameter for parameter in parameters if not is_lazy(parameter)]
