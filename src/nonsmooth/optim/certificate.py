@@ -254,7 +254,7 @@ def _unfelt(point: Tensor, gradient: Tensor) -> str | None:
         return "rows of "
     # A chance angle of as many coordinates as a large weight has is small as well.
     product = float(torch.linalg.vector_norm(felt)) * float(torch.linalg.vector_norm(point))
-    return "" if abs(float(inner.sum())) <= max(64 * precision, 2e-12) * product else None
+    return "" if abs(float(inner.sum())) <= largest(64 * precision, 2e-12) * product else None
 
 
 def _rounding(found: Evaluation, objective: float, penalty: float) -> float:

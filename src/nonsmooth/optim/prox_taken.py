@@ -66,7 +66,7 @@ def _sample(parameter: Tensor) -> Tensor:
 def _is_another(parameter: Tensor, before: Tensor) -> bool:
     """Whether a parameter has not the entries it had; another place or precision alone does not count."""
     now = _sample(parameter)
-    return now.shape != before.shape or not torch.equal(now.nan_to_num(), before.to(now).nan_to_num())
+    return now.shape != before.shape or not torch.allclose(now, before.to(now), rtol=0, atol=0, equal_nan=True)
 
 
 def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:

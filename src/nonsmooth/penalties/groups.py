@@ -241,9 +241,8 @@ def _from_sequence(index: Any) -> Tensor:
     each = list(index)
     flat = [_is_whole(label) for label in each]
     if each and all(flat):
-        labels = [int(label) for label in each]
-        _check_range(min(labels), max(labels), len(labels))
-        return torch.tensor(labels, dtype=torch.int64)
+        _check_range(min(int(label) for label in each), max(int(label) for label in each), len(each))
+        return torch.tensor([int(label) for label in each], dtype=torch.int64)
     if any(flat):
         raise TypeError(f"index mixes whole numbers and sequences; {ACCEPTED}")
     return _from_groups(each)
