@@ -98,6 +98,17 @@ def test_data_of_which_nothing_is_left_when_squared_are_fitted(kind, scale):
     assert np.array_equal(found.coef_, np.zeros_like(found.coef_))
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, -1e150, 7e-200])
+def test_features_that_are_constant_leave_the_intercept(value):
+    """Their mean over 59 samples is off by rounding, and the rest of it is no feature."""
+    found = ProxRegressor(strength=0.05).fit(np.full((59, 3), value), RESPONSE[:59])
+    assert np.array_equal(found.coef_, np.zeros(3))
+    assert found.intercept_ == pytest.approx(RESPONSE[:59].mean(), abs=1e-12)
+    mixed = ProxRegressor(strength=0.05).fit(np.c_[DATA[:59], np.full(59, value)], RESPONSE[:59])
+    assert mixed.coef_[-1] == 0
+    assert mixed.coef_[:-1] == pytest.approx(ProxRegressor(strength=0.05).fit(DATA[:59], RESPONSE[:59]).coef_, abs=1e-9)
+
+
 @pytest.mark.filterwarnings("ignore:.*not at an optimum")
 @pytest.mark.parametrize("penalty", ["L1", MCP(0.05), GroupL1(0.05, dim=1), "TransformedL1"])
 @pytest.mark.parametrize("kind", [ProxRegressor, ProxClassifier])

@@ -129,6 +129,28 @@ def test_a_checkpoint_with_an_unknown_penalty_is_refused_before_anything_changes
     assert optimizer.param_groups[0]["penalty"]["name"] == "L1"
 
 
+def test_groups_that_come_later_share_no_penalty():
+    """torch gives its defaults to each group as they are: one λ would be that of all."""
+    first, second, third = (nn.Parameter(torch.ones(2, 2)) for _ in range(3))
+    optimizer = attach(OwnAdam([first], lr=0.1), L1(0.1))
+    optimizer.add_param_group({"params": [second]})
+    optimizer.add_param_group({"params": [third]})
+    saved = optimizer.state_dict()
+    optimizer.param_groups[1]["penalty"]["strength"] = 0.5
+    assert [group["penalty"]["strength"] for group in optimizer.param_groups] == [0.1, 0.5, 0.1]
+    assert [group["penalty"]["strength"] for group in saved["param_groups"]] == [0.1, 0.1, 0.1]
+    buffer = io.BytesIO()
+    torch.save(saved, buffer)
+    buffer.seek(0)
+    optimizer.load_state_dict(torch.load(buffer, weights_only=True))
+    for parameter in (first, second, third):
+        parameter.grad = torch.zeros(2, 2)
+    optimizer.step()
+    assert torch.equal(first, third)
+    assert torch.equal(second, third)
+    assert float(third[0, 0]) < 1
+
+
 def test_groups_keep_penalties_of_their_own():
     model = network()
     groups = [{"params": [model[0].weight], "penalty": L1(0.5)}, {"params": [model[2].weight]}]

@@ -209,6 +209,33 @@ def test_a_state_loads_where_other_parameters_have_penalties(late):
         fresh.load_state_dict(AveragedModel(model).state_dict())
 
 
+def test_a_strength_of_another_shape_begins_anew():
+    weight = torch.nn.Parameter(torch.ones(3, 4))
+    model = torch.nn.Module()
+    model.weight = weight
+    optimizer = ProxSGD([weight], lr=0.1, penalty=L1(torch.full((4,), 0.1)))
+    average = averaged(model, optimizer)
+    for strength in (torch.full((4,), 0.1), 0.1, torch.full((3, 1), 0.1)):
+        optimizer.param_groups[0]["penalty"] = L1(strength)
+        weight.grad = torch.zeros(3, 4)
+        optimizer.step()
+        average.update_parameters(model)
+        assert average.strength_0.shape == getattr(strength, "shape", ())
+        assert bool(average.sparse().weight.all())
+
+
+def test_an_optimiser_that_takes_no_prox_is_refused():
+    model = torch.nn.Linear(3, 2)
+    plain = torch.optim.SGD(model.parameters(), lr=0.1)
+    plain.param_groups[0]["penalty"] = L1(0.1).specification()
+    with pytest.raises(ValueError, match="optimizer is a SGD that takes no prox"):
+        averaged(model, plain)
+    with pytest.raises(TypeError, match="optimizer is 3; accepted is"):
+        averaged(model, 3)
+    with pytest.raises(TypeError, match="model is a int; accepted is"):
+        averaged(3, plain)
+
+
 def test_bad_input_is_refused():
     model = Linear()
     with pytest.raises(ValueError, match="decay is 1"):

@@ -24,7 +24,7 @@ def test_a_negative_step_size(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), torch.tensor(-0.1)])
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), torch.tensor(-0.1), "0.1", None])
 def test_a_step_size_that_somebody_makes_negative_later(kind, rate):
     weight = one_weight()
     optimizer = kind([weight], penalty=L1(0.1))

@@ -207,6 +207,31 @@ def test_weights_of_zero_leave_the_gap_a_bound_that_closes(problem, penalty, sha
     assert seen[0] > seen[1] > seen[2]
 
 
+def test_the_gap_reads_a_penalty_that_somebody_has_just_put_into_a_group(problem):
+    data, response, _ = problem
+    weight = torch.nn.Parameter(torch.zeros(FEATURES, dtype=torch.float64))
+    gaps = []
+    for build in (lambda: ProxSGD([weight], lr=0.1, penalty=L1(0.1)), lambda: ProxSGD([weight], lr=0.1)):
+        optimizer = build()
+        optimizer.param_groups[0]["penalty"] = L1(0.1)
+        gaps.append(certify(optimizer, lambda: squared_loss(data, response, weight), quadratic=True).gap)
+    assert gaps[0] == gaps[1] > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_singular_values_of_half_precision_are_certified_in_single(dtype):
+    torch.manual_seed(0)
+    start = torch.randn(4, 3).to(dtype)
+    found = []
+    for precision in (dtype, torch.float32):
+        weight = torch.nn.Parameter(start.to(precision))
+        optimizer = ProxSGD([weight], lr=0.1, penalty=Nuclear(0.5))
+        found.append(certify(optimizer, lambda weight=weight: weight.float().square().sum()))
+        assert Nuclear(0.5).subgradient(weight.detach()).dtype == precision
+    assert found[0].penalty == found[1].penalty
+    assert found[0].residual == pytest.approx(found[1].residual, rel=0.02)
+
+
 def test_coupled_weight_decay_is_part_of_the_objective(problem):
     """LASSO with a ridge is an elastic net: certified by the other penalty as well."""
     optimizer, closure, weight = trained(problem, L1(0.06), weight_decay=0.04, lr=0.2)
@@ -279,6 +304,21 @@ def test_taking_a_certificate_leaves_no_trace():
     assert [part.name for part in found.tensors] == ["0.weight", "3.weight", "0.bias", "3.bias"]
 
 
+@pytest.mark.parametrize("penalty", [L1(0.1), GroupL1(0.1), SparseGroupL1(0.1), Nuclear(0.1)], ids=repr)
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_a_parameter_without_entries_is_at_its_optimum(penalty, shape):
+    empty, weight = torch.nn.Parameter(torch.ones(shape)), torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = ProxSGD([empty, weight], lr=0.1, penalty=penalty)
+
+    def loss():
+        return (weight**2).sum()
+
+    certificate = certify(optimizer, lambda: empty.sum() + loss())
+    assert certificate.tensors[0].residual == certificate.tensors[0].relative_residual == 0
+    alone = certify(ProxSGD([weight], lr=0.1, penalty=penalty), loss)
+    assert certificate.relative_residual == alone.relative_residual > 0
+
+
 def test_a_closure_that_calls_backward_gives_the_same_certificate(problem):
     optimizer, closure, _ = trained(problem, L1(0.1), steps=7)
 
@@ -319,6 +359,7 @@ def test_a_certificate_cannot_be_changed_and_prints_its_verdict(problem):
 @pytest.mark.parametrize(
     ("closure", "message"),
     [(lambda: None, "closure returned None"), (lambda: torch.ones(2), "tensor of one element"),
+     (lambda: torch.ones(()) * 1j, "tensor of one element, which is real"),
      (lambda: torch.tensor(1.0), "no parameter")],
 )  # fmt: skip
 def test_a_closure_that_gives_no_loss_is_refused(closure, message):

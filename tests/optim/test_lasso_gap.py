@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from sklearn.linear_model import Lasso
 
 from nonsmooth.optim import lasso_gap
@@ -10,6 +11,10 @@ from nonsmooth.optim import lasso_gap
 RANDOM = np.random.default_rng(0)
 DATA = RANDOM.normal(size=(40, 15)) + 0.5
 RESPONSE = DATA[:, 0] - 2 * DATA[:, 1] + 3 + 0.1 * RANDOM.normal(size=40)
+
+
+def pandas(values):
+    return pytest.importorskip("pandas", reason="pandas is not installed").DataFrame(values).squeeze(axis=1)
 
 
 def objective(weight, lam, factor, intercept=0.0):
@@ -51,9 +56,24 @@ def test_tensors_and_arrays_are_the_same():
     assert lasso_gap(*as_tensors, 0.1) == lasso_gap(DATA, RESPONSE, weight, 0.1)
 
 
+@pytest.mark.parametrize("kind", [
+    lambda v: v[::-1][::-1], lambda v: v[::-1].copy()[::-1], lambda v: v.astype(">f8"), np.asfortranarray,
+    lambda v: v.tolist(), lambda v: v.astype(object), lambda v: np.repeat(v, 2, 0)[::2], sparse.coo_array,
+    lambda v: torch.as_tensor(v).to_sparse(), pandas,
+], ids=["as it is", "backwards", "byte order", "columns", "list", "objects", "strides", "sparse", "sparse tensor",
+        "table"])  # fmt: skip
+def test_arrays_of_any_kind_are_the_same(kind):
+    weight = RANDOM.normal(size=15)
+    given = [kind(value) for value in (DATA, RESPONSE, weight)]
+    assert lasso_gap(*given, 0.1) == lasso_gap(DATA, RESPONSE, weight, 0.1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"lam": -1.0}, "lam is -1"), ({"lam": float("nan")}, "lam is nan"), ({"convention": "1/3N"}, "convention is"),
+    [({"X": DATA + 1j}, "X has dtype complex128"), ({"y": torch.ones(40) * 1j}, "y has dtype complex128"),
+     ({"w": ["a"] * 15}, "w has dtype <U1"), ({"lam": "a"}, "lam is 'a'"), ({"intercept": [1.0, 2.0]}, "intercept is"),
+     ({"X": DATA[:, :0], "w": np.zeros(0)}, "none of them empty"), ({"X": DATA[:0], "y": np.zeros(0)}, "none of them"),
+     ({"lam": -1.0}, "lam is -1"), ({"lam": float("nan")}, "lam is nan"), ({"convention": "1/3N"}, "convention is"),
      ({"w": np.zeros(3)}, "shapes"), ({"y": np.zeros(3)}, "shapes")],
 )  # fmt: skip
 def test_bad_input_is_refused(change, message):

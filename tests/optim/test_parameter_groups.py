@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nonsmooth.optim import ProxAdam, penalize
+from nonsmooth.optim import ProxAdam, attach, penalize
 from nonsmooth.penalties import L1, Nuclear
 
 
@@ -52,6 +52,20 @@ def test_an_optimiser_takes_the_groups_and_knows_the_names():
     assert optimizer.param_groups[0]["penalty"]["strength"] == 0.1
     assert optimizer.param_groups[1]["penalty"] is None
     assert "head.weight" in optimizer.param_groups[0]["param_names"]
+
+
+@pytest.mark.parametrize("pattern", ["0.*", "1.weight", "1.*"])
+def test_a_pattern_may_mean_any_name_of_a_tied_parameter(pattern):
+    """ "1.*" matches a bias as well, so that it is not refused for matching nothing."""
+    model = nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    (weights, rest) = penalize(model, L1(0.1), exclude=[pattern])
+    assert [name for name, _ in weights["params"]] == ["2.weight"]
+    assert [name for name, _ in rest["params"]] == ["0.weight", "1.bias", "2.bias"]
+    weights = penalize(model, L1(0.1), include=[pattern])[0]
+    assert ("1.bias" in dict(weights["params"])) == (pattern == "1.*")
+    optimizer = attach(torch.optim.SGD(model.parameters(), lr=0.1), L1(0.1), model=model, exclude=[pattern])
+    assert optimizer.param_groups[0]["params"][0] is model[2].weight
 
 
 def test_tied_parameters_appear_once():

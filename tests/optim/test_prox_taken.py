@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from nonsmooth.optim import RDA, ProxAdam, ProxSGD, SteadyAdam, attach, certify, penalize, takes_prox
-from nonsmooth.penalties import L1
+from nonsmooth.optim import RDA, ProxAdam, ProxSGD, SteadyAdam, attach, averaged, certify, penalize, takes_prox
+from nonsmooth.optim.prox_taken import prox_notes
+from nonsmooth.penalties import L1, GroupL1
 
 INPUTS = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
 
@@ -100,6 +101,74 @@ def test_weights_written_after_the_prox_are_named(make):
     assert "written to since the prox of the last step, so exact zeros may be gone: 0." in notes(model, optimizer)
     train(model, optimizer)
     assert notes(model, optimizer) == ""
+
+
+def by_data(model):
+    model[0].weight.data.mul_(0.5)
+
+
+def other_data(model):
+    model[0].weight.data = model[0].weight.data + 1e-3
+
+
+@pytest.mark.parametrize("write", [by_data, other_data])
+@pytest.mark.parametrize("make", [
+    lambda m: ProxSGD(penalize(m, L1(0.02)), lr=0.05),
+    lambda m: RDA(penalize(m, GroupL1(0.001)), lr=0.05),
+    lambda m: attach(OwnSGD(m.parameters(), lr=0.05), L1(0.02), model=m),
+], ids=["ProxSGD", "RDA", "hooked"])  # fmt: skip
+def test_weights_written_through_their_data_are_named_too(make, write):
+    model = network()
+    optimizer = make(model)
+    train(model, optimizer, after=write)
+    assert "written to since the prox of the last step" in notes(model, optimizer)
+    train(model, optimizer)
+    assert notes(model, optimizer) == ""
+    model.to(torch.float64)  # no weight is another
+    assert prox_notes(optimizer) == ()
+
+
+class Wrapper:
+    """Of the kind that SAM is: a step of its own, by way of the optimiser that it holds."""
+
+    def __init__(self, attribute, inner):
+        setattr(self, attribute, inner)
+        self.zero_grad, self.step = inner.zero_grad, inner.step
+
+
+class NativeWrapper(Wrapper, torch.optim.Optimizer):
+    """The same as an optimiser with the groups of the one inside."""
+
+    def __init__(self, attribute, inner):
+        torch.optim.Optimizer.__init__(self, inner.param_groups, inner.defaults)
+        self.param_groups = inner.param_groups
+        super().__init__(attribute, inner)
+
+
+@pytest.mark.parametrize("attribute", ["optimizer", "base_optimizer", "_base", "optim", "inner"])
+@pytest.mark.parametrize("kind", [Wrapper, NativeWrapper])
+def test_the_optimiser_is_found_under_any_name(kind, attribute):
+    model = network()
+    outer = kind(attribute, ProxSGD(penalize(model, L1(0.02)), lr=0.05))
+    train(model, outer)
+    assert takes_prox(outer)
+    assert f"{kind.__name__} wraps ProxSGD" in notes(model, outer)
+    assert "no prox is taken" not in notes(model, outer)
+    assert averaged(model, outer).sparse() is not None
+    plain = kind(attribute, torch.optim.SGD(model.parameters(), lr=0.05))
+    assert attach(plain, L1(0.02), model=model) is plain
+    assert takes_prox(plain)
+
+
+def test_of_two_optimisers_inside_none_is_guessed():
+    model = network()
+    outer = Wrapper("first", ProxSGD(model[0].parameters(), lr=0.05))
+    outer.second = ProxSGD(model[2].parameters(), lr=0.05)
+    with pytest.raises(TypeError, match=r"accepted is a torch.optim.Optimizer"):
+        takes_prox(outer)
+    own = torch.optim.SGD(model.parameters(), lr=0.05)
+    own.other = ProxSGD(model.parameters(), lr=0.05, penalty=L1(0.0))
+    assert not takes_prox(own)
 
 
 @pytest.mark.parametrize("name", ["ScheduleFreeWrapper", "TRAC", "OrthoGrad", "Lookahead"])

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from nonsmooth.optim import ProxAdam, ProxSGD, attach, certify, penalize
-from nonsmooth.penalties import L1
+from nonsmooth.optim import RDA, ProxAdam, ProxSGD, attach, certify, penalize
+from nonsmooth.penalties import L1, GroupL1
 
 
 class CosineHead(nn.Module):
@@ -37,6 +37,81 @@ class InAMethod(CosineHead):
 
     def forward(self, inputs):
         return inputs @ self.direction().mT
+
+
+class RootOfSquares(CosineHead):
+    def forward(self, inputs):
+        return inputs @ (self.weight / (self.weight**2).sum(1, keepdim=True).sqrt()).mT
+
+
+class SumOfSizes(CosineHead):
+    def forward(this, inputs):  # noqa: N805  nobody has to call it self
+        return inputs @ this.weight.div(this.weight.abs().sum()).mT
+
+
+class InverseRoot(CosineHead):
+    def forward(self, inputs):
+        return inputs @ (self.weight * torch.rsqrt(self.weight.square().sum())).mT
+
+
+class AProperty(CosineHead):
+    @property
+    def direction(self):
+        return F.normalize(self.weight)
+
+    def forward(self, inputs):
+        return inputs @ self.direction.mT
+
+
+def unit(inputs, rows):
+    return inputs @ (rows / rows.std()).mT
+
+
+class AFunctionOfOnesOwn(CosineHead):
+    def forward(self, inputs):
+        return unit(inputs, rows=self.weight)
+
+
+class AMethodWithArguments(CosineHead):
+    @staticmethod
+    def unit(rows):
+        return rows / rows.norm()
+
+    def forward(self, inputs):
+        return inputs @ self.unit(self.weight).mT
+
+
+class SeveralNames(CosineHead):
+    def forward(self, inputs):
+        weight, scale = self.weight, 2.0
+        if (size := torch.linalg.norm(weight)) > 0:
+            weight = scale * weight / size
+        return inputs @ weight.mT
+
+
+class Columns(CosineHead):
+    def forward(self, inputs):
+        return inputs @ torch.linalg.qr(self.weight.mT)[0]
+
+
+class NormalisedOutput(nn.Module):
+    """What data pass through is no parameter, and a property that raises is not called."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 8))
+        self.scale = nn.Parameter(torch.ones(3, 1))
+
+    @property
+    def places(self):
+        raise RuntimeError
+
+    def forward(self, inputs, *more):
+        hidden = inputs @ self.weight.mT
+        outputs = hidden / hidden.norm() / self.scale.mT
+        for each in more:
+            outputs = outputs + F.normalize(self.weight * more[0]) + F.normalize(each)
+        return outputs if inputs is not None else F.normalize(self.places)
 
 
 class NotAtAll(nn.Module):
@@ -100,6 +175,14 @@ MADE = {
     "a head that inherits": (Inherited, {"weight"}),
     "a norm in a method": (InAMethod, {"weight"}),
     "weight standardisation": (lambda: Standardised(3, 4, 3), {"weight"}),
+    "the root of a sum of squares": (RootOfSquares, {"weight"}),
+    "a sum of sizes": (SumOfSizes, {"weight"}),
+    "an inverse root": (InverseRoot, {"weight"}),
+    "a property": (AProperty, {"weight"}),
+    "a function of one's own": (AFunctionOfOnesOwn, {"weight"}),
+    "a method with arguments": (AMethodWithArguments, {"weight"}),
+    "several names": (SeveralNames, {"weight"}),
+    "orthonormal columns": (Columns, {"weight"}),
     "the weight of a child": (OverTheChild, {"head.weight"}),
 }  # fmt: skip
 
@@ -140,7 +223,8 @@ def test_naming_it_takes_it_in_or_says_why_not(name):
 @pytest.mark.parametrize(
     "module",
     [nn.Linear(3, 3), nn.Conv2d(3, 3, 3), nn.Embedding(4, 3, max_norm=1.0), nn.LSTM(3, 3),
-     nn.MultiheadAttention(4, 2), nn.TransformerEncoderLayer(4, 2), nn.Bilinear(3, 3, 3), NotAtAll()],
+     nn.MultiheadAttention(4, 2), nn.TransformerEncoderLayer(4, 2), nn.Bilinear(3, 3, 3), NotAtAll(),
+     NormalisedOutput()],
     ids=lambda module: type(module).__name__,
 )  # fmt: skip
 def test_other_layers_have_weights(module):
@@ -183,7 +267,34 @@ def test_a_lazy_module_has_to_know_its_shapes_first(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="run one forward pass first"):
         attach(optimizer, L1(0.5), model=model)
+    for build in (lambda: attach(optimizer, GroupL1(0.5)), lambda: ProxAdam(model.parameters(), penalty=L1(0.5)),
+                  lambda: RDA(model.parameters(), penalty=L1(0.5))):  # fmt: skip
+        with pytest.raises(ValueError, match=r"belongs to a lazy module.* run one forward pass first"):
+            build()
     assert "penalty" not in optimizer.param_groups[0]
+
+
+@pytest.mark.parametrize("with_closure", [False, True])
+def test_a_penalty_may_be_set_before_a_lazy_module_has_run(with_closure):
+    model = nn.LazyLinear(2)
+    optimizer = ProxSGD(model.parameters(), lr=0.1)
+    optimizer.param_groups[0]["penalty"] = L1(100.0)
+
+    def closure():
+        loss = model(torch.ones(3, 4)).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure) if with_closure else (closure(), optimizer.step())
+    assert not model.weight.any()
+
+
+def test_a_certificate_leaves_out_a_lazy_module_that_does_not_run():
+    model = nn.ModuleList([nn.Linear(2, 1), nn.LazyLinear(1)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = certify(optimizer, lambda: model[0](torch.ones(3, 2)).square().mean())
+    assert len(found.tensors) == 2
+    assert any("neither moved nor certified: 0.2, 0.3" in note for note in found.notes)
 
 
 def test_a_lazy_module_that_is_excluded_or_has_run_is_none_of_it():
@@ -191,6 +302,27 @@ def test_a_lazy_module_that_is_excluded_or_has_run_is_none_of_it():
     assert [name for name, _ in penalize(model, L1(0.5), exclude=["0.*"])[0]["params"]] == ["2.weight"]
     model(torch.randn(2, 7))
     assert [name for name, _ in penalize(model, L1(0.5))[0]["params"]] == ["0.weight", "2.weight"]
+
+
+@pytest.mark.parametrize("head", [RootOfSquares, SumOfSizes, InverseRoot, AFunctionOfOnesOwn, SeveralNames])
+def test_the_certificate_finds_a_norm_of_the_whole(head):
+    torch.manual_seed(0)
+    model, inputs, labels = head(), torch.randn(30, 8), torch.randint(3, (30,))
+    for _ in range(2):
+        optimizer = ProxSGD([model.weight], lr=0.1, penalty=L1(1e-3))
+        found = certify(optimizer, lambda: F.cross_entropy(model(inputs.to(model.weight)), labels))
+        assert any("does not feel the norm of" in note and "0.0, as where" in note for note in found.notes)
+        model.to(torch.float64)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_the_certificate_finds_no_norm_by_chance(dtype):
+    """In bfloat16 each of 4,000 random coordinates' angles is one of rounding."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(8, 4000).to(dtype))
+    slope = torch.randn(8, 4000).to(dtype)
+    found = certify(ProxSGD([weight], lr=0.1, penalty=L1(1e-3)), lambda: weight.flatten() @ slope.flatten())
+    assert not any("does not feel" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("head", [CosineHead, WrittenOut])

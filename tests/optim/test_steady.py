@@ -223,6 +223,21 @@ def test_copies_and_pickles_go_on_alike(name):
         assert torch.equal(feed(duplicate, duplicate.param_groups[0]["params"][0], more)[-1], expected)
 
 
+def test_the_forgetting_asked_for_outlives_copies_and_checkpoints_without_one():
+    weight = start()
+    optimizer = make("Adam", weight, L1(0.3), forgetting=1.0)
+    for duplicate in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        duplicate.add_param_group({"params": [start()]})
+        assert [group["forgetting"] for group in duplicate.param_groups] == [1.0, 1.0]
+    plain = torch.optim.Adam([weight])
+    feed(plain, weight, draws(3))
+    optimizer.param_groups[0]["forgetting"] = 2.0
+    optimizer.load_state_dict(plain.state_dict())
+    assert optimizer.param_groups[0]["forgetting"] == 2.0
+    optimizer.add_param_group({"params": [start()]})
+    assert optimizer.param_groups[1]["forgetting"] == 1.0
+
+
 def test_the_memory_of_half_precision_weights_is_kept_in_float32_in_checkpoints_too():
     weight = start(torch.bfloat16)
     optimizer = SteadySGD([weight], lr=0.05, penalty=L1(0.3))

@@ -5,6 +5,8 @@ import io
 import math
 import pickle
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
@@ -106,7 +108,7 @@ def test_a_penalty_that_is_defined_elsewhere_is_known():
     assert type(again) is Absent
 
 
-WRONG = [math.nan, math.inf, -1.0, "1", None, 1j, True - 2]
+WRONG = [math.nan, math.inf, -1.0, "1", None, 1j, True - 2, 10**400, Fraction(1, 2), Decimal("0.5")]
 
 
 @pytest.mark.parametrize("strength", WRONG)
@@ -171,12 +173,20 @@ def test_only_mcp_and_scad_have_a_largest_step(case):
         (lambda: Nuclear(torch.ones(3)), r"strength has shape \(3,\); Nuclear accepts one number"),
         (lambda: GroupL1(1.0, index=torch.tensor([0.0, 1.0])), "index has dtype torch.float32"),
         (lambda: GroupL1(1.0, index=torch.tensor([0, -1])), "index has the entry -1"),
-        (lambda: GroupL1(1.0, index=torch.tensor([0, 2])), "index leaves group 1 empty"),
+        (lambda: GroupL1(1.0, index=torch.tensor([0, 2, 2])), "index leaves group 1 empty"),
         (lambda: GroupL1(1.0, index=[[0, 1], []]), "index has an empty group"),
         (lambda: GroupL1(1.0, index=[[0, 1], [1, 2]]), "index has coordinate 1 in two groups"),
         (lambda: GroupL1(1.0, index=[[0, 1], [3]]), "index has coordinate 2 in no group"),
         (lambda: GroupL1(1.0, index=[[-1, 0]]), "index has coordinate"),
-        (lambda: GroupL1(1.0, index=[1, 2]), "index leaves group 0 empty"),
+        (lambda: GroupL1(1.0, index=[1, 1]), "index leaves group 0 empty"),
+        (lambda: GroupL1(1.0, index=torch.tensor([0, 10**12])), "index has the entry 1000000000000 for 2 coordinates"),
+        (lambda: GroupL1(1.0, index=[0, 10**30]), "index has the entry 10+ for 2 coordinates"),
+        (lambda: GroupL1(1.0, dim=()), r"dim is \(\); accepted is at least one dimension"),
+        (lambda: L1(1.0, weights=2.0), "weights is 2.0; accepted is a torch.Tensor"),
+        (lambda: GroupL1(1.0, weights=[1.0, 2.0]), r"weights is \[1.0, 2.0\]; accepted is a torch.Tensor"),
+        (lambda: MCP(1.0, weights=np.ones(3)), "weights is array.*; accepted is a torch.Tensor"),
+        (lambda: GroupL1(1.0, weights=torch.ones(2)).value(torch.ones(3, 4)), "weights has 2 entries; accepted are 3"),
+        (lambda: MCP(1.0, 10**400), "gamma is 10+; accepted is a finite number"),
         (lambda: GroupL1(1.0, index=np.array([0, -1])), "index has the entry -1"),
         (lambda: GroupL1(1.0, index=np.array([0.0, 1.0])), "index has dtype float64; accepted are integers"),
     ],
@@ -224,11 +234,27 @@ def test_groups_are_given_by_labels_or_by_lists_of_coordinates(index):
 
 
 @pytest.mark.parametrize(
-    "index", ["01", 3, [0, [1]], [0.0, 1.0], [[0.0], [1.0]], ["a"], [None], np.array(["a", "b"])], ids=repr
+    "index",
+    ["01", 3, [0, [1]], [0.0, 1.0], [[0.0], [1.0]], ["a"], [None], np.array(["a", "b"]), {0: [0], 1: [1]}],
+    ids=repr,
 )
 def test_what_is_neither_labels_nor_groups_is_named(index):
     with pytest.raises((TypeError, ValueError), match=r"index .*accepted are"):
         GroupL1(1.0, index=index)
+
+
+@pytest.mark.parametrize("dim", [np.int64(1), np.int32(-1), [1], [np.int64(1)], (-1,), torch.tensor(1)], ids=repr)
+def test_dimensions_may_be_whole_numbers_of_any_kind(dim):
+    penalty = GroupL1(0.1, dim=dim)
+    point = torch.arange(6.0).reshape(2, 3)
+    assert torch.equal(penalty.prox(point, 1.0), GroupL1(0.1, dim=1).prox(point, 1.0))
+    assert stored_by_torch(penalty.specification())["dim"] in (1, -1, (1,), (-1,))
+
+
+@pytest.mark.parametrize("dim", ["0", 1.0, None, (0.0,), {0: 1}, [[0]], torch.tensor([0.0])], ids=repr)
+def test_what_is_no_dimension_is_named(dim):
+    with pytest.raises(TypeError, match=r"dim is .*; accepted is a whole number, or a sequence of them"):
+        SparseGroupL1(0.1, dim=dim)
 
 
 @pytest.mark.parametrize(
@@ -269,6 +295,15 @@ def test_a_shape_that_fits_passes(case):
 def test_a_specification_that_no_penalty_has_is_refused(specification, message):
     with pytest.raises(ValueError, match=message):
         from_specification(specification)
+
+
+def test_a_field_called_name_would_be_read_as_the_name_of_a_class():
+    @dataclass(frozen=True, eq=False)
+    class Labelled(L1):
+        name: str = "MCP"
+
+    with pytest.raises(ValueError, match="Labelled has a field 'name'"):
+        Labelled(0.1).specification()
 
 
 @pytest.mark.parametrize("penalty", [GroupL1(1.0), SparseGroupL1(1.0), Nuclear(1.0)], ids=lambda p: type(p).__name__)

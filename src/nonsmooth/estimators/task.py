@@ -136,7 +136,8 @@ def prepare(
     inputs, response = as_tensor(features), as_tensor(targets)
     centre, target_centre = torch.zeros(inputs.shape[1], dtype=torch.float64), None
     if choices.linear and choices.fit_intercept:
-        centre = inputs.mean(0)
+        # The mean of a feature that is constant may be off by rounding, and what is left would count as one.
+        centre = torch.where(inputs.amax(0) == inputs.amin(0), inputs[0], inputs.mean(0))
         inputs = inputs - centre
         if loss.quadratic:
             target_centre = response.mean(0)

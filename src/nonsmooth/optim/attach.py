@@ -15,8 +15,8 @@ from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.optim.optimisers import Proximal
-from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, warn_of_vectors
-from nonsmooth.optim.penalised import with_penalties
+from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, penalty_of, warn_of_vectors
+from nonsmooth.optim.penalised import with_own_penalties, with_penalties
 from nonsmooth.optim.penalty_reader import PenaltyReader, specified
 from nonsmooth.optim.prox_taken import ATTACHED, remember_weights, takes_prox
 from nonsmooth.optim.proximal_step import (
@@ -55,8 +55,8 @@ def attach(
     A plain optimiser of torch becomes its proximal version, in place: `attach(Adam(...), penalty)` is a `ProxAdam`, in
     copies, pickles and checkpoints too. A subclass of one, or an optimiser whose `step` a learning-rate scheduler has
     already wrapped, gets hooks instead, which `copy.deepcopy` and `pickle` drop: attach again after these, with
-    `penalty=None` to keep what lies in the groups; `takes_prox` tells. A wrapper with the optimiser in its attribute
-    `optimizer`, such as accelerate's or Lightning's, is looked through.
+    `penalty=None` to keep what lies in the groups; `takes_prox` tells. A wrapper with the optimiser in an attribute,
+    such as accelerate's or Lightning's, is looked through.
 
     Args:
         optimizer: torch's SGD, Adam, AdamW, NAdam, RMSprop or Adagrad, or a subclass of one.
@@ -204,8 +204,16 @@ def _hook(optimizer: Optimizer) -> None:
         at_zero.clear()
         remember_weights(stepping)
 
+    def specify(saving: Optimizer) -> None:
+        for group in saving.param_groups:
+            reader(group)
+
     optimizer.register_step_pre_hook(check)
     handle = optimizer.register_step_post_hook(threshold)
     optimizer._optimizer_step_post_hooks.move_to_end(handle.id, last=False)  # type: ignore[attr-defined]
     optimizer.register_load_state_dict_pre_hook(lambda loading, state: with_penalties(state, loading))
+    optimizer.register_state_dict_pre_hook(specify)
+    optimizer.register_state_dict_post_hook(lambda saving, state: with_own_penalties(state))
+    # torch gives this to groups that come later as it is, and they would share a dictionary.
+    optimizer.defaults["penalty"] = penalty_of(optimizer.defaults)
     setattr(optimizer, ATTACHED, True)

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.metric import AdaptiveStep, sgd_step, unit_step_of
-from nonsmooth.optim.parameter_groups import penalty_of
+from nonsmooth.optim.parameter_groups import check_model, penalty_of
+from nonsmooth.optim.prox_taken import takes_prox
 from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.penalties import Penalty
+from nonsmooth.penalties.names import written_name
 
 MEMORY = ("step", "pull", "strength", "updates")
 """What is kept of each penalised parameter, in buffers by its number."""
@@ -43,7 +46,9 @@ def averaged(
         A `torch.optim.swa_utils.AveragedModel`; call its `update_parameters(model)` after steps, `sparse()` at the end.
 
     Raises:
-        ValueError: the decay is outside [0, 1), or no parameter of the model has a penalty.
+        TypeError: not a model, or not an optimiser.
+        ValueError: the decay is outside [0, 1), no parameter of the model has a penalty, or the optimiser takes no
+            prox of it, or one in a metric that is not known.
     """
     return SparseAverage(model, optimizer, decay=decay, use_buffers=use_buffers)
 
@@ -52,7 +57,8 @@ class _Training:
     """The optimiser of a run, which a copy of its average shares: the average is copied, the training is not."""
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
+        check_model(model)
+        self.optimizer = unwrapped(optimizer)
         self.parameters = list(model.parameters())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Training:
@@ -82,7 +88,9 @@ class SparseAverage(AveragedModel):
         use_buffers: average the model's buffers as well.
 
     Raises:
-        ValueError: the decay is outside [0, 1), or no parameter of the model has a penalty.
+        TypeError: not a model, or not an optimiser.
+        ValueError: the decay is outside [0, 1), no parameter of the model has a penalty, or the optimiser takes no
+            prox of it, or one in a metric that is not known.
     """
 
     def __init__(
@@ -93,11 +101,17 @@ class SparseAverage(AveragedModel):
         training = _Training(model, optimizer)
         if not training.penalties():
             raise ValueError("optimizer has a penalty on no parameter of the model")
+        if not takes_prox(optimizer):
+            raise ValueError(
+                f"optimizer is a {type(training.optimizer).__name__} that takes no prox of the penalty in its groups, "
+                "so none has pulled at the weights; accepted are optimisers of nonsmooth.optim, or attach(optimizer, "
+                "None)"
+            )
         average: Any = None if decay is None else get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         super().__init__(model, multi_avg_fn=average, use_buffers=use_buffers)
         self._training, self._decay = training, decay
-        self._uniform = unit_step_of(type(optimizer)) is sgd_step
-        self._kinds: dict[int, str] = {}
+        self._uniform = unit_step_of(type(training.optimizer)) is sgd_step
+        self._kinds: dict[int, Any] = {}
         for index, (_, penalty) in training.penalties().items():
             self._begin(index, penalty)
 
@@ -106,7 +120,7 @@ class SparseAverage(AveragedModel):
         parameter = self._training.parameters[index].detach()
         strength = penalty.strength
         empty = torch.as_tensor(strength, dtype=None if isinstance(strength, Tensor) else torch.float64)
-        self._kinds[index] = type(penalty).__name__
+        self._kinds[index] = _kind(penalty)
         self.register_buffer(f"step_{index}", parameter.new_zeros(() if self._uniform else parameter.shape))
         self.register_buffer(f"pull_{index}", torch.zeros_like(parameter))
         self.register_buffer(f"strength_{index}", empty.detach().clone())
@@ -122,7 +136,7 @@ class SparseAverage(AveragedModel):
         super().update_parameters(model)
         parameters, optimizer = list(model.parameters()), self._training.optimizer
         for index, (group, penalty) in self._training.penalties().items():
-            if self._kinds.get(index) != type(penalty).__name__:
+            if self._kinds.get(index) != _kind(penalty):
                 self._begin(index, penalty)
             parameter, count = parameters[index], getattr(self, f"updates_{index}")
             mean, pull = getattr(self, f"step_{index}"), getattr(self, f"pull_{index}")
@@ -151,7 +165,7 @@ class SparseAverage(AveragedModel):
         parameters = list(model.parameters())
         for index, (_, present) in self._training.penalties().items():
             count = float(getattr(self, f"updates_{index}", 0))
-            if is_off(present) or count == 0 or self._kinds[index] != type(present).__name__:
+            if is_off(present) or count == 0 or self._kinds[index] != _kind(present):
                 continue
             if self._decay is not None:
                 count = min(count, 1 / (1 - self._decay))
@@ -181,6 +195,11 @@ class SparseAverage(AveragedModel):
             for name in MEMORY:
                 state_dict.setdefault(f"{prefix}{name}_{index}", getattr(self, f"{name}_{index}"))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _kind(penalty: Penalty) -> tuple[str, tuple[int, ...]]:
+    """What has to stay the same for a mean of pulls and of λ: the class, and the shape of λ."""
+    return written_name(type(penalty)), tuple(getattr(penalty.strength, "shape", ()))
 
 
 def _taken(step: AdaptiveStep, penalty: Penalty) -> Tensor:

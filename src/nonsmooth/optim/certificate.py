@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from nonsmooth.extremes import largest
@@ -35,6 +36,9 @@ from nonsmooth.penalties import Penalty
 
 ROUNDINGS = 16
 """Roundings of the objective's largest part that a sum over data may be off by, times what the next line says."""
+
+LOW_PRECISION = 1e-4
+"""Of types in which orthogonal vectors are no more so than random ones."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,8 @@ def certify(
             if parameter not in found.gradients:
                 continue
             point, gradient = whole(parameter.detach()), found.gradients[parameter]
-            if penalty is not None and not is_off(penalty) and _is_unfelt(point, gradient):
-                unfelt.append(name)
+            if penalty is not None and not is_off(penalty) and (part := _unfelt(point, gradient)) is not None:
+                unfelt.append(part + name)
             slope, decay = _weight_decay(optimizer, group, parameter, point)
             gradient = gradient + slope if slope is not None else gradient
             found.gradients[parameter] = gradient
@@ -162,7 +166,7 @@ def certify(
     notes += (*wrong, *_notes(optimizer, found, relative))
     if unfelt:
         notes += (
-            f"the loss does not feel the norm of rows of {', '.join(unfelt)}, as where a model divides by it or "
+            f"the loss does not feel the norm of {', '.join(unfelt)}, as where a model divides by it or "
             "normalises the output: only the penalty acts on it, and λ says nothing about it",
         )
     gap = None
@@ -216,7 +220,8 @@ def _weight_decay(
 
 def _not_finite(optimizer: Optimizer, found: Evaluation, objective: float) -> tuple[str, ...]:
     """What is infinite or not a number, of parameters without a gradient as well."""
-    named = [each for index, group in enumerate(optimizer.param_groups) for each in named_parameters(index, group)]
+    groups = enumerate(optimizer.param_groups)
+    named = [each for index, group in groups for each in named_parameters(index, group) if not is_lazy(each[1])]
     weights = [name for name, parameter in named if not _is_finite(parameter.detach())]
     gradients = [name for name, parameter in named if not _is_finite(found.gradients.get(parameter, torch.zeros(())))]
     notes = [f"{what} not finite in {', '.join(names)}" for what, names in
@@ -230,17 +235,26 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(whole(tensor)).all())
 
 
-def _is_unfelt(point: Tensor, gradient: Tensor) -> bool:
-    """Whether each row's gradient is orthogonal to it, as it is where the loss does not depend on the row's norm."""
-    if point.ndim < 2 or not point.numel():
-        return False
-    inner = (gradient * point.conj()).real.flatten(1).sum(1).abs()
+def _unfelt(point: Tensor, gradient: Tensor) -> str | None:
+    """What the gradient is orthogonal to, so that the loss does not depend on its norm: each row, "rows of ", or all.
+
+    None where it is neither; where precision is low, which leaves an angle between them, nothing is said.
+    """
+    precision = float(torch.finfo(point.dtype).eps)
+    if point.ndim < 2 or not point.numel() or precision > LOW_PRECISION:
+        return None
+    inner = (gradient * point.conj()).real.flatten(1).sum(1, dtype=torch.float64)
     # Where weights are zero the gradient says nothing; where they are not it may have vanished, as at a minimum.
     felt = torch.linalg.vector_norm(torch.where(point == 0, 0, gradient).flatten(1), dim=1)
     sizes = felt * torch.linalg.vector_norm(point.flatten(1), dim=1)
-    tolerance = float(torch.finfo(point.dtype).eps ** 0.5)
-    whole_gradient = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return bool((felt > tolerance * whole_gradient).any() and (inner <= tolerance * sizes).all())
+    tolerance = precision**0.5
+    if not bool((felt > tolerance * torch.linalg.vector_norm(gradient.flatten(1), dim=1)).any()):
+        return None
+    if bool((inner.abs() <= tolerance * sizes).all()):
+        return "rows of "
+    # A chance angle of as many coordinates as a large weight has is small as well.
+    product = float(torch.linalg.vector_norm(felt)) * float(torch.linalg.vector_norm(point))
+    return "" if abs(float(inner.sum())) <= largest(64 * precision, 2e-12) * product else None
 
 
 def _rounding(found: Evaluation, objective: float, penalty: float) -> float:

@@ -20,7 +20,7 @@ from torch.optim.optimizer import ParamsT
 from nonsmooth.optim.penalised import PenalisedOptimizer
 from nonsmooth.optim.penalty_reader import specified
 from nonsmooth.optim.prox_taken import remember_weights
-from nonsmooth.optim.proximal_step import check_before_step, is_off, moved_parameters, prox_parameter
+from nonsmooth.optim.proximal_step import check_before_step, check_dense, is_off, moved_parameters, prox_parameter
 from nonsmooth.penalties import Penalty
 from nonsmooth.penalties.penalty import check_not_negative
 
@@ -68,6 +68,8 @@ class DualAveraging(PenalisedOptimizer):
         return loss
 
     def _check_before_step(self, *, ahead: bool = False) -> None:
+        for parameter in chain.from_iterable(group["params"] for group in self.param_groups):
+            check_dense(parameter, "dual averaging", way_out="")
         check_before_step(self, self._reader, self.check_group, ahead=ahead)
         for group in self.param_groups:
             self.check_options(group)
@@ -75,7 +77,6 @@ class DualAveraging(PenalisedOptimizer):
             limited = penalty is not None and not is_off(penalty) and penalty.largest_step < math.inf
             for parameter in group["params"] if ahead else moved_parameters(group):
                 state = self.state.get(parameter, {})
-                check_dense(parameter)
                 check_shapes(parameter, {name: state[name] for name in self.sums if name in state})
                 if penalty is not None and limited:
                     penalty.check_step(self.next_prox_step(group, state))
@@ -151,9 +152,8 @@ class DualAveraging(PenalisedOptimizer):
         super().__setstate__(state)
         for own in self.state.values():
             for name in ON_THE_HOST:
-                if isinstance(own, dict) and isinstance(
-                    own.get(name), float | int
-                ):  # as older optimisers and other tools write it
+                # As older optimisers and other tools write it.
+                if isinstance(own, dict) and isinstance(own.get(name), float | int):
                     own[name] = torch.tensor(own[name], dtype=torch.float64)
         for group in self.param_groups:
             for name, value in self.defaults.items():
@@ -286,19 +286,6 @@ def check_step_size(rate: Any) -> None:
         raise ValueError(f"lr has shape {tuple(rate.shape)}; accepted is a number, or a tensor of one element")
     elif rate.device.type == "cpu" and not torch.compiler.is_compiling():
         check_not_negative("lr", rate)
-
-
-def check_dense(parameter: Tensor) -> None:
-    """Raise if a gradient is sparse.
-
-    Raises:
-        ValueError: it is.
-    """
-    if parameter.grad is not None and parameter.grad.layout != torch.strided:
-        raise ValueError(
-            f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; dual averaging "
-            "moves every coordinate, so only dense gradients are accepted: build the embedding with sparse=False"
-        )
 
 
 def check_shapes(parameter: Tensor, state: Mapping[str, Any]) -> None:

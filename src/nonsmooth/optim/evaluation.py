@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from nonsmooth.optim.metric import UNIT_STEPS
 from nonsmooth.random_state import RandomState
 
 
@@ -30,25 +32,48 @@ class Evaluation:
     precision: float
 
 
-def unwrapped(optimizer: Any) -> Optimizer:
-    """The optimiser inside wrappers that have it in their attribute `optimizer`, as accelerate's and Lightning's do.
+def layers(optimizer: Any) -> list[Any]:
+    """An optimiser's wrappers, the outermost first, and the optimiser that they hold.
+
+    Accelerate and Lightning hold it in an attribute `optimizer`, others under other names, SAM in `base_optimizer`.
 
     Raises:
         TypeError: there is none.
     """
-    inner = optimizer
-    while isinstance(getattr(inner, "optimizer", None), Optimizer):
-        inner = inner.optimizer
-    if not isinstance(inner, Optimizer):
+    found = [optimizer]
+    while (inner := _held_by(found[-1])) is not None and all(inner is not layer for layer in found):
+        found.append(inner)
+    if not isinstance(found[-1], Optimizer):
         raise TypeError(f"optimizer is {optimizer!r}; accepted is a torch.optim.Optimizer")
+    return found
+
+
+def unwrapped(optimizer: Any) -> Optimizer:
+    """The optimiser inside all wrappers.
+
+    Raises:
+        TypeError: there is none.
+    """
+    inner: Optimizer = layers(optimizer)[-1]
     return inner
+
+
+def _held_by(wrapper: Any) -> Optimizer | None:
+    """The one optimiser in an object's attributes; None where there is none, or more than one."""
+    named = getattr(wrapper, "optimizer", None)
+    if isinstance(named, Optimizer):
+        return named
+    if isinstance(wrapper, tuple(UNIT_STEPS)):  # takes a step of its own
+        return None
+    held = [value for value in getattr(wrapper, "__dict__", {}).values() if isinstance(value, Optimizer)]
+    return held[0] if held and all(each is held[0] for each in held) else None
 
 
 def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
     """Call a closure for its loss and gradients; `.grad` and random number generators are then as before.
 
     Raises:
-        ValueError: the loss is not one number, or no parameter has a gradient.
+        ValueError: the loss is not one real number, or no parameter has a gradient.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     kept = [parameter.grad for parameter in parameters]
@@ -58,11 +83,13 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
             parameter.grad = None
         with random_state.watched(), torch.enable_grad():
             loss = closure()
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element")
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
+            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element, which is real")
         gradients: list[Tensor | None] = [parameter.grad for parameter in parameters]
         if all(gradient is None for gradient in gradients) and loss.requires_grad:
-            gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True))
+            used = [parameter for parameter in parameters if not is_lazy(parameter)]
+            by_parameter = dict(zip(used, torch.autograd.grad(loss, used, allow_unused=True), strict=True))
+            gradients = [by_parameter.get(parameter) for parameter in parameters]
     finally:
         random_state.restore()
         for parameter, gradient in zip(parameters, kept, strict=True):

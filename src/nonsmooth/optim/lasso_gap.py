@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,7 @@ def lasso_gap(
     """F(w) - D(θ) ≥ F(w) - min F for F(w) = c·‖y - Xw - b‖² + λ‖w‖₁.
 
     Args:
-        X: data, (N, features), an array or a tensor.
+        X: data, (N, features), a tensor, or anything that NumPy takes for an array of real numbers.
         y: response, (N,).
         w: coefficients, (features,).
         lam: λ ≥ 0.
@@ -39,14 +40,16 @@ def lasso_gap(
         The gap, in units of F, computed in float64, with what rounding can hide.
 
     Raises:
-        ValueError: shapes do not fit, λ is negative, or the convention is not known.
+        ValueError: shapes do not fit, something is not made of real numbers, λ is negative, or the convention is not
+            known.
     """
-    data, response, point = (torch.as_tensor(value).detach().to("cpu", torch.float64) for value in (X, y, w))
-    if data.ndim != 2 or response.shape != data.shape[:1] or point.shape != data.shape[1:]:
+    data, response, point = (_numbers(name, value) for name, value in (("X", X), ("y", y), ("w", w)))
+    if not data.numel() or data.ndim != 2 or response.shape != data.shape[:1] or point.shape != data.shape[1:]:
         raise ValueError(
             f"X, y and w have the shapes {tuple(data.shape)}, {tuple(response.shape)} and {tuple(point.shape)}; "
-            "accepted are (N, features), (N,) and (features,)"
+            "accepted are (N, features), (N,) and (features,), none of them empty"
         )
+    lam = _number("lam", lam)
     if not lam >= 0:
         raise ValueError(f"lam is {lam}; accepted is a number of at least 0")
     if convention not in CONVENTIONS:
@@ -54,6 +57,7 @@ def lasso_gap(
     factor = 0.5 if convention == "1/2N" else 1.0
     excess = 0.0
     if intercept is not None:
+        intercept = _number("intercept", intercept)
         # The best intercept given w centres the residual; what another one costs is the square of the difference.
         residual = response - data @ point
         excess = float((residual.mean() - intercept) ** 2)
@@ -64,3 +68,27 @@ def lasso_gap(
     largest_sum = (residual.square() + 2 * residual * size).mean() + lam / factor * point.abs().sum()
     rounding = ROUNDINGS * torch.finfo(torch.float64).eps * float(largest_sum)
     return factor * (largest(float(gap), 0.0) + excess + rounding)
+
+
+def _numbers(name: str, values: Any) -> Tensor:
+    """Values in double precision, whatever their strides, byte order and type."""
+    if isinstance(values, Tensor):
+        values = (
+            values.detach().to("cpu", torch.complex128 if values.is_complex() else torch.float64).to_dense().numpy()
+        )
+    array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+    try:
+        # Of a complex number only the real part would be left.
+        real = None if array.dtype.kind == "c" else np.array(array, dtype=np.float64, order="C")
+    except (TypeError, ValueError):
+        real = None
+    if real is None:
+        raise ValueError(f"{name} has dtype {array.dtype}; accepted are real numbers")
+    return torch.from_numpy(real)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {value!r}; accepted is a number") from None

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, NAdam, Optimizer, RMSprop
 
+from nonsmooth.penalties.penalty import check_not_negative
+
 Group = Mapping[str, Any]
 Block = Callable[[Tensor], Tensor]
 
@@ -156,11 +158,11 @@ def check_options(group: Group) -> None:
     """Raise unless the options of a group leave a step for a unit of constant gradient.
 
     Raises:
-        ValueError: the step size is negative, or the momentum is 1 or more.
+        ValueError: the step size is no number of at least 0, the momentum is 1 or more, or the dampening above 1.
     """
     rate = _number(group.get("lr", 0.0))
-    if not isinstance(rate, Tensor) and not 0 <= rate < math.inf:
-        raise ValueError(f"lr is {rate!r}; accepted are finite numbers of at least 0")
+    if not isinstance(rate, Tensor):
+        check_not_negative("lr", rate)
     for name, accepted in (("momentum", "below 1"), ("dampening", "of at most 1")):
         value = group.get(name, 0)
         if value > 1 or (value == 1 and name == "momentum"):

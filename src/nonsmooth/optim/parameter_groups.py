@@ -35,7 +35,8 @@ def penalize(
         model: the network.
         penalty: λR.
         include: patterns of parameters to penalise in any case, such as a vector of coefficients.
-        exclude: patterns of parameters not to penalise, such as "head.*"; stronger than `include`.
+        exclude: patterns of parameters not to penalise, such as "head.*"; stronger than `include`. A parameter that
+            several modules share is named by each of its names.
 
     Returns:
         Groups with the parameters and their names, for any optimiser of `nonsmooth.optim`; frozen parameters are left
@@ -84,8 +85,12 @@ def choose(model: nn.Module, named: Mapping[str, Tensor], include: Iterable[str]
         TypeError: patterns are one string instead of several.
         ValueError: as for `penalize`.
     """
+    names = {parameter: name for name, parameter in named.items()}
+    # A parameter that is shared has as many names as places, and a pattern may mean any of them.
+    everywhere = model.named_parameters(remove_duplicate=False)
+    called = {name: names[parameter] for name, parameter in everywhere if parameter in names}
     wanted, unwanted = (
-        _matches(kind, patterns, named) for kind, patterns in (("include", include), ("exclude", exclude))
+        _matches(kind, patterns, called) for kind, patterns in (("include", include), ("exclude", exclude))
     )
     allowed = {name: parameter for name, parameter in named.items() if name not in unwanted}
     if lazy := [name for name, parameter in allowed.items() if is_lazy(parameter)]:
@@ -162,13 +167,19 @@ def named_parameters(index: int, group: Mapping[str, Any]) -> list[tuple[str, Te
     return list(zip(names, group["params"], strict=True))
 
 
-def _matches(argument: str, patterns: Iterable[str], names: Iterable[str]) -> set[str]:
-    """The names that some pattern matches."""
+def _matches(argument: str, patterns: Iterable[str], names: Mapping[str, str]) -> set[str]:
+    """The parameters that some pattern matches.
+
+    Args:
+        argument: whose patterns they are.
+        patterns: as in a shell.
+        names: which parameter is called so.
+    """
     if isinstance(patterns, str):
         raise TypeError(f"{argument} is the string {patterns!r}; accepted are several patterns, such as [{patterns!r}]")
     found: set[str] = set()
     for pattern in patterns:
-        matching = {name for name in names if fnmatchcase(name, pattern)}
+        matching = {parameter for name, parameter in names.items() if fnmatchcase(name, pattern)}
         if not matching:
             raise ValueError(f"{argument} has {pattern!r}, which matches none of {', '.join(map(visible, names))}")
         found |= matching

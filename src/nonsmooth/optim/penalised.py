@@ -68,9 +68,7 @@ class PenalisedOptimizer(Optimizer):
         """What torch's gives; a group's penalty is a copy, which a λ that changes later leaves as it is."""
         for group in self.param_groups:
             self._reader(group)
-        state = super().state_dict()
-        groups = [{**group, "penalty": group["penalty"] and dict(group["penalty"])} for group in state["param_groups"]]
-        return {**state, "param_groups": groups}
+        return with_own_penalties(super().state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave; groups without a penalty, as in older checkpoints, keep the one they have here.
@@ -87,8 +85,18 @@ class PenalisedOptimizer(Optimizer):
         self._reader.forget_others(self.param_groups)
 
 
+OPTIONS = ("penalty", "forgetting")
+"""Options of groups that torch's optimisers do not have, and so their checkpoints neither."""
+
+
+def with_own_penalties(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """A state with copies of the penalties in its groups, which a λ that changes later leaves as they are."""
+    groups = [{**group, "penalty": group["penalty"] and dict(group["penalty"])} for group in state_dict["param_groups"]]
+    return {**state_dict, "param_groups": groups}
+
+
 def with_penalties(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """A state to load, its penalties checked, and the optimiser's own where it has none.
+    """A state to load, its penalties checked, and the optimiser's own, with what belongs to them, where it has none.
 
     A state with the same parameters in other groups or another order is put into this optimiser's groups, with their
     penalties, where both know the parameters' names.
@@ -100,7 +108,7 @@ def with_penalties(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str
     state_dict = _regrouped(state_dict, optimizer)
     groups = []
     for saved, own in zip(state_dict["param_groups"], optimizer.param_groups, strict=False):
-        group = {"penalty": own.get("penalty"), **saved}
+        group = {"penalty": None, **{name: own[name] for name in OPTIONS if name in own}, **saved}
         group["penalty"] = specified(group["penalty"])
         check_group({**own, "penalty": group["penalty"]}, adaptive=is_adaptive(optimizer))
         groups.append(group)

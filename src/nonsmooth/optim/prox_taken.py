@@ -8,14 +8,16 @@ takes the zeros away again. Neither changes any number that a user looks at.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.evaluation import unwrapped
+from nonsmooth.optim.evaluation import layers, unwrapped
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.penalised import PenalisedOptimizer
 from nonsmooth.optim.proximal_step import is_off
 
 VERSIONS_AFTER_PROX = "_nonsmooth_versions"
+SAMPLE_AFTER_PROX = "_nonsmooth_sample"
 ATTACHED = "_nonsmooth_attached"
 
 TRANSPARENT = ("accelerate", "lightning", "pytorch_lightning", "lightning_fabric", "nonsmooth")
@@ -29,18 +31,23 @@ def takes_prox(optimizer: Optimizer) -> bool:
     hooks `attach` had registered.
 
     Args:
-        optimizer: any optimiser, or a wrapper with one in its attribute `optimizer`.
+        optimizer: any optimiser, or a wrapper with one in an attribute.
     """
     inner = unwrapped(optimizer)
     return isinstance(inner, PenalisedOptimizer) or bool(getattr(inner, ATTACHED, False))
 
 
 def remember_weights(optimizer: Optimizer) -> None:
-    """Keep the version counters of the weights that a step has just left; reading them waits for no device.
+    """Keep what tells whether the weights that a step has just left are written to; nothing waits for a device.
 
-    They count what is written in place, but not what is written through a parameter's `.data`.
+    Version counters count what is written in place, but not what is written through a parameter's `.data`, as many
+    wrappers do. These write to all parameters, so a few entries of a single one, the first with a penalty, are enough.
     """
     if not torch.compiler.is_compiling():
+        first = next(
+            (group["params"][0] for group in optimizer.param_groups if group.get("penalty") and group["params"]), None
+        )
+        optimizer.__dict__[SAMPLE_AFTER_PROX] = None if first is None else (first, _sample(first))
         optimizer.__dict__[VERSIONS_AFTER_PROX] = {
             parameter: parameter._version
             for group in optimizer.param_groups
@@ -49,13 +56,26 @@ def remember_weights(optimizer: Optimizer) -> None:
         }
 
 
+def _sample(parameter: Tensor) -> Tensor:
+    """A copy of some of a parameter's entries, spread over each of its dimensions."""
+    part = parameter.detach()
+    part = part.to_local() if hasattr(part, "to_local") else part
+    return part[tuple(slice(None, None, max(1, size // 8)) for size in part.shape)].clone()
+
+
+def _is_another(parameter: Tensor, before: Tensor) -> bool:
+    """Whether a parameter has not the entries it had; another place or precision alone does not count."""
+    now = _sample(parameter)
+    return now.shape != before.shape or not torch.allclose(now, before.to(now), rtol=0, atol=0, equal_nan=True)
+
+
 def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:
     """What a certificate has to say about the prox of the optimiser's penalties.
 
     Args:
         optimizer: as the user has it, wrapped or not.
     """
-    inner = unwrapped(optimizer)
+    *wrappers, inner = layers(optimizer)
     penalised = [(index, group) for index, group in enumerate(inner.param_groups) if not is_off(penalty_of(group))]
     if not penalised:
         return ()
@@ -65,20 +85,20 @@ def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:
             f"no prox is taken: {type(inner).__name__} has a penalty in its groups, as from a checkpoint, and does not "
             "act upon it; load the checkpoint into an optimiser of nonsmooth.optim, or attach(optimizer, None)"
         )
-    outer = optimizer
-    while outer is not inner:
-        if type(outer).__module__.split(".")[0] not in TRANSPARENT:
-            notes.append(
-                f"{type(outer).__name__} wraps {type(inner).__name__}: where it changes gradients before the step or "
-                "weights after it, λ does not mean what is certified here"
-            )
-        outer = outer.optimizer  # type: ignore[attr-defined]
+    notes += [
+        f"{type(outer).__name__} wraps {type(inner).__name__}: where it changes gradients before the step or "
+        "weights after it, λ does not mean what is certified here"
+        for outer in wrappers
+        if type(outer).__module__.split(".")[0] not in TRANSPARENT
+    ]
     before = inner.__dict__.get(VERSIONS_AFTER_PROX, {})
+    sampled, sample = inner.__dict__.get(SAMPLE_AFTER_PROX) or (None, None)
     written = [
         name
         for index, group in penalised
         for name, parameter in named_parameters(index, group)
-        if parameter in before and before[parameter] != parameter._version
+        if (parameter in before and before[parameter] != parameter._version)
+        or (parameter is sampled and sample is not None and _is_another(parameter, sample))
     ]
     if written:
         notes.append(

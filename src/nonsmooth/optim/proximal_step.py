@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import SGD, Optimizer
 
 from nonsmooth.foreign_text import visible
@@ -37,7 +38,7 @@ def check_group(group: Mapping[str, Any], *, adaptive: bool = False) -> None:
 
     Raises:
         ValueError: a parameter is not made of real or complex numbers, or has a shape that the penalty cannot be on, or
-            an option leaves no step for a constant gradient.
+            none yet, or an option leaves no step for a constant gradient.
     """
     penalty = None if group.get("penalty") is None else from_specification(group["penalty"])
     if penalty is None:
@@ -46,6 +47,11 @@ def check_group(group: Mapping[str, Any], *, adaptive: bool = False) -> None:
         check_options(group)
     names = group.get("param_names") or range(len(group["params"]))
     for name, parameter in zip(names, group["params"], strict=True):
+        if is_lazy(parameter):
+            raise ValueError(
+                f"parameter {visible(name)} belongs to a lazy module, which does not know its shape yet; run one "
+                "forward pass first"
+            )
         if parameter.dtype not in NUMBERS:
             raise ValueError(
                 f"parameter {visible(name)} has dtype {parameter.dtype}; a penalty accepts floating-point and complex "
@@ -105,7 +111,7 @@ def check_before_step(
         if penalty is None or is_off(penalty):
             continue
         check_options(group)
-        moved = group["params"] if ahead else list(moved_parameters(group))
+        moved = [p for p in group["params"] if not is_lazy(p)] if ahead else list(moved_parameters(group))
         fits = reader.fits(group)
         if any(fit_of(parameter) not in fits for parameter in moved):
             check_group(group, adaptive=is_adaptive(optimizer)) if check is None else check(group)
@@ -120,17 +126,23 @@ def check_before_step(
                 penalty.check_step(step)
 
 
-def check_dense(parameter: Tensor) -> None:
-    """Raise if the gradient of a penalised parameter is sparse.
+def check_dense(
+    parameter: Tensor, mover: str = "a penalty", way_out: str = ", or put it in a group with penalty=None"
+) -> None:
+    """Raise if a gradient is sparse.
+
+    Args:
+        parameter: with its gradient.
+        mover: what needs a dense one.
+        way_out: what helps beside a dense gradient.
 
     Raises:
         ValueError: it is.
     """
     if parameter.grad is not None and parameter.grad.layout != torch.strided:
         raise ValueError(
-            f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; a "
-            "penalty moves every coordinate, so only dense gradients are accepted: build the embedding with "
-            "sparse=False, or put it in a group with penalty=None"
+            f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; {mover} moves "
+            f"every coordinate, so only dense gradients are accepted: build the embedding with sparse=False{way_out}"
         )
 
 

@@ -17,8 +17,10 @@ from torch.optim import Optimizer
 
 from nonsmooth import extremes
 from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate, whole
+from nonsmooth.optim.parameter_groups import penalty_of
+from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.optim.unpenalised import minimised_over
-from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
+from nonsmooth.penalties import Penalty, SeparablePenalty
 
 PROBE_SEED = 0
 
@@ -56,7 +58,7 @@ def quadratic_gap(
     inner = sum(_inner(gradients[p], whole(p.detach()), moves.get(p)) for p in penalties)
     largest, smooth = math.inf, []
     for parameter, penalty in penalties.items():
-        if penalty is None or _is_zero(penalty):
+        if penalty is None or is_off(penalty):
             continue
         gradient = _without(gradients, free)[parameter]
         if penalty.is_norm:
@@ -87,7 +89,7 @@ def quadratic_gap(
 def _penalties(optimizer: Optimizer, found: Evaluation) -> dict[Tensor, Penalty | None]:
     """The penalty of each parameter that has a gradient."""
     return {
-        parameter: None if group.get("penalty") is None else from_specification(group["penalty"])
+        parameter: penalty_of(group)
         for group in optimizer.param_groups
         for parameter in group["params"]
         if parameter in found.gradients
@@ -97,7 +99,7 @@ def _penalties(optimizer: Optimizer, found: Evaluation) -> dict[Tensor, Penalty 
 def _free(penalty: Penalty | None, parameter: Tensor) -> Tensor | None:
     """Which coordinates of a parameter carry no penalty; None for none."""
     point = whole(parameter.detach())
-    if penalty is None or _is_zero(penalty):
+    if penalty is None or is_off(penalty):
         return torch.ones_like(point, dtype=torch.bool)
     return penalty.free_coordinates(point)
 
@@ -116,10 +118,6 @@ def _largest_entry(gradients: dict[Tensor, Tensor], free: dict[Tensor, Tensor]) 
     """The largest gradient of a free coordinate."""
     sizes = [float(gradients[parameter][mask].abs().max()) for parameter, mask in free.items() if bool(mask.any())]
     return float(torch.tensor(sizes).max()) if sizes else 0.0
-
-
-def _is_zero(penalty: Penalty) -> bool:
-    return not isinstance(penalty.strength, Tensor) and penalty.strength == 0
 
 
 def largest_multiple(penalty: Penalty, gradient: Tensor) -> float:

@@ -10,19 +10,27 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 NORMALISING = {
     "normalize", "norm", "vector_norm", "matrix_norm", "svdvals", "std", "var", "std_mean", "var_mean", "batch_norm",
-    "group_norm", "instance_norm", "layer_norm", "rms_norm", "cosine_similarity", "renorm", "_weight_norm",
+    "group_norm", "instance_norm", "layer_norm", "rms_norm", "cosine_similarity", "renorm", "_weight_norm", "rsqrt",
+    "qr",
 }  # fmt: skip
-"""Functions and methods that make a norm or a spread of their first argument."""
+"""Functions and methods that make a norm or a spread of their first argument, or divide it by one."""
+
+DIVIDING = ("div", "div_", "divide", "divide_", "true_divide", "true_divide_")
+
+Path = tuple[str, ...]
+"""The names after `self`, such as ("head", "weight")."""
+
+Node = TypeVar("Node", bound=ast.AST)
 
 
 @dataclass(frozen=True)
@@ -93,73 +101,170 @@ def _by_hooks(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
 def _by_hand(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
     """What a module's own `forward` normalises, as its source says."""
     kind: Any = type(module)
-    for path in _normalised_in(kind):
-        value: object = module
-        for name in path:
-            value = getattr(value, name, None)
-        if isinstance(value, nn.Parameter):
-            yield value, BY_HAND
+    for *owners, name in _normalised_in(kind):
+        owner: Any = module
+        for each in owners:
+            owner = getattr(owner, "_modules", {}).get(each)
+        # Looked up in the dictionary, since a property of that name would run code.
+        parameter = getattr(owner, "_parameters", {}).get(name)
+        if parameter is not None:
+            yield parameter, BY_HAND
 
 
-@cache
-def _normalised_in(kind: type[nn.Module]) -> tuple[tuple[str, ...], ...]:
-    """The attributes of `self`, as paths, that `forward` and what it calls hand to a function in `NORMALISING`."""
+@lru_cache
+def _normalised_in(kind: type[nn.Module]) -> tuple[Path, ...]:
+    """The attributes of a module, as paths, that `forward` and what it calls normalise."""
     methods = {
-        name: method
-        for name, method in inspect.getmembers(kind, inspect.isfunction)
-        if method.__module__.split(".")[0] != "torch"
+        name: getattr(member, "fget", member)
+        for name, member in inspect.getmembers(kind, lambda member: inspect.isfunction(member) or _is_property(member))
     }
-    found: list[tuple[str, ...]] = []
+    found: list[Path] = []
     waiting = ["forward"]
     while waiting:
         method = methods.pop(waiting.pop(), None)
-        if method is None:
+        tree = None if method is None or method.__module__.split(".")[0] == "torch" else _tree(method)
+        if tree is None:
             continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
-        except (OSError, TypeError, SyntaxError):  # typed in at a prompt, or made by a program
-            continue
-        aliases = {
-            target.id: path
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and (path := _path(node.value, {}))
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            waiting += [node.attr for node in (call.func,) if isinstance(node, ast.Attribute)]
-            found += [path for each in _normalised_by(call) if (path := _path(each, aliases))]
+        waiting += [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+        names = _arguments(tree)
+        rest = [each.arg for each in (tree.args.vararg, tree.args.kwarg) if each is not None]
+        source = _Source(tree, dict.fromkeys(names[:1], ()), {*names[1:], *rest})
+        found += source.normalised()
+        for call in source.of_kind(ast.Call):
+            function = _called(call, kind, method.__globals__)
+            found += [path for each in _normalised_arguments(function, call) for path in source.made_of(each)]
     return tuple(found)
 
 
-def _normalised_by(call: ast.Call) -> list[ast.expr]:
-    """What a call makes a norm or a spread of; nothing where it makes none."""
-    function = call.func
-    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if called not in NORMALISING:
+def _is_property(member: object) -> bool:
+    return isinstance(member, property) and member.fget is not None
+
+
+def _called(call: ast.Call, kind: type, names: Mapping[str, Any]) -> Any:
+    """The function of one's own that a call is of: a method, or one of the same module; None for any other."""
+    if isinstance(call.func, ast.Attribute):
+        return inspect.getattr_static(kind, call.func.attr, None)
+    return names.get(call.func.id) if isinstance(call.func, ast.Name) else None
+
+
+def _normalised_arguments(function: Any, call: ast.Call) -> list[ast.expr]:
+    """The arguments of a call that the function which is called normalises."""
+    is_method = isinstance(call.func, ast.Attribute) and not isinstance(function, staticmethod)
+    function = getattr(function, "__func__", function)
+    if not inspect.isfunction(function) or function.__module__.split(".")[0] == "torch":
         return []
-    if isinstance(function, ast.Attribute):
+    tree = _tree(function)
+    if tree is None:
+        return []
+    names = _arguments(tree)[is_method:]
+    given: dict[str | None, ast.expr] = {
+        **dict(zip(names, call.args, strict=False)),
+        **{each.arg: each.value for each in call.keywords},
+    }
+    normalised = {path[0] for path in _Source(tree, {name: (name,) for name in names}, set()).normalised()}
+    return [value for name, value in given.items() if name in normalised]
+
+
+def _tree(function: Any) -> ast.FunctionDef | None:
+    """The source of a function; None where it was typed in at a prompt, or made by a program."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    return tree if isinstance(tree, ast.FunctionDef) else None
+
+
+def _arguments(tree: ast.FunctionDef) -> list[str]:
+    return [each.arg for each in (*tree.args.posonlyargs, *tree.args.args, *tree.args.kwonlyargs)]
+
+
+class _Source:
+    """A function, as far as it works on parameters alone.
+
+    Args:
+        tree: its source.
+        roots: the names that it begins with, as paths.
+        data: the names of what it works on beside them.
+    """
+
+    def __init__(self, tree: ast.FunctionDef, roots: dict[str, Path], data: set[str]) -> None:
+        self._tree, self._roots = tree, roots
+        # What each name is made of, and the names that data have a part in.
+        self._parts: dict[str, set[Path]] = {}
+        self._data = set(data)
+        for name, value in self._assigned():
+            self._parts[name] = self._parts.get(name, set()) | self._mentioned(value)
+            if self._has_data(value):
+                self._data.add(name)
+
+    def of_kind(self, kind: type[Node]) -> list[Node]:
+        """All nodes of a kind."""
+        return [node for node in ast.walk(self._tree) if isinstance(node, kind)]
+
+    def made_of(self, node: ast.AST) -> set[Path]:
+        """The paths that an expression is made of; none where data have a part in it."""
+        return set() if self._has_data(node) else self._mentioned(node)
+
+    def normalised(self) -> list[Path]:
+        """What is handed to a function in `NORMALISING`, or divided by something that is made of it."""
+        calls = self.of_kind(ast.Call)
+        found = [path for call in calls for each in self._normalised_by(call) for path in self.made_of(each)]
+        for node in ast.walk(self._tree):
+            for above, below in _division(node):
+                found += self._mentioned(above) & self.made_of(below)
+        return found
+
+    def _normalised_by(self, call: ast.Call) -> list[ast.expr]:
+        """What a call makes a norm or a spread of; nothing where it makes none."""
+        function = call.func
+        called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        if called not in NORMALISING:
+            return []
+        inputs = call.args if called == "cosine_similarity" else call.args[:1]
+        if not isinstance(function, ast.Attribute):
+            return inputs
         owner: ast.AST = function.value
         while isinstance(owner, ast.Attribute):
             owner = owner.value
-        if isinstance(owner, ast.Name) and owner.id == "self":
-            return [function.value]  # a tensor's method, or a layer of that name, which normalises what passes it
-    inputs = call.args if called == "cosine_similarity" else call.args[:1]
-    return [*([function.value] if isinstance(function, ast.Attribute) else []), *inputs]
+        if isinstance(owner, ast.Name) and self._roots.get(owner.id) == ():
+            return [function.value]  # a parameter's method, or a layer of that name, which normalises what passes it
+        return [function.value, *inputs]
+
+    def _assigned(self) -> Iterator[tuple[str, ast.AST]]:
+        """Names and what is assigned to them, in the order of the lines."""
+        nodes = [node for node in ast.walk(self._tree) if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr)]
+        for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
+            if node.value is None:
+                continue
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                pairs: Iterable[tuple[ast.AST, ast.AST]] = [(target, node.value)]
+                if isinstance(target, ast.Tuple):
+                    values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value] * len(target.elts)
+                    pairs = zip(target.elts, values, strict=False)
+                yield from ((each.id, value) for each, value in pairs if isinstance(each, ast.Name))
+
+    def _has_data(self, node: ast.AST) -> bool:
+        return any(isinstance(each, ast.Name) and each.id in self._data for each in ast.walk(node))
+
+    def _mentioned(self, node: ast.AST) -> set[Path]:
+        found: set[Path] = set()
+        for each in ast.walk(node):
+            names: tuple[str, ...] = ()
+            root = each
+            while isinstance(root, ast.Attribute):
+                names, root = (root.attr, *names), root.value
+            if isinstance(root, ast.Name) and root.id in self._roots:
+                found.add((*self._roots[root.id], *names))
+            elif isinstance(each, ast.Name):
+                found |= self._parts.get(each.id, set())
+        return found - {()}
 
 
-def _path(node: ast.AST, aliases: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The attribute of `self` that an expression is, perhaps reshaped; empty where it is none."""
-    names: list[str] = []
-    while not isinstance(node, ast.Name):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            node = node.func.value  # self.weight.flatten(1)
-            names.clear()
-        elif isinstance(node, ast.Attribute):
-            names.insert(0, node.attr)
-            node = node.value
-        else:
-            return ()
-    if node.id == "self":
-        return tuple(names)
-    return aliases.get(node.id, ())
+def _division(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """What a node divides by what, if it does."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        yield node.left, node.right
+    elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Div):
+        yield node.target, node.value
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in DIVIDING:
+        yield (node.func.value, node.args[0]) if len(node.args) == 1 else (node.args[0], node.args[1])

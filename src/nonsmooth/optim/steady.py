@@ -86,7 +86,9 @@ class Steady(Proximal):
             ValueError: it is none that this optimiser accepts, or an option is out of its range.
         """
         if isinstance(param_group, dict):
-            param_group = {"forgetting": self.__dict__.get("_default_forgetting", FORGETTING), **param_group}
+            # While torch's constructor adds groups, `defaults` has torch's options only; a copy has nothing but these.
+            default = self.defaults.get("forgetting", self.__dict__.get("_default_forgetting", FORGETTING))
+            param_group = {"forgetting": default, **param_group}
         super().add_param_group(param_group)
 
     def check_group(self, group: Mapping[str, Any]) -> None:
@@ -174,7 +176,7 @@ class Steady(Proximal):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
-            group.setdefault("forgetting", FORGETTING)
+            group.setdefault("forgetting", self.defaults.get("forgetting", FORGETTING))
 
 
 def _check_options(group: Mapping[str, Any]) -> None:

@@ -84,7 +84,7 @@ class Distances:
         values = gradient.abs() if penalty is None else penalty.subdiff_distance(point, gradient)
         if not finite:
             values = torch.full_like(values, torch.nan)
-        if penalty is None or not values.numel():
+        if penalty is None or not values.numel() or not point.numel():
             return cls(values, torch.zeros_like(values), 0.0)
         pulls = torch.as_tensor(penalty.largest_pull(point), dtype=values.dtype, device=values.device)
         if not bool(torch.isfinite(pulls).all()):  # a jump at zero, which λ is the height of

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from nonsmooth.penalties.extremes import beyond, product, widened
 from nonsmooth.penalties.group_prox import group_prox, group_prox_, one_for_all
-from nonsmooth.penalties.groups import Groups, along, as_index, indexed
+from nonsmooth.penalties.groups import Groups, along, as_dimensions, as_index, indexed
 from nonsmooth.penalties.l1 import soft_threshold_
-from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative, check_share
+from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative, check_share, check_weights
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,12 +35,10 @@ class _Grouped(Penalty):
                 f"strength has shape {tuple(self.strength.shape)}; a penalty on groups accepts one number, and weights "
                 "by group"
             )
-        if isinstance(self.dim, list):  # as some ways of storing a checkpoint hand it back
-            object.__setattr__(self, "dim", tuple(self.dim))
+        object.__setattr__(self, "dim", as_dimensions(self.dim))
         if self.index is not None:
             object.__setattr__(self, "index", as_index(self.index))
-        if self.weights is not None:
-            check_not_negative("weights", self.weights)
+        check_weights(self.weights)
 
     def groups(self, shape: torch.Size) -> Groups:
         """The partition of a tensor of that shape.
@@ -56,9 +54,13 @@ class _Grouped(Penalty):
         Raises:
             ValueError: they do not.
         """
-        count = self.groups(shape).count
-        if self.weights is not None and self.weights.numel() not in (1, count):
-            raise ValueError(f"weights has {self.weights.numel()} entries; accepted are {count}, one for each group")
+        self._check_count(self.groups(shape))
+
+    def _check_count(self, groups: Groups) -> None:
+        if self.weights is not None and self.weights.numel() not in (1, groups.count):
+            raise ValueError(
+                f"weights has {self.weights.numel()} entries; accepted are {groups.count}, one for each group"
+            )
 
     def check_metric(self, *, by_parts: bool) -> None:
         """Raise, since the norm of complex numbers has no formula in a diagonal metric.
@@ -90,7 +92,12 @@ class _Grouped(Penalty):
         return product(strength, self.group_weights(point, groups), point)
 
     def group_weights(self, point: Tensor, groups: Groups) -> Tensor:
-        """c_g, (G,): the weights given, or the square root of each group's size."""
+        """c_g, (G,): the weights given, or the square root of each group's size.
+
+        Raises:
+            ValueError: there are not as many weights as groups.
+        """
+        self._check_count(groups)
         real = point.abs() if point.is_complex() else point
         if self.weights is None:
             return groups.sizes(real.detach()).sqrt()
@@ -223,14 +230,15 @@ class GroupL1(_Grouped):
 
     Attributes:
         strength: λ ≥ 0.
-        dim: the dimensions that number the groups, where no index is given: 0 for the rows of a matrix or the filters
-            of a convolution, 1 for input features or channels, (0, 1) for the kernels of a convolution.
+        dim: the dimension or dimensions that number the groups, where no index is given: 0 for the rows of a matrix or
+            the filters of a convolution, 1 for input features or channels, (0, 1) for the kernels of a convolution.
         index: the groups in another way: the number of each coordinate's group, as a tensor, an array or a sequence of
             integers, or a sequence of groups, each a sequence of coordinates of the flattened tensor. They have to be a
             partition.
         weights: c_g ≥ 0, (G,); None for the square roots of the groups' sizes.
 
     Raises:
+        TypeError: `dim` or `index` is not of its kind.
         ValueError: a strength or a weight is negative, or the index is not a partition.
     """
 
@@ -253,6 +261,7 @@ class SparseGroupL1(_Grouped):
         weights: as for `GroupL1`.
 
     Raises:
+        TypeError: `dim` or `index` is not of its kind.
         ValueError: a strength or a weight is negative, the ratio is outside [0, 1], or the index is not a partition.
     """
 

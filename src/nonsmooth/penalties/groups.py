@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, ClassVar
@@ -84,6 +84,24 @@ def within_range(squares: Tensor) -> bool:
 def _may_look(values: Tensor) -> bool:
     """Whether reading a value costs nothing but the reading."""
     return values.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def as_dimensions(dim: Any) -> Dimensions:
+    """One dimension or several, as whole numbers of Python's: a checkpoint holds no others.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: there is none.
+    """
+    one = _is_whole(dim)
+    several = isinstance(dim, Iterable) and not isinstance(dim, Tensor | np.ndarray | str | Mapping)
+    found = (dim,) if one else tuple(dim) if several else (None,)
+    if not all(map(_is_whole, found)):
+        raise TypeError(f"dim is {dim!r}; accepted is a whole number, or a sequence of them")
+    if not found:
+        raise ValueError(f"dim is {dim!r}; accepted is at least one dimension, or index=[0, 0, ...] for a single group")
+    whole = tuple(map(int, found))
+    return whole[0] if one else whole
 
 
 def along(shape: torch.Size, dim: Dimensions) -> Groups:
@@ -188,13 +206,23 @@ def as_index(index: Any) -> Tensor:
         index = _from_sequence(index)
     if index.dtype not in WHOLE:
         raise ValueError(f"index has dtype {index.dtype}; accepted are integers that number the groups")
-    if index.numel() and int(index.min()) < 0:
-        raise ValueError(f"index has the entry {int(index.min())}; accepted are group numbers of at least 0")
+    if index.numel():
+        _check_range(int(index.min()), int(index.max()), index.numel())
     found = torch.bincount(index.reshape(-1).to(torch.int64))
     if empty := torch.nonzero(found == 0).reshape(-1).tolist():
         raise ValueError(f"index leaves group {empty[0]} empty; accepted is each number from 0 to the largest")
     numbers: Tensor = index.to(torch.int64)
     return numbers
+
+
+def _check_range(smallest: int, largest: int, count: int) -> None:
+    """Raise where a number is negative, or so large that a smaller one is missing."""
+    if smallest < 0:
+        raise ValueError(f"index has the entry {smallest}; accepted are group numbers of at least 0")
+    if largest >= count:
+        raise ValueError(
+            f"index has the entry {largest} for {count} coordinates; accepted is each number from 0 to the largest"
+        )
 
 
 def _from_array(array: Any) -> Any:
@@ -208,11 +236,12 @@ def _from_array(array: Any) -> Any:
 
 def _from_sequence(index: Any) -> Tensor:
     """Labels, or groups of coordinates, as labels."""
-    if isinstance(index, str | bytes) or not isinstance(index, Iterable):
+    if isinstance(index, str | bytes | Mapping) or not isinstance(index, Iterable):
         raise TypeError(f"index is {index!r}; {ACCEPTED}")
     each = list(index)
     flat = [_is_whole(label) for label in each]
     if each and all(flat):
+        _check_range(min(int(label) for label in each), max(int(label) for label in each), len(each))
         return torch.tensor([int(label) for label in each], dtype=torch.int64)
     if any(flat):
         raise TypeError(f"index mixes whole numbers and sequences; {ACCEPTED}")

@@ -54,6 +54,11 @@ class Nuclear(Penalty):
         self.check_shape(tensor.shape)
         return tensor.flatten(1)
 
+    def _precise(self, tensor: Tensor) -> Tensor:
+        """The matrix in at least float32: there is no decomposition in half precision."""
+        matrix = self._matrix(tensor)
+        return matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+
     def value(self, point: Tensor, dim: int | None = None) -> Tensor:
         """λ Σ σᵢ.
 
@@ -62,7 +67,7 @@ class Nuclear(Penalty):
         """
         if dim is not None:
             raise ValueError(f"dim is {dim}; Nuclear has a value for the whole tensor only")
-        values: Tensor = torch.linalg.svdvals(self._matrix(point))
+        values: Tensor = torch.linalg.svdvals(self._precise(point))
         return self.strength * values.sum()
 
     def proximal_map(self, point: Tensor, step: Step) -> Tensor:
@@ -134,15 +139,15 @@ class Nuclear(Penalty):
 
     def subgradient(self, point: Tensor) -> Tensor:
         """λUVᵀ over the singular values that are not 0."""
-        left, right = self._range(self._matrix(point))
-        return (self.strength * (left @ right)).reshape(point.shape)
+        left, right = self._range(self._precise(point))
+        return (self.strength * (left @ right)).reshape(point.shape).to(point.dtype)
 
     def subdiff_distance(self, point: Tensor, gradient: Tensor) -> Tensor:
         """The distance of -G from λ∂‖W‖_* in the Frobenius norm, a number.
 
         With W = UΣVᵀ the subdifferential is UVᵀ + M for M with UᵀM = 0, MV = 0 and no singular value above 1.
         """
-        matrix, slope = self._matrix(point), self._matrix(gradient)
+        matrix, slope = self._precise(point), self._precise(gradient)
         left, right = self._range(matrix)
         remainder = -slope - self.strength * (left @ right)
         # Split off the part outside both ranges, on which M may take any value with singular values up to λ.
@@ -158,7 +163,7 @@ class Nuclear(Penalty):
 
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The largest singular value of the gradient."""
-        values: Tensor = torch.linalg.svdvals(self._matrix(gradient_at_zero))
+        values: Tensor = torch.linalg.svdvals(self._precise(gradient_at_zero))
         return values.max() if values.numel() else values.new_zeros(())
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar, TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -200,15 +202,20 @@ class Penalty(ABC):
         The name of a class that the package does not have begins with its module.
 
         Raises:
-            ValueError: the name would be read as another class.
+            ValueError: the name would be read as another class, or a field is called "name".
         """
         check_is_the_one(type(self), Penalty)
+        if "name" in self.fields():
+            raise ValueError(
+                f"{type(self).__name__} has a field 'name', which is that of the class; accepted are others"
+            )
         return {"name": written_name(type(self)), **{name: _plain(value) for name, value in self.fields().items()}}
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is a real number, of Python or of NumPy."""
-    return isinstance(value, Real)
+    """Whether it is a real number, of Python or of NumPy, which a tensor can be multiplied by."""
+    whole = isinstance(value, Integral) and abs(int(value)) <= sys.float_info.max
+    return whole or isinstance(value, float | np.floating)
 
 
 def _plain(value: Any) -> Any:
@@ -259,6 +266,18 @@ def check_not_negative(name: str, value: Any) -> None:
         good = _is_number(value) and 0 <= value < math.inf
     if not good:
         raise ValueError(f"{name} is {value!r}; accepted are finite numbers of at least 0")
+
+
+def check_weights(weights: Any) -> None:
+    """Raise unless weights are None or a tensor of finite numbers of at least 0.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if weights is not None and not isinstance(weights, Tensor):
+        raise ValueError(f"weights is {weights!r}; accepted is a torch.Tensor, or None")
+    if weights is not None:
+        check_not_negative("weights", weights)
 
 
 def check_above(name: str, value: Any, bound: float) -> None:

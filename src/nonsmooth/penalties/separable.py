@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.penalties.extremes import beyond, widened
-from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative
+from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative, check_weights
 
 COMPLEX_RULES = ("magnitude", "components")
 
@@ -40,8 +40,7 @@ class SeparablePenalty(Penalty):
 
     def __post_init__(self) -> None:
         check_not_negative("strength", self.strength)
-        if self.weights is not None:
-            check_not_negative("weights", self.weights)
+        check_weights(self.weights)
         if self.complex_rule not in COMPLEX_RULES:
             raise ValueError(f"complex_rule is {self.complex_rule!r}; accepted are {', '.join(COMPLEX_RULES)}")
 
