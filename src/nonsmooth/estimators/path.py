@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonsmooth.optim.certificate import Certificate
+from nonsmooth.tables import Row, Tabular
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class Path(Tabular):
     """One fitted estimator for each λ.
 
     Attributes:
@@ -22,6 +23,24 @@ class Path:
 
     strengths: NDArray[np.float64]
     models: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self)} solutions, λ from {self.strengths[0]:.4g} to {self.strengths[-1]:.4g}"
+
+    def rows(self) -> list[Row]:
+        """A row for each λ."""
+        return [
+            {
+                "λ": float(strength),
+                "zeros": certificate.zeros,
+                "penalised": certificate.penalised,
+                "objective": certificate.objective,
+                "residual/λ": certificate.relative_residual,
+                "converged": certificate.converged,
+                "passes": int(passes),
+            }
+            for strength, certificate, passes in zip(self.strengths, self.certificates, self.n_iter, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.models)

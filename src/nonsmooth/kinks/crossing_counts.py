@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from nonsmooth.foreign_text import visible
 from nonsmooth.kinks.findings import Operation
 from nonsmooth.kinks.smoothness import Smoothness
+from nonsmooth.tables import Row, Tabular
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class LayerCrossings:
 
 
 @dataclass(frozen=True)
-class Crossings:
+class Crossings(Tabular):
     """What `crossings` counted.
 
     Attributes:
@@ -105,6 +106,10 @@ class Crossings:
     def on_kink(self) -> int:
         """Number of entries that lie exactly on a kink after, or are equal constants; see `LayerCrossings`."""
         return sum(layer.on_kink or 0 for layer in self.layers)
+
+    def rows(self) -> list[Row]:
+        """A row for each call of an operation."""
+        return [asdict(layer) for layer in self.layers]
 
     def __str__(self) -> str:
         exactly = f", {self.on_kink:,} exactly on one" if self.on_kink else ""

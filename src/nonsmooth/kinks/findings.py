@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nonsmooth.foreign_text import visible
 from nonsmooth.kinks.smoothness import Smoothness, worst
+from nonsmooth.tables import Row, Tabular
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Scan:
+class Scan(Tabular):
     """What `scan` found.
 
     Attributes:
@@ -103,6 +104,20 @@ class Scan:
                 for row in [header, *rows]
             ]
         return "\n".join([*lines, *map(visible, self.notes)])
+
+    def rows(self) -> list[Row]:
+        """A row for each operation."""
+        return [
+            {
+                "class": str(o.smoothness),
+                "operation": o.name,
+                "calls": o.calls,
+                "where": o.location,
+                "parameters": o.parameters,
+                "why": o.reason,
+            }
+            for o in self.operations
+        ]
 
 
 @dataclass(frozen=True)

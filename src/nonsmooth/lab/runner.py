@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from nonsmooth.lab.cell import Cell, Context, Record
 from nonsmooth.lab.crew import Crew
+from nonsmooth.lab.notebook import watcher_here
 from nonsmooth.lab.origin import available_cores
 from nonsmooth.lab.store import Store, UnreadableRecordError
-from nonsmooth.lab.watcher import SilentWatcher, Watcher
+from nonsmooth.lab.watcher import Watcher
 from nonsmooth.lab.worker import Measure
-
-_SILENT = SilentWatcher()
+from nonsmooth.tables import Row, Tabular
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Tabular):
     """What came of a run.
 
     Attributes:
@@ -28,6 +28,19 @@ class Outcome:
 
     records: Mapping[Cell, Record]
     failures: Mapping[Cell, str]
+
+    def __str__(self) -> str:
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"{len(self.records)} cells stored{failed}"
+
+    def rows(self) -> list[Row]:
+        """A row for each record: claim and seed, the cell's parameters, the values measured, and the seconds."""
+        rows = [
+            {"claim": cell.claim, "seed": cell.seed, **cell.parameters, **record.values, "seconds": record.seconds}
+            for cell, record in self.records.items()
+        ]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return [{name: row.get(name) for name in names} for row in rows]
 
 
 def run(
@@ -39,7 +52,7 @@ def run(
     workers: int = 1,
     executor: Executor | None = None,
     fresh: bool = False,
-    watcher: Watcher = _SILENT,
+    watcher: Watcher | None = None,
 ) -> Outcome:
     """Measure the cells that are not stored yet, and read the others.
 
@@ -54,7 +67,7 @@ def run(
             many cells it runs at once, which only the estimate of the time uses.
         executor: measures in place of the lab's own processes, for instance `distributed.Client(...).get_executor()`.
         fresh: measure all cells anew.
-        watcher: is told how the run goes.
+        watcher: is told how the run goes; None for a progress bar in a notebook, and nothing elsewhere.
 
     Raises:
         TypeError: another process could not import `measure`.
@@ -66,6 +79,7 @@ def run(
         raise ValueError(f"workers is {workers}; accepted are integers from 1")
     if executor is None:
         _check_importable(measure)
+    watcher = watcher_here() if watcher is None else watcher
     asked = list(dict.fromkeys(cells))
     with store.lock():
         store.clean()

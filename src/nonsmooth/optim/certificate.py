@@ -33,6 +33,7 @@ from nonsmooth.optim.tensor_certificate import (
     tensor_certificate,
 )
 from nonsmooth.penalties import Penalty
+from nonsmooth.tables import Row, Tabular
 
 ROUNDINGS = 16
 """Roundings of the objective's largest part that a sum over data may be off by, times what the next line says."""
@@ -42,7 +43,7 @@ LOW_PRECISION = 1e-4
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Tabular):
     """What `certify` found, in the units of the objective: loss (negated under `maximize`) + weight decay + λR.
 
     Attributes:
@@ -105,6 +106,23 @@ class Certificate:
             for t in worst[:5]
         ]
         return "\n".join([*lines, *self.notes])
+
+    def rows(self) -> list[Row]:
+        """A row for each parameter."""
+        return [
+            {
+                "parameter": t.name,
+                "shape": t.shape,
+                "penalty": t.penalty,
+                "λ": t.strength,
+                "zeros": t.zeros,
+                "entries": t.parameters,
+                "residual": t.residual,
+                "residual/λ": t.relative_residual,
+                "movement": t.movement,
+            }
+            for t in self.tensors
+        ]
 
 
 def certify(
