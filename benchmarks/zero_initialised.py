@@ -347,8 +347,8 @@ def report(rows: list[Row]) -> str:
     lines += _table(["optimiser", *heads], each)
     lines += ["", "## Given more steps", ""]
     lines += [
-        f"With λ = {max(PENALTIES):g} and without: accuracy and, in brackets, the objective with that λ. After the first "
-        "number of steps the optimisers have not arrived.",
+        f"With λ = {max(PENALTIES):g} and without: accuracy and, in brackets, the objective with that λ. After the "
+        "first number of steps the optimisers have not arrived.",
         "",
         *_table(["network", "optimiser", "steps", "with the penalty", "without"], _longer_rows()),
     ]
