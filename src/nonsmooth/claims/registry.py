@@ -32,6 +32,11 @@ CLAIM_IDS = (
 )
 
 
+def claim_ids() -> tuple[str, ...]:
+    """The ids of all claims that exist here, in the paper's order."""
+    return CLAIM_IDS
+
+
 class ClaimModule(Protocol):
     """What a module of `nonsmooth.claims` provides: a description and four functions."""
 

@@ -94,7 +94,10 @@ def reproduce(
         int | None, typer.Option(min=1, help="Cells measured at once. Default: one per core; with cuda, one.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=_folder, help="Default: results/ and the name of the scale.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=_folder, help="Default: results/ and a name made of the settings, such as quick."
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure everything anew, also what is stored.")] = False,
     where: Annotated[
@@ -126,7 +129,7 @@ def reproduce(
         seeds=seeds,
         first_seed=seed,
         workers=workers,
-        out=out or Path("results") / scale.value,
+        out=out,
         fresh=fresh,
         where=tuple(where or ()),
     )

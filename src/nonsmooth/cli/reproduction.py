@@ -24,6 +24,7 @@ from nonsmooth.claims.results import (
     RESULTS_FILE,
     ClaimEntry,
     Results,
+    settings_name,
     write_settings,
     write_text,
 )
@@ -51,7 +52,7 @@ class Request:
     seeds: int | None
     first_seed: int
     workers: int | None
-    out: Path
+    out: Path | None
     fresh: bool
     where: tuple[str, ...]
 
@@ -79,7 +80,8 @@ def reproduce_claims(request: Request) -> int:
     except ValueError as error:
         raise typer.BadParameter(visible(error), param_hint="--where" if request.where else "--seeds") from error
     cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
-    store = Store(request.out)
+    folder = request.out or Path("results") / settings_name(settings)
+    store = Store(folder)
     wrong = check_images(request.data, (c for c in cells if request.fresh or not store.has(c)))
     if wrong:
         return _refuse(errors, wrong)
@@ -87,8 +89,8 @@ def reproduce_claims(request: Request) -> int:
     started, clock = datetime.now(timezone.utc), time.monotonic()
     try:
         with _warnings_as_lines(errors), store.lock():
-            check_report_folder(request.out)
-            write_settings(request.out, settings, claim_ids)
+            check_report_folder(folder)
+            write_settings(folder, settings, claim_ids)
             with watch(console, plans, cells, store, workers, request.fresh) as watcher:
                 context = Context(device, request.data)
                 outcome = run(
@@ -96,8 +98,8 @@ def reproduce_claims(request: Request) -> int:
                 )
             finished = datetime.now(timezone.utc)
             timing = Timing(_iso(started), _iso(finished), time.monotonic() - clock)
-            _note_failures(request.out, outcome)
-            results = write_report(request.out, outcome.failures, timing)
+            _note_failures(folder, outcome)
+            results = write_report(folder, outcome.failures, timing)
     except Interrupted as interruption:
         done = sum(store.has(cell) for cell in cells)
         errors.print(f"\nInterrupted: {done} of {len(cells)} cells are stored. The same command goes on from there.")
@@ -105,8 +107,8 @@ def reproduce_claims(request: Request) -> int:
     except LabError as error:
         return _refuse(errors, str(error))
     asked = [entry for entry in results["claims"] if entry["id"] in claim_ids]
-    _tell(console, request.out, results, asked)
-    _tell_failures(errors, request.out, plans, outcome, asked)
+    _tell(console, folder, results, asked)
+    _tell_failures(errors, folder, plans, outcome, asked)
     return int(any(entry["status"] == FAILED for entry in asked))
 
 

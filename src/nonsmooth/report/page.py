@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -29,12 +30,15 @@ SOURCES = ("paper", "measured", "control", "predicted")
 _NOT_FINITE = {"inf": "∞", "-inf": "−∞", "nan": "not a number"}
 
 
-def render(results: Results, figures: Mapping[str, Sequence[Figure]]) -> str:
+def render(
+    results: Results, figures: Mapping[str, Sequence[Figure]], parts: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """The report as one HTML page: style, scripts and data inside, no request to anywhere.
 
     Args:
         results: what `results.json` holds.
         figures: of each claim by its id; a claim may have none.
+        parts: of each claim's plan by its id, where they differ from the part in the settings.
     """
     drawn = {entry["id"]: _figures(entry["id"], figures.get(entry["id"], ())) for entry in results["claims"]}
     panels = {panel["id"]: panel.pop("spec") for group in drawn.values() for f in group for panel in f["panels"]}
@@ -45,6 +49,7 @@ def render(results: Results, figures: Mapping[str, Sequence[Figure]]) -> str:
         results=results,
         answer=answer(results),
         figures=drawn,
+        commands={entry["id"]: _command(entry["id"], results["settings"], parts or {}) for entry in results["claims"]},
         data=_script_json({"panels": panels, "tones": _tones(), "background": palette.BACKGROUND}),
         tones=palette.TONES,
         verdicts=palette.VERDICTS,
@@ -158,6 +163,15 @@ def value_table(entry: ClaimEntry) -> dict[str, Any]:
         label = next(value["label"] for values in cells.values() for value in values)
         rows.append({"name": name, "label": label, "cells": cells})
     return {"sources": [source for source in SOURCES if groups[source]], "rows": rows}
+
+
+def _command(claim_id: str, settings: Mapping[str, Any], parts: Mapping[str, Sequence[str]]) -> str:
+    """What measures this claim again under the same settings."""
+    options = {"scale": settings["scale"], "data": settings["data"], "seeds": settings["seeds"]}
+    conditions = [f" --where {shlex.quote(condition)}" for condition in parts.get(claim_id, settings["part"])]
+    words = [f" --{name} {value}" for name, value in options.items() if value is not None]
+    first = f" --seed {settings['first_seed']}" if settings["first_seed"] else ""
+    return f"nonsmooth reproduce {claim_id}{''.join(words)}{first}{''.join(conditions)}"
 
 
 def _words(value: Any) -> str:
