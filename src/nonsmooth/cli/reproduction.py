@@ -28,7 +28,7 @@ from nonsmooth.claims.results import (
     write_settings,
     write_text,
 )
-from nonsmooth.cli.listing import results_table
+from nonsmooth.cli.listing import print_line, print_results
 from nonsmooth.cli.progress import watch
 from nonsmooth.cli.selection import check_folder, check_images, pick_claims, pick_device
 from nonsmooth.cli.terminal import Terminal, foreign
@@ -152,10 +152,10 @@ def _tell_fault(errors: Terminal, kind: str, message: str) -> None:
 
 def _tell(console: Terminal, folder: Path, results: Results, entries: Sequence[ClaimEntry]) -> None:
     console.print()
-    console.print(results_table(entries, console))
+    print_results(entries, console)
     for entry in entries:
         if entry["status"] == INCOMPLETE:
-            console.print(foreign(console, f"{entry['id']}: {entry['error']}."))
+            print_line(console, f"{entry['id']}: {entry['error']}.")
     console.print(f"Total time: {duration(results['seconds'])}")
     console.print(foreign(console, f"Results:    {folder / RESULTS_FILE}"), soft_wrap=True)
     console.print(foreign(console, f"Report:     {folder / REPORT_FILE}"), soft_wrap=True)
