@@ -83,11 +83,17 @@ def results_table(entries: Sequence[ClaimEntry], console: Console) -> Table:
     """The table that ends a run, for that console; where it is narrow, verdicts stand below the claims."""
     narrow = console.width < WIDE
     table = Table(show_lines=True, header_style="bold", expand=True)
-    for name, ratio in (("claim", 5), ("paper", 4), ("ours", 4), ("control", 4), *([] if narrow else [("verdict", 4)])):
-        table.add_column(name, ratio=ratio, overflow="fold")
+    for column, ratio in (
+        ("claim", 5),
+        ("paper", 4),
+        ("ours", 4),
+        ("control", 4),
+        *([] if narrow else [("verdict", 4)]),
+    ):
+        table.add_column(column, ratio=ratio, overflow="fold")
     for entry in entries:
         name, verdict = foreign(console, entry["id"], "bold"), verdict_text(entry)
         headline = entry["headline"] or {"paper": "", "ours": "", "control": ""}
-        texts = [foreign(console, headline[column]) for column in ("paper", "ours", "control")]
+        texts = [foreign(console, headline[source]) for source in ("paper", "ours", "control")]
         table.add_row(*([Text("\n").join([name, verdict]), *texts] if narrow else [name, *texts, verdict]))
     return table
