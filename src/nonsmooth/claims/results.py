@@ -175,10 +175,10 @@ def _entry(
         "control_experiment": claim.control,
         "edition": claim.edition,
         "headline": _headline(judgement.headline) if judgement else None,
-        "paper": _values(claim.paper),
-        "measured": _values(judgement.measured if judgement else ()),
-        "control": _values(judgement.control if judgement else ()),
-        "predicted": _values(judgement.predicted if judgement else ()),
+        "paper": value_entries(claim.paper),
+        "measured": value_entries(judgement.measured if judgement else ()),
+        "control": value_entries(judgement.control if judgement else ()),
+        "predicted": value_entries(judgement.predicted if judgement else ()),
         "correction": judgement.correction if judgement else None,
         "decided_by": judgement.decided_by if judgement else None,
         "notes": list(judgement.notes) if judgement else [],
@@ -193,7 +193,8 @@ def _headline(headline: Headline) -> dict[str, str]:
     return {"paper": headline.paper, "ours": headline.ours, "control": headline.control}
 
 
-def _values(values: Iterable[Value]) -> list[ValueEntry]:
+def value_entries(values: Iterable[Value]) -> list[ValueEntry]:
+    """Values as `results.json` holds them."""
     return [
         {
             "name": value.name,
@@ -248,7 +249,9 @@ def summarise(
     """The whole of `results.json`."""
     counts = Counter(entry["verdict"] for entry in entries)
     return {
-        "paper": "S. K. Kumar, GD doesn't make the cut: three ways that non-differentiability affects neural network "
+        "paper": ""
+        if not any(entry["id"] in registry.CLAIM_IDS for entry in entries)
+        else "S. K. Kumar, GD doesn't make the cut: three ways that non-differentiability affects neural network "
         "training, arXiv 2401.08426",
         "settings": asdict(settings),
         "verdicts": {str(verdict): counts[str(verdict)] for verdict in Verdict},
@@ -312,7 +315,9 @@ def read_settings(folder: Path) -> tuple[Settings, dict[str, tuple[str, ...]]]:
     unknown = [claim_id for claim_id in noted if claim_id not in known]
     if unknown:
         warnings.warn(
-            f"{folder / SETTINGS_FILE} names claims that do not exist, {unknown!r:.80}; they are left out", stacklevel=2
+            f"{folder / SETTINGS_FILE} names claims that do not exist, {unknown!r:.80}; they are left out. "
+            "Those of files of your own are known once the files are named on the command line",
+            stacklevel=2,
         )
     return settings, {claim_id: noted[claim_id] for claim_id in known if claim_id in noted}
 

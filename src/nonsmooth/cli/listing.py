@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nonsmooth.claims.claim import Verdict
-from nonsmooth.claims.registry import CLAIM_IDS, load_claim
+from nonsmooth.claims.registry import CLAIM_IDS, claim_ids, load_claim
 from nonsmooth.claims.results import FAILED, ClaimEntry
 from nonsmooth.cli.terminal import Terminal, foreign, print_json
 
@@ -29,13 +29,14 @@ WIDE = 110
 
 
 def available_claims() -> tuple[str, ...]:
-    """The claims whose module is installed, in the paper's order."""
+    """The paper's claims whose module is installed, in its order."""
     return tuple(i for i in CLAIM_IDS if importlib.util.find_spec(f"nonsmooth.claims.{i.replace('-', '_')}"))
 
 
 def print_claims(as_json: bool) -> None:
     """Print the claims, as a table or as JSON."""
-    claims = [load_claim(claim_id).CLAIM for claim_id in available_claims()]
+    others = (claim_id for claim_id in claim_ids() if claim_id not in CLAIM_IDS)
+    claims = [load_claim(claim_id).CLAIM for claim_id in (*available_claims(), *others)]
     if as_json:
         print_json([asdict(claim) for claim in claims])
         return

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -30,7 +31,7 @@ from nonsmooth.claims.results import (
 )
 from nonsmooth.cli.listing import print_line, print_results
 from nonsmooth.cli.progress import watch
-from nonsmooth.cli.selection import check_folder, check_images, pick_claims, pick_device
+from nonsmooth.cli.selection import check_folder, check_images, is_claim_file, pick_claims, pick_device
 from nonsmooth.cli.terminal import Terminal, foreign
 from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell, Context, Interrupted, LabError, Outcome, Store, run
@@ -79,6 +80,8 @@ def reproduce_claims(request: Request) -> int:
         plans = planned_cells(claim_ids, settings)
     except ValueError as error:
         raise typer.BadParameter(visible(error), param_hint="--where" if request.where else "--seeds") from error
+    files = tuple(str(Path(name).resolve()) for name in request.claims if is_claim_file(name))
+    measure = partial(measure_cell, files=files) if files else measure_cell
     cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
     folder = request.out or Path("results") / settings_name(settings)
     store = Store(folder)
@@ -94,7 +97,7 @@ def reproduce_claims(request: Request) -> int:
             with watch(console, plans, cells, store, workers, request.fresh) as watcher:
                 context = Context(device, request.data)
                 outcome = run(
-                    cells, measure_cell, store, context=context, workers=workers, fresh=request.fresh, watcher=watcher
+                    cells, measure, store, context=context, workers=workers, fresh=request.fresh, watcher=watcher
                 )
             finished = datetime.now(timezone.utc)
             timing = Timing(_iso(started), _iso(finished), time.monotonic() - clock)
@@ -112,8 +115,12 @@ def reproduce_claims(request: Request) -> int:
     return int(any(entry["status"] == FAILED for entry in asked))
 
 
-def report_again(folder: Path) -> int:
+def report_again(folder: Path, files: Sequence[Path] = ()) -> int:
     """Judge and draw what is stored in a folder.
+
+    Args:
+        folder: of a run.
+        files: of the claims of one's own in it.
 
     Returns:
         The exit code: 0, or 1 if judging or drawing failed.
@@ -122,6 +129,7 @@ def report_again(folder: Path) -> int:
         typer.BadParameter: no run has begun in that folder.
     """
     errors = Terminal(stderr=True)
+    pick_claims(tuple(map(str, files)))
     try:
         with _warnings_as_lines(errors):
             results = write_report(folder)
