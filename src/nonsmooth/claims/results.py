@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 from nonsmooth.claims import registry
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.figure import Figure
+from nonsmooth.claims.part import planned_cells
 from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell, LabError, Record, Store
 from nonsmooth.lab.folder import Folder
@@ -370,9 +371,12 @@ def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -
     noted: dict[str, tuple[str, ...]] = {}
     try:
         earlier, noted = _read_noted(folder)
+        known = {claim_id: part for claim_id, part in noted.items() if claim_id in registry.claim_ids()}
+        planned_cells(known, earlier, known)
     except FileNotFoundError:
         _set_aside(folder)
-    except ValueError as error:
+    except ValueError as error:  # also settings that no run can have had
+        noted = {}
         warnings.warn(str(error), stacklevel=2)
         _set_aside(folder)
     else:
@@ -383,8 +387,8 @@ def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -
                 f"{settings_name(settings)}); it is left as it is. Give this run a folder of its own: --out {other}"
             )
     noted |= {claim_id: settings.part for claim_id in claim_ids if noted.get(claim_id) != ()}
-    known = registry.claim_ids()
-    ids = sorted(noted, key=lambda claim_id: known.index(claim_id) if claim_id in known else len(known))
+    order = registry.claim_ids()
+    ids = sorted(noted, key=lambda claim_id: order.index(claim_id) if claim_id in order else len(order))
     common = noted[ids[0]] if ids and len(set(noted.values())) == 1 else ()
     parts = {claim_id: list(noted[claim_id]) for claim_id in ids if noted[claim_id] != common}
     content = {"settings": asdict(replace(settings, part=common)), "claims": ids}
