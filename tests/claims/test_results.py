@@ -18,7 +18,7 @@ from nonsmooth.claims.results import (
     write_json,
     write_settings,
 )
-from nonsmooth.lab import Cell, Record, Store
+from nonsmooth.lab import Cell, LabError, Record, Store
 
 CELLS = [Cell("capture", {"kind": kind, "seeds": 4}, 10) for kind in ("plain", "control")]
 RECORDS = {cell: Record(cell, {"value": 1.0}, seconds=1.5, origin={"device": "cpu"}) for cell in CELLS}
@@ -160,11 +160,38 @@ def test_settings_are_kept_with_the_claims_asked_for(tmp_path):
         read_settings(tmp_path)
     assert write_settings(tmp_path, Settings(), ["rate"]) == ["rate"]
     assert write_settings(tmp_path, Settings(), ["capture"]) == ["capture", "rate"]
-    assert read_settings(tmp_path) == (Settings(), ["capture", "rate"])
-    assert write_settings(tmp_path, Settings(seeds=3), ["depth"]) == ["depth"]
+    assert read_settings(tmp_path) == (Settings(), {"capture": (), "rate": ()})
     (tmp_path / "settings.json").write_text("{}")
     with pytest.raises(ValueError, match="settings"):
         read_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ({"seeds": 3}, "quick-seeds-3"),
+        ({"first_seed": 2}, "quick-from-2"),
+        ({"data": "cifar10"}, "quick-cifar10"),
+        ({"scale": "standard", "data": "cifar10"}, "standard"),
+    ],
+)
+def test_other_settings_never_take_the_place_of_a_report(tmp_path, other, name):
+    folder = tmp_path / "here"
+    write_settings(folder, Settings(), ["capture", "rate"])
+    before = (folder / "settings.json").read_bytes()
+    with pytest.raises(LabError, match=rf"other settings \(quick; these are {name}\).*--out .*here/{name}$"):
+        write_settings(folder, Settings(**other), ["rate"])
+    assert (folder / "settings.json").read_bytes() == before
+
+
+def test_each_claim_keeps_its_part(tmp_path):
+    write_settings(tmp_path, Settings(part=("seed=0",)), ["capture", "depth"])
+    write_settings(tmp_path, Settings(), ["rate"])
+    assert read_settings(tmp_path)[1] == {"capture": ("seed=0",), "rate": (), "depth": ("seed=0",)}
+    write_settings(tmp_path, Settings(part=("seed=1",)), ["rate", "depth"])  # a whole claim stays whole
+    assert read_settings(tmp_path)[1] == {"capture": ("seed=0",), "rate": (), "depth": ("seed=1",)}
+    write_settings(tmp_path, Settings(), ["capture", "depth"])
+    assert read_settings(tmp_path) == (Settings(), dict.fromkeys(("capture", "rate", "depth"), ()))
 
 
 def test_stored_records_are_those_that_exist(tmp_path):

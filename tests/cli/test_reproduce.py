@@ -37,7 +37,11 @@ def test_a_run_ends_with_a_table_results_and_a_report(command, tmp_path):
     assert "Total time:" in done.stdout
     assert "results/quick/results.json" in done.stdout
     assert "results/quick/report/index.html" in done.stdout
-    assert max(len(line) for line in done.stdout.splitlines() if line.startswith(("┃", "│"))) <= 80
+    # Without a terminal: a line for each claim however long, the number of each verdict, and no boxes.
+    lines = done.stdout.splitlines()
+    assert "capture: reproduced (paper: 2; ours: 2.0; control: -2)" in lines
+    assert "Verdicts: 1 reproduced; 1 inconclusive" in lines
+    assert not set("┃│…━") & set(done.stdout)
     results = read(out)
     assert [(c["id"], c["verdict"]) for c in results["claims"]] == [("capture", "reproduced"), ("rate", "inconclusive")]
     assert results["claims"][0]["measured"] == [
@@ -116,11 +120,36 @@ def test_parts_share_the_folder(command, tmp_path):
     assert entry["cells"] == 6
     assert not any("part of its plan" in note for note in entry["notes"])
     assert before.items() <= stamps(tmp_path / "here").items()
-    # Another claim under the same settings joins the report; other settings begin a new one.
+    # Another claim joins the report, and a part of what is whole leaves it whole.
     command("reproduce", "rate", "--out", "here")
     assert [c["id"] for c in read(tmp_path / "here")["claims"]] == ["capture", "rate"]
-    command("reproduce", "rate", "--out", "here", "--seeds", "2")
-    assert [c["id"] for c in read(tmp_path / "here")["claims"]] == ["rate"]
+    before = without_times(read(tmp_path / "here"))
+    assert command("reproduce", "capture", "--where", "kind=plain", "--out", "here").returncode == 0
+    assert without_times(read(tmp_path / "here")) == before
+
+
+def test_a_whole_claim_joins_one_that_was_asked_for_in_part(command, tmp_path):
+    assert command("reproduce", "capture", "--where", "kind=plain", "--out", "here").returncode == 0
+    assert command("reproduce", "rate", "--out", "here").returncode == 0
+    capture, rate = read(tmp_path / "here")["claims"]
+    assert (capture["cells"], capture["status"], rate["status"]) == (3, "judged", "judged")
+    page = (tmp_path / "here" / "report" / "index.html").read_text()
+    assert "nonsmooth reproduce capture --scale quick --data digits --where kind=plain<" in page
+    assert "nonsmooth reproduce rate --scale quick --data digits<" in page
+
+
+def test_other_settings_never_throw_away_a_report(command, tmp_path):
+    assert command("reproduce", "--out", "here").returncode == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "here").rglob("*") if p.is_file()}
+    refused = command("reproduce", "rate", "--out", "here", "--seeds", "2")
+    assert refused.returncode == 1
+    assert "--out here/quick-seeds-2" in refused.stderr
+    assert {p: p.read_bytes() for p in (tmp_path / "here").rglob("*") if p.is_file()} == before
+    # Without --out, each settings have a folder of their own.
+    assert command("reproduce").returncode == 0
+    assert command("reproduce", "rate", "--seeds", "2").returncode == 0
+    assert [c["id"] for c in read(tmp_path / "results" / "quick")["claims"]] == ["capture", "rate"]
+    assert [c["id"] for c in read(tmp_path / "results" / "quick-seeds-2")["claims"]] == ["rate"]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from nonsmooth.claims.claim import Settings, Value, Verdict
 from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.registry import CLAIM_IDS
-from nonsmooth.claims.results import _seeds, _values, summarise
+from nonsmooth.claims.results import _seeds, summarise, value_entries
 from nonsmooth.lab import Cell, Record
 
 TITLES = (
@@ -76,10 +76,10 @@ def entry(index, claim_id, verdict):
         }
         if judged
         else None,
-        "paper": _values((value(*shared, 25.4), value("norm_small", "L1 norm at the end, λ = 0.01", 1.62))),
-        "measured": _values(measured) if judged else [],
-        "control": _values(control) if judged else [],
-        "predicted": _values((value("norm_large", "P · αλ/2", 25.0),)) if judged else [],
+        "paper": value_entries((value(*shared, 25.4), value("norm_small", "L1 norm at the end, λ = 0.01", 1.62))),
+        "measured": value_entries(measured) if judged else [],
+        "control": value_entries(control) if judged else [],
+        "predicted": value_entries((value("norm_large", "P · αλ/2", 25.0),)) if judged else [],
         "correction": "‖β_k‖∞ < αλ₁, so ‖β_k‖₁ < P·αλ₁." if verdict is Verdict.WITH_CORRECTION else None,
         "decided_by": "about 400 seeds instead of 128" if verdict is Verdict.INCONCLUSIVE else None,
         "notes": ["The paper's text has λ = 0.01 and 0.1 for the same run.", "α is not given; it was swept."],

@@ -90,10 +90,10 @@ def test_decades_of_a_logarithmic_axis_with_a_denormal_are_those_of_its_logarith
 
 
 def test_a_figure_that_cannot_be_drawn_costs_itself_and_says_so(one_claim, monkeypatch):
-    def refuses(panel):
+    def refuses(panel, entries):
         if panel.title == "bad":
             raise ArithmeticError("no <such> number\x1b[31m")
-        return panel_specification(panel)
+        return panel_specification(panel, entries)
 
     monkeypatch.setattr(page, "panel_specification", refuses)
     panel = Panel("good", Axis("x"), Axis("y"), (Series("line", "w", [1], [2]),))

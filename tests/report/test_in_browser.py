@@ -135,7 +135,43 @@ def test_paper_gets_every_figure_in_light_colours_and_every_detail(opened):
     assert not page.locator(".contents").is_visible()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    assert page.locator("details[open]").count() == 0
+    assert page.locator("main details[open]").count() == 0
+
+
+def test_the_menu_works_on_a_phone(opened):
+    page = opened(viewport={"width": 390, "height": 800}, has_touch=True)
+    link = page.locator("#menu a", has_text="never-zero")
+    assert not link.is_visible()
+    before = page.evaluate("document.documentElement.scrollHeight")
+    page.locator("#menu summary").tap()
+    assert link.is_visible()
+    assert page.evaluate("document.documentElement.scrollHeight") == before  # it lies above the page
+    link.tap()
+    assert not link.is_visible()
+    assert page.evaluate("location.hash") == "#never-zero"
+    page.wait_for_function(
+        "() => Math.abs(document.getElementById('never-zero').getBoundingClientRect().top) < innerHeight / 2"
+    )
+    assert page.locator("#menu summary").bounding_box()["y"] >= 0  # stays in sight
+
+
+def test_the_menu_stands_open_beside_a_wide_page(opened):
+    page = opened(viewport=size(1440))
+    assert page.locator("#menu a", has_text="never-zero").is_visible()
+    assert not page.locator("#menu summary").is_visible()
+
+
+def test_the_tool_bar_lies_above_the_points(opened):
+    page = opened("?all", viewport=size(1440))
+    assert page.locator(".modebar").count() > 0
+    over = page.evaluate(
+        """() => [...document.querySelectorAll(".plot")].filter((plot) =>
+          plot.querySelector(".modebar").getBoundingClientRect().bottom
+            > plot.querySelector(".nsewdrag").getBoundingClientRect().top).map((plot) => plot.id)"""
+    )
+    assert over == []
+    titles = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title)")
+    assert set(titles) == {"Download plot", "Zoom", "Pan", "Reset axes"}  # nothing that sends data anywhere
 
 
 def test_without_scripts_the_page_is_readable(browser, address):

@@ -1,15 +1,19 @@
 import base64
 import copy
+import csv
 import hashlib
 import html
+import io
 import itertools
 import json
 import re
+from urllib.parse import unquote
 
 import pytest
 
 from nonsmooth.claims.figure import KINDS, TONES, Axis, Figure, Panel, Series
 from nonsmooth.report import render
+from nonsmooth.report.figures import legend, panel_specification
 from nonsmooth.report.page import number, value_table
 
 MALICIOUS = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -75,6 +79,10 @@ def test_the_policy_allows_exactly_the_scripts_of_the_page(page):
 
 def test_nothing_is_loaded_from_elsewhere(page):
     markup = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    links = set(re.findall(r'<a [^>]*href="((?:https?:)?//[^"]*)"', markup))
+    assert links == {"https://arxiv.org/abs/2401.08426"}  # followed by a reader, not loaded by the page
+    for link in links:
+        markup = markup.replace(f'<a href="{link}"', "<a")
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", markup)
     assert not re.search(r"@import|url\(", markup)
 
@@ -161,3 +169,81 @@ def test_no_character_that_acts_and_is_not_seen_reaches_the_page(invented):
     assert "a\\x00\\x1b[31mb\\x7f\\x9b\\u202ec\\u2066\\u2028\\ud800&lt;/script&gt;" in ours
     key = re.search(r'data-key="([^"]+)"', ours)[1]
     assert html.unescape(key) == page_data(page)["panels"]["capture-figure-1-1"]["traces"][0]["key"]
+
+
+def test_the_title_says_what_the_summary_says(page, invented):
+    counts = invented[0]["verdicts"]
+    title = html.unescape(re.search(r"<title>(.*?)</title>", page)[1])
+    first = re.search(r'<p class="answer">(.*?)\.', page)[1]
+    assert first == f"{counts['reproduced']} of 17 claims are reproduced as the paper states and explains them"
+    assert title == f"{first} · GD doesn’t make the cut, scale quick"
+
+
+def test_numbers_beyond_the_first_eight_are_folded_away(invented):
+    results, _ = copy.deepcopy(invented)
+    (entry,) = results["claims"] = results["claims"][:1]
+    value = entry["measured"][0]
+
+    def rows(count):
+        entry.update(paper=[], control=[], predicted=[], measured=[{**value, "name": f"n{i}"} for i in range(count)])
+        section = render(results, {}).split('<section class="claim"')[1].split("</section>")[0]
+        seen, *folded = section.split('<details class="more">')
+        return [part.split("</details>")[0].count('<th scope="row">') for part in (seen, *folded)], section
+
+    assert rows(8)[0] == [8]
+    counts, section = rows(11)
+    assert counts == [8, 3]
+    assert "<summary>3 more numbers</summary>" in section
+
+
+def test_every_figure_can_be_had_as_csv(invented):
+    results = {**invented[0], "claims": invented[0]["claims"][:1]}
+    band = Series("band", "interval", [1, 2], low=[0.5, None], high=[2, 3])
+    line = Series("line", 'ReLU, "wide" & <b>', [1.5, 2], [0.1, None], low=[0, 0], high=[1, 1])
+    rule = Series("vertical", "last", x=[3])
+    bars = Series("bars", "zeros", ["SGD", "Adam"], [0, 1])
+    panels = (Panel("loss", Axis("x"), Axis("y"), (band, line, rule)), Panel("", Axis("x"), Axis("y"), (bars,)))
+    page = render(results, {"capture": [Figure("title", "caption", panels)]})
+    link = re.search(
+        r'<a class="csv" href="data:text/csv;charset=utf-8,([^"]*)" download="capture-figure-1.csv">', page
+    )
+    assert list(csv.reader(io.StringIO(unquote(link[1])))) == [
+        ["panel", "series", "kind", "x", "y", "low", "high"],
+        ["loss", "interval", "band", "1.0", "", "0.5", "2.0"],
+        ["loss", "interval", "band", "2.0", "", "", "3.0"],
+        ["loss", 'ReLU, "wide" & <b>', "line", "1.5", "0.1", "0.0", "1.0"],
+        ["loss", 'ReLU, "wide" & <b>', "line", "2.0", "", "0.0", "1.0"],
+        ["loss", "last", "vertical", "3.0", "", "", ""],
+        ["2", "zeros", "bars", "SGD", "0.0", "", ""],
+        ["2", "zeros", "bars", "Adam", "1.0", "", ""],
+    ]
+
+
+def test_no_two_entries_of_a_panel_look_alike():
+    def lines(names, **how):
+        return tuple(Series("line", name, [1, 2], [1, 2], **how) for name in names)
+
+    dots = tuple(Series("points", name, [1], [1], tone="a") for name in ("p", "q", "r"))
+    first = Panel("", Axis("x"), Axis("y"), (*lines("AB"), *lines("CDE", dashed=True), *dots))
+    second = Panel("", Axis("x"), Axis("y"), (*lines("XA"), *lines("C", dashed=True)))
+    entries = legend(Figure("", "", (first, second)))
+    for place in (0, 1):
+        looks = [(e.tone, e.marks, e.dash, e.marker) for e in entries if place in e.panels]
+        assert len(set(looks)) == len(looks)
+    by_name = {entry.name: entry for entry in entries}
+    assert (by_name["A"].dash, by_name["C"].dash) == ("solid", "dash")  # the first of each keeps what it asks for
+    assert "solid" not in [by_name[name].dash for name in "BCDEX"]
+    assert [entry.panels for entry in entries if entry.name in "ABX"] == [(0, 1), (0,), (1,)]
+    trace = panel_specification(first, entries)["traces"][1]
+    assert trace["line"]["dash"] == by_name["B"].dash
+    assert trace["marker"]["symbol"] == by_name["B"].marker
+
+
+def test_what_one_panel_shows_is_explained_below_it(page):
+    figure = page.split('<figure id="rate-figure-1"')[1].split("</figure>")[0]
+    above, *panels = figure.split('<div class="panel">')
+    assert len(panels) == 2
+    assert "<span>softplus, width 0.1</span>" in panels[0]
+    assert "<span>the paper's numbers</span>" in html.unescape(panels[1])
+    assert "<span>ReLU</span>" in above
+    assert "<span>ReLU</span>" not in "".join(panels)

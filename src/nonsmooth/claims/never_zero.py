@@ -194,7 +194,7 @@ def judge(records: Sequence[Record]) -> Judgement:
     headline = Headline(
         paper="probability 0",
         ours=f"float64: {real_hits} of {real_count:,}" + (f"; {_ranges(found)}" if found else ""),
-        control=f"proximal step: {float(control[0].value or 0):.4g} of the entries exactly 0",
+        control=f"proximal step: {_share_in_words(records)} entries exactly 0",
     )
     single = next((p for r, i, p in found if _name_of(r, i) == "float32_decimal_rand"), None)
     notes = (
@@ -273,6 +273,12 @@ def _explanation_fails(records: Sequence[Record]) -> str:
     if zero < tried:
         return f"The proximal step leaves {tried - zero:,} of {tried:,} entries non-zero too: the step does not decide."
     return ""
+
+
+def _share_in_words(records: Sequence[Record]) -> str:
+    """How many entries the proximal step makes exactly 0, such as "all of 500" or "3 of 500"."""
+    tried, zero = (sum(r[name] for r in records) for name in ("proximal_count", "proximal_zero"))
+    return f"{'all' if zero == tried else f'{zero:,}'} of {tried:,}"
 
 
 def _control(records: Sequence[Record], expected: Sequence[tuple[Record, int, float, str]]) -> tuple[Value, ...]:

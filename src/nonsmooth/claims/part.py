@@ -14,8 +14,15 @@ MOST_CELLS = 10**6
 """Of all plans of a run together."""
 
 
-def planned_cells(claim_ids: Iterable[str], settings: Settings) -> dict[str, list[Cell]]:
-    """The cells of each claim under these settings, restricted to the part that the settings name.
+def planned_cells(
+    claim_ids: Iterable[str], settings: Settings, parts: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[Cell]]:
+    """The cells of each claim under these settings, restricted to a part.
+
+    Args:
+        claim_ids: the claims.
+        settings: the settings of all of them.
+        parts: the conditions for each claim; None for those of the settings.
 
     Raises:
         ValueError: a condition is not KEY=VALUE, or no cell of any of the claims meets it, or there are too many cells.
@@ -23,10 +30,12 @@ def planned_cells(claim_ids: Iterable[str], settings: Settings) -> dict[str, lis
     claim_ids = tuple(claim_ids)
     _check_size(claim_ids, settings)
     plans = {claim_id: load_claim(claim_id).plan(settings) for claim_id in claim_ids}
-    if not settings.part:
-        return plans
-    chosen = set(select_cells(plans, settings.part))
-    return {claim_id: [cell for cell in cells if cell in chosen] for claim_id, cells in plans.items()}
+    parts = dict.fromkeys(claim_ids, settings.part) if parts is None else parts
+    chosen = {part: set(select_cells(plans, part)) for part in map(tuple, parts.values()) if part}
+    return {
+        claim_id: [cell for cell in cells if cell in chosen[part]] if (part := tuple(parts[claim_id])) else list(cells)
+        for claim_id, cells in plans.items()
+    }
 
 
 def _check_size(claim_ids: Iterable[str], settings: Settings) -> None:

@@ -1,10 +1,21 @@
-"""The claims by id, in the paper's order; a claim's module is imported when it is asked for."""
+"""The claims by id: the paper's in its order, then those of other packages and of the user's own files.
+
+A claim's module is imported when it is asked for. Other packages announce theirs by an entry point of the group
+`nonsmooth.claims`, whose name is the claim's id and whose object is the module.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
+import re
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 from nonsmooth.claims.claim import Claim, Judgement, Settings
@@ -32,6 +43,78 @@ CLAIM_IDS = (
 )
 
 
+ENTRY_POINTS = "nonsmooth.claims"
+"""The group of entry points by which other packages announce their claims."""
+
+_FUNCTIONS = ("plan", "measure", "judge", "draw")
+
+_of_files: dict[str, tuple[Path, ClaimModule]] = {}
+
+
+def claim_ids() -> tuple[str, ...]:
+    """The ids of all claims that exist here: the paper's in its order, other packages', those of files."""
+    return tuple(dict.fromkeys((*CLAIM_IDS, *_announced(), *_of_files)))
+
+
+@cache
+def _announced() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def add_claim_file(path: str | Path) -> str:
+    """Make the claim of a Python file known in this process; its folder joins the end of the import path.
+
+    Returns:
+        The claim's id.
+
+    Raises:
+        ValueError: the file cannot be run, or is no claim, or another claim has its id.
+    """
+    path = Path(path).resolve()
+    for claim_id, (known, _) in _of_files.items():
+        if known == path:
+            return claim_id
+    module = _run_file(path)
+    claim_id = check_is_claim(module, str(path)).CLAIM.id
+    if claim_id in claim_ids():
+        raise ValueError(f"{path} has the id {claim_id!r}, which another claim has; accepted are ids of your own")
+    _of_files[claim_id] = (path, cast("ClaimModule", module))
+    return claim_id
+
+
+def _run_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    name = "nonsmooth_claim_" + re.sub(r"\W", "_", path.stem)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file; accepted are names that end in .py")
+    module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ValueError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    return module
+
+
+def check_is_claim(module: object, where: str) -> ClaimModule:
+    """The module, if it has a description and the four functions.
+
+    Raises:
+        ValueError: it has not; the message begins with `where` and says what is missing.
+    """
+    if not isinstance(getattr(module, "CLAIM", None), Claim):
+        raise ValueError(f"{where} is no claim: it has no CLAIM that is a nonsmooth.claims.claim.Claim")  # noqa: TRY004
+    missing = [name for name in _FUNCTIONS if not callable(getattr(module, name, None))]
+    if missing:
+        raise ValueError(f"{where} is no claim: it has no function {', '.join(missing)}")
+    return cast("ClaimModule", module)
+
+
 class ClaimModule(Protocol):
     """What a module of `nonsmooth.claims` provides: a description and four functions."""
 
@@ -55,15 +138,31 @@ def load_claim(claim_id: str) -> ClaimModule:
 
     Raises:
         KeyError: there is no such claim; the message lists those that exist.
+        ValueError: an entry point leads to something else.
     """
-    if claim_id not in CLAIM_IDS:
-        raise KeyError(f"there is no claim {claim_id!r}; the claims are {', '.join(CLAIM_IDS)}")
-    module = importlib.import_module(f"nonsmooth.claims.{claim_id.replace('-', '_')}")
-    return cast("ClaimModule", module)
+    if claim_id in CLAIM_IDS:
+        return cast("ClaimModule", importlib.import_module(f"nonsmooth.claims.{claim_id.replace('-', '_')}"))
+    if claim_id in _of_files:
+        return _of_files[claim_id][1]
+    if claim_id in _announced():
+        point = _announced()[claim_id]
+        module = check_is_claim(point.load(), f"the entry point {point.value}")
+        if module.CLAIM.id != claim_id:
+            raise ValueError(f"the entry point {claim_id!r} leads to a claim with the id {module.CLAIM.id!r}")
+        return module
+    raise KeyError(f"there is no claim {claim_id!r}; the claims are {', '.join(claim_ids())}")
 
 
-def measure_cell(cell: Cell, context: Context) -> Mapping[str, Any]:
-    """Measure any claim's cell; importable by name, so that another process can run it."""
+def measure_cell(cell: Cell, context: Context, files: Sequence[str] = ()) -> Mapping[str, Any]:
+    """Measure any claim's cell; importable by name, so that another process can run it.
+
+    Args:
+        cell: what to measure.
+        context: where and with what.
+        files: of the claims of files, which the other process has not read yet.
+    """
+    for path in files:
+        add_claim_file(path)
     return load_claim(cell.claim).measure(cell, context)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, TypedDict
 from nonsmooth.claims import registry
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.figure import Figure
+from nonsmooth.claims.part import planned_cells
 from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell, LabError, Record, Store
 from nonsmooth.lab.folder import Folder
@@ -174,10 +176,10 @@ def _entry(
         "control_experiment": claim.control,
         "edition": claim.edition,
         "headline": _headline(judgement.headline) if judgement else None,
-        "paper": _values(claim.paper),
-        "measured": _values(judgement.measured if judgement else ()),
-        "control": _values(judgement.control if judgement else ()),
-        "predicted": _values(judgement.predicted if judgement else ()),
+        "paper": value_entries(claim.paper),
+        "measured": value_entries(judgement.measured if judgement else ()),
+        "control": value_entries(judgement.control if judgement else ()),
+        "predicted": value_entries(judgement.predicted if judgement else ()),
         "correction": judgement.correction if judgement else None,
         "decided_by": judgement.decided_by if judgement else None,
         "notes": list(judgement.notes) if judgement else [],
@@ -192,7 +194,8 @@ def _headline(headline: Headline) -> dict[str, str]:
     return {"paper": headline.paper, "ours": headline.ours, "control": headline.control}
 
 
-def _values(values: Iterable[Value]) -> list[ValueEntry]:
+def value_entries(values: Iterable[Value]) -> list[ValueEntry]:
+    """Values as `results.json` holds them."""
     return [
         {
             "name": value.name,
@@ -247,7 +250,9 @@ def summarise(
     """The whole of `results.json`."""
     counts = Counter(entry["verdict"] for entry in entries)
     return {
-        "paper": "S. K. Kumar, GD doesn't make the cut: three ways that non-differentiability affects neural network "
+        "paper": ""
+        if not any(entry["id"] in registry.CLAIM_IDS for entry in entries)
+        else "S. K. Kumar, GD doesn't make the cut: three ways that non-differentiability affects neural network "
         "training, arXiv 2401.08426",
         "settings": asdict(settings),
         "verdicts": {str(verdict): counts[str(verdict)] for verdict in Verdict},
@@ -294,29 +299,49 @@ def write_text(path: Path, text: str, within: Path | None = None) -> None:
         raise LabError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def read_settings(folder: Path) -> tuple[Settings, list[str]]:
+def read_settings(folder: Path) -> tuple[Settings, dict[str, tuple[str, ...]]]:
     """The settings under which the folder's cells were planned, and the claims that were asked for.
 
     Claims that do not exist here are left out, and that is said by a warning.
+
+    Returns:
+        The settings, and the part of its plan that each claim is judged on: conditions, () for the whole.
 
     Raises:
         FileNotFoundError: no run has begun in that folder.
         ValueError: the file does not hold settings.
     """
+    settings, noted = _read_noted(folder)
+    known = registry.claim_ids()
+    unknown = [claim_id for claim_id in noted if claim_id not in known]
+    if unknown:
+        warnings.warn(
+            f"{folder / SETTINGS_FILE} names claims that do not exist, {unknown!r:.80}; they are left out. "
+            "Those of files of your own are known once the files are named on the command line",
+            stacklevel=2,
+        )
+    return settings, {claim_id: noted[claim_id] for claim_id in known if claim_id in noted}
+
+
+def _read_noted(folder: Path) -> tuple[Settings, dict[str, tuple[str, ...]]]:
+    """As `read_settings`, with the claims that do not exist here."""
     path = folder / SETTINGS_FILE
     try:
         content = json.loads(Folder(folder).read(SETTINGS_FILE, limit=_SETTINGS_LIMIT))
-        settings, noted = _settings(content["settings"]), content["claims"]
+        settings, noted, parts = _settings(content["settings"]), content["claims"], content.get("parts", {})
         if not isinstance(noted, list) or not all(isinstance(claim_id, str) for claim_id in noted):
             raise ValueError(f"its claims are {noted!r:.60}")  # noqa: TRY301
+        if not isinstance(parts, dict) or not all(_is_part(part) for part in parts.values()):
+            raise ValueError(f"its parts are {parts!r:.60}")  # noqa: TRY301
     except FileNotFoundError:
         raise
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} does not hold the settings of a run: {_one_line(error)}") from error
-    unknown = [claim_id for claim_id in noted if claim_id not in registry.CLAIM_IDS]
-    if unknown:
-        warnings.warn(f"{path} names claims that do not exist, {unknown!r:.80}; they are left out", stacklevel=2)
-    return settings, [claim_id for claim_id in registry.CLAIM_IDS if claim_id in noted]
+    return settings, {claim_id: tuple(parts.get(claim_id, settings.part)) for claim_id in noted}
+
+
+def _is_part(content: object) -> bool:
+    return isinstance(content, list) and all(isinstance(condition, str) for condition in content)
 
 
 def _settings(content: Mapping[str, Any]) -> Settings:
@@ -330,7 +355,9 @@ def _settings(content: Mapping[str, Any]) -> Settings:
 
 
 def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -> list[str]:
-    """Note what a run is about to measure; claims noted under the same settings stay noted.
+    """Note what a run is about to measure; claims noted before stay noted.
+
+    A claim that was noted as a whole stays whole, also if only a part of its cells is measured now.
 
     In a folder without settings no run has begun: files that have the names of ours are the user's, or of a run whose
     settings were damaged. They get other names, and that is said by warnings.
@@ -339,21 +366,47 @@ def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -
         All claims that are noted now, in the paper's order.
 
     Raises:
-        LabError: the disk refuses.
+        LabError: the folder holds a run with other settings, or the disk refuses.
     """
-    noted = set(claim_ids)
+    noted: dict[str, tuple[str, ...]] = {}
     try:
-        earlier, earlier_ids = read_settings(folder)
+        earlier, noted = _read_noted(folder)
+        known = {claim_id: part for claim_id, part in noted.items() if claim_id in registry.claim_ids()}
+        planned_cells(known, earlier, known)
     except FileNotFoundError:
         _set_aside(folder)
-    except ValueError as error:
+    except ValueError as error:  # also settings that no run can have had
+        noted = {}
         warnings.warn(str(error), stacklevel=2)
         _set_aside(folder)
     else:
-        noted |= set(earlier_ids) if earlier == settings else set()
-    ids = [claim_id for claim_id in registry.CLAIM_IDS if claim_id in noted]
-    write_json(folder / SETTINGS_FILE, {"settings": asdict(settings), "claims": ids})
+        if noted and settings_name(earlier) != settings_name(settings):
+            other = shlex.quote(str(folder / settings_name(settings)))
+            raise LabError(
+                f"{folder} holds a report with other settings ({settings_name(earlier)}; these are "
+                f"{settings_name(settings)}); it is left as it is. Give this run a folder of its own: --out {other}"
+            )
+    noted |= {claim_id: settings.part for claim_id in claim_ids if noted.get(claim_id) != ()}
+    order = registry.claim_ids()
+    ids = sorted(noted, key=lambda claim_id: order.index(claim_id) if claim_id in order else len(order))
+    common = noted[ids[0]] if ids and len(set(noted.values())) == 1 else ()
+    parts = {claim_id: list(noted[claim_id]) for claim_id in ids if noted[claim_id] != common}
+    content = {"settings": asdict(replace(settings, part=common)), "claims": ids}
+    write_json(folder / SETTINGS_FILE, {**content, "parts": parts} if parts else content)
     return ids
+
+
+def settings_name(settings: Settings) -> str:
+    """The settings as the name of a folder, such as "quick" or "quick-cifar10-seeds-50"; the part does not count."""
+    usual = "digits" if settings.scale == "quick" else "cifar10"
+    return "-".join(
+        [
+            settings.scale,
+            *([settings.data] if settings.data != usual else []),
+            *([f"seeds-{settings.seeds}"] if settings.seeds is not None else []),
+            *([f"from-{settings.first_seed}"] if settings.first_seed else []),
+        ]
+    )
 
 
 def _set_aside(folder: Path) -> None:

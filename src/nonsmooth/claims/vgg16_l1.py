@@ -293,7 +293,7 @@ def _judgement(
     headline = Headline(
         paper=f"{_exact(PAPER_NORMS[0.1])}, {PAPER_BELOW[0.1]:.2%} below 1e-5",
         ours=ours,
-        control=", ".join(f"{v.label.split(',')[0]}: {format_number(v.value)} of the floor" for v in ratios[:2]) or "–",
+        control=", ".join(f"{v.label.split(',')[0]}: {format_number(v.value)} × the floor" for v in ratios[:2]) or "–",
     )
     return Judgement(
         verdict,

@@ -118,7 +118,8 @@ def judge(records: Sequence[Record]) -> Judgement:
         Headline(
             "they give sparse solutions, NGDM does not",
             f"{len(NAMED) - len({name.split(' (')[0] for name in dense})} of {len(NAMED)} sparse, "
-            f"{len(NAMED) - len(short)} optimal everywhere; NGDM {'sparse' if plain_sparse else 'not sparse'}",
+            f"{len(NAMED) - len(short)} of {len(NAMED)} optimal everywhere; "
+            f"NGDM {'sparse' if plain_sparse else 'not sparse'}",
             f"NGDM rounded: {format_number(float(rounded.max()))} wrong entries in the support",
         ),
         _measured(evidence),

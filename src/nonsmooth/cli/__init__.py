@@ -70,7 +70,10 @@ def _root(
 def reproduce(
     context: typer.Context,
     claims: Annotated[
-        list[str] | None, typer.Argument(metavar="CLAIM", help="Claims to reproduce; all, if none is named.")
+        list[str] | None,
+        typer.Argument(
+            metavar="CLAIM", help="Claims to reproduce, by id or as my_claim.py; default: all of the paper."
+        ),
     ] = None,
     scale: Annotated[
         Scale, typer.Option(help="quick: minutes on two cores. standard: a night. paper: the paper's set-up, on a GPU.")
@@ -94,7 +97,10 @@ def reproduce(
         int | None, typer.Option(min=1, help="Cells measured at once. Default: one per core; with cuda, one.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", parser=_folder, help="Default: results/ and the name of the scale.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=_folder, help="Default: results/ and a name made of the settings, such as quick."
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure everything anew, also what is stored.")] = False,
     where: Annotated[
@@ -126,7 +132,7 @@ def reproduce(
         seeds=seeds,
         first_seed=seed,
         workers=workers,
-        out=out or Path("results") / scale.value,
+        out=out,
         fresh=fresh,
         where=tuple(where or ()),
     )
@@ -146,11 +152,14 @@ def list_claims(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", parser=_folder, help="The folder of a run.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Files of claims of your own, such as my_claim.py.")
+    ] = None,
 ) -> None:
     """Judge and draw again what is stored in DIR, and write its results and its report anew."""
     from nonsmooth.cli.reproduction import report_again  # noqa: PLC0415  slow to load
 
-    raise typer.Exit(report_again(folder))
+    raise typer.Exit(report_again(folder, files or ()))
 
 
 class Precision(str, Enum):

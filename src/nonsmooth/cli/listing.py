@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nonsmooth.claims.claim import Verdict
-from nonsmooth.claims.registry import CLAIM_IDS, load_claim
+from nonsmooth.claims.registry import CLAIM_IDS, claim_ids, load_claim
 from nonsmooth.claims.results import FAILED, ClaimEntry
 from nonsmooth.cli.terminal import Terminal, foreign, print_json
 
@@ -23,15 +24,19 @@ STYLES = {
     str(Verdict.INCONCLUSIVE): "bright_black",
 }
 
+WIDE = 110
+"""From so many columns on, verdicts have a column of their own."""
+
 
 def available_claims() -> tuple[str, ...]:
-    """The claims whose module is installed, in the paper's order."""
+    """The paper's claims whose module is installed, in its order."""
     return tuple(i for i in CLAIM_IDS if importlib.util.find_spec(f"nonsmooth.claims.{i.replace('-', '_')}"))
 
 
 def print_claims(as_json: bool) -> None:
     """Print the claims, as a table or as JSON."""
-    claims = [load_claim(claim_id).CLAIM for claim_id in available_claims()]
+    others = (claim_id for claim_id in claim_ids() if claim_id not in CLAIM_IDS)
+    claims = [load_claim(claim_id).CLAIM for claim_id in (*available_claims(), *others)]
     if as_json:
         print_json([asdict(claim) for claim in claims])
         return
@@ -40,6 +45,10 @@ def print_claims(as_json: bool) -> None:
     table.add_column("where")
     table.add_column("title")
     console = Terminal()
+    if not console.is_terminal:
+        for claim in claims:
+            print_line(console, f"{claim.id}: {claim.title} ({claim.where})")
+        return
     for claim in claims:
         table.add_row(*(foreign(console, text) for text in (claim.id, claim.where, claim.title)))
     console.print(table)
@@ -52,13 +61,40 @@ def verdict_text(entry: ClaimEntry) -> Text:
     return Text(entry["verdict"], STYLES[entry["verdict"]])
 
 
-def results_table(entries: Sequence[ClaimEntry], console: Console) -> Table:
-    """The table that ends a run, for that console; it fits into 80 columns."""
-    table = Table(pad_edge=False, show_lines=True, header_style="bold", expand=True)
-    for name, ratio in (("claim", 5), ("paper", 4), ("ours", 4), ("control", 4), ("verdict", 4)):
-        table.add_column(name, ratio=ratio, overflow="fold")
+def print_results(entries: Sequence[ClaimEntry], console: Console) -> None:
+    """What ends a run: a table on a terminal; elsewhere a line per claim, and one with the verdict counts."""
+    if console.is_terminal:
+        console.print(results_table(entries, console))
+        return
     for entry in entries:
+        headline = {name: text for name, text in (entry["headline"] or {}).items() if text}
+        texts = "; ".join(f"{name}: {text}" for name, text in headline.items())
+        print_line(console, f"{entry['id']}: {verdict_text(entry)}{f' ({texts})' if texts else ''}")
+    counts = Counter(str(verdict_text(entry)) for entry in entries)
+    order = [*(word for word in STYLES if word in counts), *(word for word in counts if word not in STYLES)]
+    print_line(console, "Verdicts: " + "; ".join(f"{counts[word]} {word}" for word in order))
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print one line of any length as it is."""
+    console.print(foreign(console, text), soft_wrap=True)
+
+
+def results_table(entries: Sequence[ClaimEntry], console: Console) -> Table:
+    """The table that ends a run, for that console; where it is narrow, verdicts stand below the claims."""
+    narrow = console.width < WIDE
+    table = Table(show_lines=True, header_style="bold", expand=True)
+    for column, ratio in (
+        ("claim", 5),
+        ("paper", 4),
+        ("ours", 4),
+        ("control", 4),
+        *([] if narrow else [("verdict", 4)]),
+    ):
+        table.add_column(column, ratio=ratio, overflow="fold")
+    for entry in entries:
+        name, verdict = foreign(console, entry["id"], "bold"), verdict_text(entry)
         headline = entry["headline"] or {"paper": "", "ours": "", "control": ""}
-        texts = (entry["id"], *(headline[column] for column in ("paper", "ours", "control")))
-        table.add_row(*(foreign(console, text) for text in texts), verdict_text(entry))
+        texts = [foreign(console, headline[source]) for source in ("paper", "ours", "control")]
+        table.add_row(*([Text("\n").join([name, verdict]), *texts] if narrow else [name, *texts, verdict]))
     return table

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -24,12 +25,13 @@ from nonsmooth.claims.results import (
     RESULTS_FILE,
     ClaimEntry,
     Results,
+    settings_name,
     write_settings,
     write_text,
 )
-from nonsmooth.cli.listing import results_table
+from nonsmooth.cli.listing import print_line, print_results
 from nonsmooth.cli.progress import watch
-from nonsmooth.cli.selection import check_folder, check_images, pick_claims, pick_device
+from nonsmooth.cli.selection import check_folder, check_images, is_claim_file, pick_claims, pick_device
 from nonsmooth.cli.terminal import Terminal, foreign
 from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell, Context, Interrupted, LabError, Outcome, Store, run
@@ -51,7 +53,7 @@ class Request:
     seeds: int | None
     first_seed: int
     workers: int | None
-    out: Path
+    out: Path | None
     fresh: bool
     where: tuple[str, ...]
 
@@ -78,8 +80,11 @@ def reproduce_claims(request: Request) -> int:
         plans = planned_cells(claim_ids, settings)
     except ValueError as error:
         raise typer.BadParameter(visible(error), param_hint="--where" if request.where else "--seeds") from error
+    files = tuple(str(Path(name).resolve()) for name in request.claims if is_claim_file(name))
+    measure = partial(measure_cell, files=files) if files else measure_cell
     cells = list(dict.fromkeys(cell for plan in plans.values() for cell in plan))
-    store = Store(request.out)
+    folder = request.out or Path("results") / settings_name(settings)
+    store = Store(folder)
     wrong = check_images(request.data, (c for c in cells if request.fresh or not store.has(c)))
     if wrong:
         return _refuse(errors, wrong)
@@ -87,17 +92,17 @@ def reproduce_claims(request: Request) -> int:
     started, clock = datetime.now(timezone.utc), time.monotonic()
     try:
         with _warnings_as_lines(errors), store.lock():
-            check_report_folder(request.out)
-            write_settings(request.out, settings, claim_ids)
+            check_report_folder(folder)
+            write_settings(folder, settings, claim_ids)
             with watch(console, plans, cells, store, workers, request.fresh) as watcher:
                 context = Context(device, request.data)
                 outcome = run(
-                    cells, measure_cell, store, context=context, workers=workers, fresh=request.fresh, watcher=watcher
+                    cells, measure, store, context=context, workers=workers, fresh=request.fresh, watcher=watcher
                 )
             finished = datetime.now(timezone.utc)
             timing = Timing(_iso(started), _iso(finished), time.monotonic() - clock)
-            _note_failures(request.out, outcome)
-            results = write_report(request.out, outcome.failures, timing)
+            _note_failures(folder, outcome)
+            results = write_report(folder, outcome.failures, timing)
     except Interrupted as interruption:
         done = sum(store.has(cell) for cell in cells)
         errors.print(f"\nInterrupted: {done} of {len(cells)} cells are stored. The same command goes on from there.")
@@ -105,13 +110,17 @@ def reproduce_claims(request: Request) -> int:
     except LabError as error:
         return _refuse(errors, str(error))
     asked = [entry for entry in results["claims"] if entry["id"] in claim_ids]
-    _tell(console, request.out, results, asked)
-    _tell_failures(errors, request.out, plans, outcome, asked)
+    _tell(console, folder, results, asked)
+    _tell_failures(errors, folder, plans, outcome, asked)
     return int(any(entry["status"] == FAILED for entry in asked))
 
 
-def report_again(folder: Path) -> int:
+def report_again(folder: Path, files: Sequence[Path] = ()) -> int:
     """Judge and draw what is stored in a folder.
+
+    Args:
+        folder: of a run.
+        files: of the claims of one's own in it.
 
     Returns:
         The exit code: 0, or 1 if judging or drawing failed.
@@ -120,6 +129,7 @@ def report_again(folder: Path) -> int:
         typer.BadParameter: no run has begun in that folder.
     """
     errors = Terminal(stderr=True)
+    pick_claims(tuple(map(str, files)))
     try:
         with _warnings_as_lines(errors):
             results = write_report(folder)
@@ -150,10 +160,10 @@ def _tell_fault(errors: Terminal, kind: str, message: str) -> None:
 
 def _tell(console: Terminal, folder: Path, results: Results, entries: Sequence[ClaimEntry]) -> None:
     console.print()
-    console.print(results_table(entries, console))
+    print_results(entries, console)
     for entry in entries:
         if entry["status"] == INCOMPLETE:
-            console.print(foreign(console, f"{entry['id']}: {entry['error']}."))
+            print_line(console, f"{entry['id']}: {entry['error']}.")
     console.print(f"Total time: {duration(results['seconds'])}")
     console.print(foreign(console, f"Results:    {folder / RESULTS_FILE}"), soft_wrap=True)
     console.print(foreign(console, f"Report:     {folder / REPORT_FILE}"), soft_wrap=True)

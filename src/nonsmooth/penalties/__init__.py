@@ -1,5 +1,6 @@
 """Penalties R(w): value, prox (Euclidean and in a diagonal metric), distance to the subdifferential."""
 
+from nonsmooth.penalties.checking import check_penalty
 from nonsmooth.penalties.elastic_net import ElasticNet
 from nonsmooth.penalties.group_l1 import GroupL1, SparseGroupL1
 from nonsmooth.penalties.l0 import L0
@@ -23,5 +24,6 @@ __all__ = [
     "SeparablePenalty",
     "SparseGroupL1",
     "TransformedL1",
+    "check_penalty",
     "from_specification",
 ]

@@ -1,16 +1,23 @@
 """The names under which penalties are written down: the package's by their class, others by module and class.
 
-Classes are found through their base, so that nobody has to register one and none is kept alive by being known.
+Classes are found through their base, so that nobody has to register one and none is kept alive by being known. A
+package may announce its classes by entry points of the group `nonsmooth.penalties`: a name that is not known yet is
+then looked up there, and a checkpoint loads without an import of the package.
 """
 
 from __future__ import annotations
 
 import inspect
 import itertools
+from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 PACKAGE = "nonsmooth.penalties."
 """The modules whose classes need no more than their own name, which so means them in every program."""
+
+ENTRY_POINTS = "nonsmooth.penalties"
+"""The group of entry points by which other packages announce their classes."""
 
 _order = itertools.count()
 
@@ -75,6 +82,8 @@ def named_class(base: type, name: Any, *, any_case: bool = False) -> type[Any]:
     """
     kinds = classes_below(base)
     if isinstance(name, str):
+        if _import_announced(name, kinds):
+            kinds = classes_below(base)
         if name in kinds:
             return kinds[name]
         fold = str.lower if any_case else str
@@ -88,6 +97,20 @@ def named_class(base: type, name: Any, *, any_case: bool = False) -> type[Any]:
         f"name of the penalty is {name!r}; accepted are {', '.join(sorted(kinds))}, and classes of your own once the "
         "module that defines them has been imported"
     )
+
+
+def _import_announced(name: str, kinds: Mapping[str, type]) -> bool:
+    """Import a class that another package announces by this name, if none is known; whether there was one."""
+    if name in kinds or any(name.lower() == kind.__name__.lower() for kind in kinds.values()):
+        return False
+    found = [
+        point
+        for point in entry_points(group=ENTRY_POINTS)
+        if name in (point.name, point.attr, f"{point.module}.{point.attr}")
+    ]
+    for point in found:
+        point.load()
+    return bool(found)
 
 
 def check_is_the_one(kind: type, base: type) -> None:

@@ -6,11 +6,13 @@ them in for the theme at hand, so that one specification serves the light page, 
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from nonsmooth.claims.claim import format_number
@@ -27,6 +29,12 @@ BARRED_POINTS = 24
 CROWDED_POINTS = 150
 """More points than this are drawn small."""
 
+DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "circle-open")
+
+_LINES = ("line", "horizontal", "vertical")
+_DOTS = ("points", "line")
+
 
 @dataclass(frozen=True)
 class LegendEntry:
@@ -37,35 +45,75 @@ class LegendEntry:
         name: what a reader sees.
         tone: of its colour.
         marks: how it is drawn, such as ("line",) or ("line", "band").
-        dashed: whether its line is dashed.
+        dash: of its lines, as plotly names it; entries of one tone in one panel differ in it.
+        marker: of its points, as plotly names it; the same holds.
         hint: where a straight rule stands; empty for others.
+        panels: the numbers of the panels that show it.
     """
 
     key: str
     name: str
     tone: str
     marks: tuple[str, ...]
-    dashed: bool
+    dash: str
+    marker: str
     hint: str
+    panels: tuple[int, ...]
 
 
 def legend(figure: Figure) -> list[LegendEntry]:
-    """The legend that the panels of a figure share."""
-    groups: dict[str, list[Series]] = {}
-    for panel in figure.panels:
+    """The legend of a figure; in each panel no two entries look alike, while there are dashes and markers left."""
+    groups: dict[str, list[tuple[int, Series]]] = {}
+    for number, panel in enumerate(figure.panels):
         for series in panel.series:
-            groups.setdefault(_key(series), []).append(series)
+            groups.setdefault(_key(series), []).append((number, series))
+    drawn = {key: [series for _, series in group] for key, group in groups.items()}
+    lines = {key: _dash(group) for key, group in drawn.items() if any(series.kind in _LINES for series in group)}
+    dots = {
+        key: TONES[group[0].tone].marker
+        for key, group in drawn.items()
+        if any(series.kind in _DOTS for series in group)
+    }
+    dashes, markers = _told_apart(lines, groups, DASHES), _told_apart(dots, groups, MARKERS)
     return [
         LegendEntry(
             key,
             group[0].name,
             group[0].tone,
             tuple(dict.fromkeys(series.kind for series in group)),
-            any(series.dashed for series in group),
+            dashes.get(key, "solid"),
+            markers.get(key, TONES[group[0].tone].marker),
             _rule_hint(group),
+            tuple(dict.fromkeys(number for number, _ in groups[key])),
         )
-        for key, group in groups.items()
+        for key, group in drawn.items()
     ]
+
+
+def _dash(group: Sequence[Series]) -> str:
+    return "dash" if any(series.dashed for series in group) else "solid"
+
+
+def _told_apart(
+    wanted: Mapping[str, str], groups: Mapping[str, Sequence[tuple[int, Series]]], looks: Sequence[str]
+) -> dict[str, str]:
+    """A look for each key: the one it wants, or another where a panel has an earlier one of its tone with that look.
+
+    Args:
+        wanted: the look that each key wants.
+        groups: the series of each key, with the numbers of their panels.
+        looks: what else may be given; if all are taken, keys get what they want.
+    """
+    places = {key: {(number, series.tone) for number, series in groups[key]} for key in wanted}
+    given: dict[str, str] = {}
+    for key, look in wanted.items():
+        rivals = [other for other in wanted if other != key and places[other] & places[key]]
+        taken = {given[other] for other in rivals if other in given}
+        later = {wanted[other] for other in rivals}
+        # What another one wants is given away last.
+        candidates = (look, *(other for other in looks if other not in later), *looks)
+        given[key] = next((other for other in candidates if other not in taken), look)
+    return given
 
 
 def _key(series: Series) -> str:
@@ -88,13 +136,23 @@ def _place(series: Series) -> float | str | None:
     return values[0] if values else None
 
 
-def panel_specification(panel: Panel) -> dict[str, Any]:
-    """Traces, straight rules and axes of a panel, as JSON types."""
+def panel_specification(panel: Panel, entries: Sequence[LegendEntry] | None = None) -> dict[str, Any]:
+    """Traces, straight rules and axes of a panel, as JSON types.
+
+    Args:
+        panel: what to draw.
+        entries: the legend of its figure; None for a figure of this panel alone.
+    """
+    looks = {entry.key: entry for entry in (legend(Figure("", "", (panel,))) if entries is None else entries)}
     categories = list(dict.fromkeys(visible(x) for series in panel.series for x in series.x if isinstance(x, str)))
-    traces = [trace for series in panel.series for trace in _traces(series, bool(categories))]
+    traces = [trace for series in panel.series for trace in _traces(series, looks[_key(series)], bool(categories))]
     return {
         "traces": traces,
-        "shapes": [_rule(series, place) for series in panel.series if (place := _place(series)) is not None],
+        "shapes": [
+            _rule(series, looks[_key(series)], place)
+            for series in panel.series
+            if (place := _place(series)) is not None
+        ],
         "x": {
             "log": panel.x.log and not categories,
             "categories": categories,
@@ -116,7 +174,7 @@ def _decades(values: Iterable[float | None]) -> float:
     return math.log10(max(positive)) - math.log10(min(positive)) if positive else 0.0
 
 
-def _traces(series: Series, categorical: bool) -> list[dict[str, Any]]:
+def _traces(series: Series, look: LegendEntry, categorical: bool) -> list[dict[str, Any]]:
     if series.kind in ("horizontal", "vertical"):
         return []
     if series.kind == "band":
@@ -127,7 +185,7 @@ def _traces(series: Series, categorical: bool) -> list[dict[str, Any]]:
         "name": _plain(series.name),
         "x": _abscissae(series),
         "y": list(series.y),
-        **_style(series),
+        **_style(series, look),
         **_hover(series, categorical),
     }
     if series.low is not None or series.high is not None:
@@ -141,9 +199,9 @@ def _abscissae(series: Series) -> list[float | str | None]:
     return [visible(x) if isinstance(x, str) else x for x in series.x]
 
 
-def _style(series: Series) -> dict[str, Any]:
-    colour, dash = f"@{series.tone}", "dash" if series.dashed else "solid"
-    marker = {"color": colour, "symbol": TONES[series.tone].marker, "size": 7, "line": {"width": 0, "color": colour}}
+def _style(series: Series, look: LegendEntry) -> dict[str, Any]:
+    colour, dash = f"@{series.tone}", look.dash
+    marker = {"color": colour, "symbol": look.marker, "size": 7, "line": {"width": 0, "color": colour}}
     if series.kind == "bars":
         return {"type": "bar", "marker": {"color": colour, "line": {"width": 0}}}
     if series.kind == "points":
@@ -217,13 +275,30 @@ def _band(series: Series) -> dict[str, Any]:
     }
 
 
-def _rule(series: Series, place: float | str) -> dict[str, Any]:
+def _rule(series: Series, look: LegendEntry, place: float | str) -> dict[str, Any]:
     """A straight rule across the panel."""
-    line = {"color": f"@{series.tone}", "width": 1.5, "dash": "dash" if series.dashed else "solid"}
+    line = {"color": f"@{series.tone}", "width": 1.5, "dash": look.dash}
     shape = {"key": _key(series), "type": "line", "layer": "above", "line": line}
     if series.kind == "horizontal":
         return {**shape, "xref": "paper", "x0": 0, "x1": 1, "y0": place, "y1": place}
     return {**shape, "yref": "paper", "y0": 0, "y1": 1, "x0": place, "x1": place}
+
+
+def table(figure: Figure) -> str:
+    """What a figure draws, as CSV: a row for each point, with the ends of its interval."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("panel", "series", "kind", "x", "y", "low", "high"))
+    for number, panel in enumerate(figure.panels, 1):
+        for series in panel.series:
+            columns = (series.x, series.y, series.low or (), series.high or ())
+            name = (visible(panel.title) or number, visible(series.name), series.kind)
+            rows.writerows((*name, *map(_field, point)) for point in zip_longest(*columns))
+    return text.getvalue()
+
+
+def _field(value: float | str | None) -> str | float | None:
+    return visible(value) if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,22 +21,28 @@ from nonsmooth.claims.figure import Figure
 from nonsmooth.claims.results import ClaimEntry, Results, ValueEntry
 from nonsmooth.foreign_text import visible
 from nonsmooth.report import palette
-from nonsmooth.report.figures import legend, panel_specification
+from nonsmooth.report.figures import legend, panel_specification, table
 from nonsmooth.report.prose import blocks, inline
-from nonsmooth.report.summary import answer, duration
+from nonsmooth.report.summary import answer, duration, headline
 
 SOURCES = ("paper", "measured", "control", "predicted")
 """Where a value comes from: the columns of a claim's table, each only if something stands in it."""
 
+SHOWN = 8
+"""So many rows of a claim's numbers are in sight; the others are folded away."""
+
 _NOT_FINITE = {"inf": "∞", "-inf": "−∞", "nan": "not a number"}
 
 
-def render(results: Results, figures: Mapping[str, Sequence[Figure]]) -> str:
+def render(
+    results: Results, figures: Mapping[str, Sequence[Figure]], parts: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """The report as one HTML page: style, scripts and data inside, no request to anywhere.
 
     Args:
         results: what `results.json` holds.
         figures: of each claim by its id; a claim may have none.
+        parts: of each claim's plan by its id, where they differ from the part in the settings.
     """
     drawn = {entry["id"]: _figures(entry["id"], figures.get(entry["id"], ())) for entry in results["claims"]}
     panels = {panel["id"]: panel.pop("spec") for group in drawn.values() for f in group for panel in f["panels"]}
@@ -44,7 +52,11 @@ def render(results: Results, figures: Mapping[str, Sequence[Figure]]) -> str:
     return page.render(
         results=results,
         answer=answer(results),
+        title=headline(results),
+        shown=SHOWN,
         figures=drawn,
+        command=_command("", results["settings"], parts or {}),
+        commands={entry["id"]: _command(entry["id"], results["settings"], parts or {}) for entry in results["claims"]},
         data=_script_json({"panels": panels, "tones": _tones(), "background": palette.BACKGROUND}),
         tones=palette.TONES,
         verdicts=palette.VERDICTS,
@@ -115,25 +127,30 @@ def _figure_or_fault(figure_id: str, figure: Figure) -> dict[str, Any]:
     """A figure for the template; one that cannot be drawn has a `fault` in place of its legend and its panels."""
     head = {"id": figure_id, "title": figure.title, "caption": figure.caption, "fault": figure_fault(figure)}
     if head["fault"] is not None:
-        return {**head, "legend": [], "panels": []}
+        return {**head, "legend": [], "panels": [], "csv": ""}
+    entries = legend(figure)
     panels = [
         {
             "id": f"{figure_id}-{j}",
             "title": panel.title,
             "x": panel.x,
             "y": panel.y,
-            "spec": panel_specification(panel),
+            "spec": panel_specification(panel, entries),
+            # What only this panel shows is explained below it.
+            "legend": [entry for entry in entries if entry.panels == (j - 1,) and len(figure.panels) > 1],
         }
         for j, panel in enumerate(figure.panels, 1)
     ]
-    return {**head, "legend": legend(figure), "panels": panels}
+    shared = [entry for entry in entries if len(entry.panels) > 1 or len(figure.panels) == 1]
+    return {**head, "legend": shared, "panels": panels, "csv": f"data:text/csv;charset=utf-8,{quote(table(figure))}"}
 
 
 def figure_fault(figure: Figure) -> str | None:
     """Why a figure cannot be drawn; None if it can."""
     try:
-        legend(figure)
-        _script_json([panel_specification(panel) for panel in figure.panels])
+        entries = legend(figure)
+        _script_json([panel_specification(panel, entries) for panel in figure.panels])
+        table(figure)
     # Whatever is wrong with one figure must not lose the page.
     except Exception as error:
         return visible(f"{type(error).__name__}: {error}")
@@ -158,6 +175,15 @@ def value_table(entry: ClaimEntry) -> dict[str, Any]:
         label = next(value["label"] for values in cells.values() for value in values)
         rows.append({"name": name, "label": label, "cells": cells})
     return {"sources": [source for source in SOURCES if groups[source]], "rows": rows}
+
+
+def _command(claim_id: str, settings: Mapping[str, Any], parts: Mapping[str, Sequence[str]]) -> str:
+    """What measures this claim again under the same settings; "" for all claims."""
+    options = {"scale": settings["scale"], "data": settings["data"], "seeds": settings["seeds"]}
+    conditions = [f" --where {shlex.quote(condition)}" for condition in parts.get(claim_id, settings["part"])]
+    words = [f" --{name} {value}" for name, value in options.items() if value is not None]
+    first = f" --seed {settings['first_seed']}" if settings["first_seed"] else ""
+    return f"nonsmooth reproduce {claim_id}".rstrip() + "".join((*words, first, *conditions))
 
 
 def _words(value: Any) -> str:

@@ -32,6 +32,11 @@ def answer(results: Results) -> str:
     return " ".join(sentences)
 
 
+def headline(results: Results) -> str:
+    """What came of all claims, as the title of a page: the first sentence of `answer`."""
+    return answer(results).split(". ")[0].rstrip(".")
+
+
 def _claims(count: int) -> str:
     return "1 claim is" if count == 1 else f"{count} claims are"
 

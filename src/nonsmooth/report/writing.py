@@ -70,12 +70,12 @@ def write_report(folder: Path, failures: Collection[Cell] = (), timing: Timing |
     """
     store = Store(folder)
     store.check()
-    settings, claim_ids = read_settings(folder)
-    if not claim_ids:
+    settings, parts = read_settings(folder)
+    if not parts:
         raise ValueError(f"{folder / SETTINGS_FILE} names no claim that exists")
-    plans = planned_cells(claim_ids, settings)
+    plans = planned_cells(parts, settings, parts)
     records = stored_records(store, (cell for cells in plans.values() for cell in cells))
-    entries = [assess(claim_id, cells, records, failures, settings.part) for claim_id, cells in plans.items()]
+    entries = [assess(claim_id, cells, records, failures, parts[claim_id]) for claim_id, cells in plans.items()]
     figures = {entry["id"]: illustrate(entry, plans[entry["id"]], records) for entry in entries}
     for entry in entries:
         faults = ((figure, figure_fault(figure)) for figure in figures[entry["id"]])
@@ -90,7 +90,7 @@ def write_report(folder: Path, failures: Collection[Cell] = (), timing: Timing |
         seconds=timing.seconds,
     )
     write_json(folder / RESULTS_FILE, results)
-    write_text(folder / REPORT_FILE, render(results, figures), within=folder)
+    write_text(folder / REPORT_FILE, render(results, figures, parts), within=folder)
     return results
 
 

@@ -4,6 +4,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const plots = [...document.querySelectorAll(".plot")];
   const PRINT_WIDTH = 680;
+  const BAR = 22;
+  const barred = matchMedia("(hover: hover)").matches;
 
   // ---- Colours -------------------------------------------------------------------------------------------------
 
@@ -67,8 +69,10 @@
     const off = hidden(plot);
     return {
       ...(width ? { width, autosize: false } : { autosize: true }),
-      height: plot.closest(".panels").dataset.count === "1" ? 360 : 290,
-      margin: { l: 48, r: 12, t: 8, b: 36 },
+      height: (plot.closest(".panels").dataset.count === "1" ? 360 : 290) + (barred ? BAR : 0),
+      // The tool bar appears in the margin, above the points.
+      margin: { l: 48, r: 12, t: 8 + (barred ? BAR : 0), b: 36 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: look.muted, activecolor: look.ink },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: look.ink },
@@ -92,8 +96,8 @@
     const config = {
       responsive: true,
       displaylogo: false,
-      displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      displayModeBar: barred ? "hover" : false,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "sendChartToCloud"],
       toImageButtonOptions: { format: "svg", filename: plot.id },
     };
     plot.dataset.drawn = "true";
@@ -194,6 +198,15 @@
     for (const row of rows) row.hidden = wanted !== "" && row.dataset.verdict !== wanted;
     document.getElementById("filtered").textContent = `${rows.filter((row) => !row.hidden).length} claims shown`;
   });
+
+  // ---- Menu: open beside a wide page, folded above a narrow one --------------------------------------------------
+
+  const menu = document.getElementById("menu");
+  const wide = matchMedia("(min-width: 82rem)");
+  const fold = () => { menu.open = wide.matches; };
+  wide.addEventListener("change", fold);
+  fold();
+  menu.addEventListener("click", (event) => { if (event.target.closest("a")) fold(); });
 
   // ---- Contents: where the reader is ---------------------------------------------------------------------------
 
