@@ -111,11 +111,6 @@ def test_importing_the_package_loads_nothing_heavy():
     assert set(HEAVY).isdisjoint(json.loads(output))
 
 
-def test_the_top_level_has_at_most_fifteen_names_and_all_exist():
-    assert len(nonsmooth.__all__) <= 15
-    assert [name for name in nonsmooth.__all__ if not hasattr(nonsmooth, name)] == []
-
-
 def test_the_package_says_that_it_is_typed():
     assert resources.files(nonsmooth).joinpath("py.typed").is_file()
 
