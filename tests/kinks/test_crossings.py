@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from nonsmooth.kinks import crossings
-from nonsmooth.kinks.patterns import Packed, pattern_before
+from nonsmooth.kinks.crossings.patterns import Packed, pattern_before
 
 SAMPLES = 7
 

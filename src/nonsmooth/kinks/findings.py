@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nonsmooth.foreign_text import visible
-from nonsmooth.kinks.smoothness import Smoothness, worst
+from nonsmooth.kinks.table.smoothness import Smoothness, worst
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from nonsmooth.kinks.findings import Operation, Scan
-from nonsmooth.kinks.graph import scan_graph
-from nonsmooth.kinks.leaves import INPUTS, Leaves, NamedParameters, named
 from nonsmooth.kinks.module_tree import scan_tree
-from nonsmooth.kinks.out_of_sight import reported
-from nonsmooth.kinks.place import Modules
-from nonsmooth.kinks.recording import Recorder
-from nonsmooth.kinks.records import Record
-from nonsmooth.kinks.smoothness import Smoothness
-from nonsmooth.kinks.undisturbed import ordinary, undisturbed
+from nonsmooth.kinks.recording.graph import scan_graph
+from nonsmooth.kinks.recording.leaves import INPUTS, Leaves, NamedParameters, named
+from nonsmooth.kinks.recording.out_of_sight import reported
+from nonsmooth.kinks.recording.place import Modules
+from nonsmooth.kinks.recording.recorder import Recorder
+from nonsmooth.kinks.recording.records import Record
+from nonsmooth.kinks.recording.undisturbed import ordinary, undisturbed
+from nonsmooth.kinks.table.smoothness import Smoothness
 
 
 def scan(

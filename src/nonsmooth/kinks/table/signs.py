@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsmooth.kinks.rules import is_even
+from nonsmooth.kinks.table.rules import is_even
 
 
 class Sign(IntEnum):

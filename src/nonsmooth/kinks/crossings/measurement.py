@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nonsmooth.kinks.crossing_counts import Crossings, LayerCrossings
+from nonsmooth.kinks.crossings.counts import Crossings, LayerCrossings
+from nonsmooth.kinks.crossings.patterns import Packed, Pattern, pattern_after, pattern_before
+from nonsmooth.kinks.crossings.points import Point, distance_between, standing_at, state_at
 from nonsmooth.kinks.findings import Operation
-from nonsmooth.kinks.leaves import INPUTS, Leaves, named
-from nonsmooth.kinks.operations import COMPOSITES, verdict_for
-from nonsmooth.kinks.out_of_sight import reported
-from nonsmooth.kinks.patterns import Packed, Pattern, pattern_after, pattern_before
-from nonsmooth.kinks.place import Modules, here
-from nonsmooth.kinks.points import Point, distance_between, standing_at, state_at
-from nonsmooth.kinks.recording import Recorder
-from nonsmooth.kinks.records import NO_MARKS, Marks, Record, RecordedCall, tensors_among
+from nonsmooth.kinks.recording.leaves import INPUTS, Leaves, named
+from nonsmooth.kinks.recording.out_of_sight import reported
+from nonsmooth.kinks.recording.place import Modules, here
+from nonsmooth.kinks.recording.recorder import Recorder
+from nonsmooth.kinks.recording.records import NO_MARKS, Marks, Record, RecordedCall, tensors_among
+from nonsmooth.kinks.recording.undisturbed import ordinary, undisturbed
 from nonsmooth.kinks.scanning import operation_of, tensors_in
-from nonsmooth.kinks.smoothness import Smoothness
-from nonsmooth.kinks.undisturbed import ordinary, undisturbed
+from nonsmooth.kinks.table.operations import COMPOSITES, verdict_for
+from nonsmooth.kinks.table.smoothness import Smoothness
 
 WITHOUT_KINK = (Smoothness.SMOOTH, Smoothness.C1)
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
-from nonsmooth.kinks.leaves import Leaves, storage_of
-from nonsmooth.kinks.norm_nodes import KINDS
-from nonsmooth.kinks.place import Modules, here
-from nonsmooth.kinks.recording import Recorder
-from nonsmooth.kinks.records import Use, tensors_among, use_of
-from nonsmooth.kinks.writes import weak
+from nonsmooth.kinks.penalty_terms.norm_nodes import KINDS
+from nonsmooth.kinks.recording.leaves import Leaves, storage_of
+from nonsmooth.kinks.recording.place import Modules, here
+from nonsmooth.kinks.recording.recorder import Recorder
+from nonsmooth.kinks.recording.records import Use, tensors_among, use_of
+from nonsmooth.kinks.recording.writes import weak
 
 COPIES = {"cat", "stack", "clone", "_to_copy", "index", "index_select"}
 SHIFTS = {"add", "sub", "rsub"}

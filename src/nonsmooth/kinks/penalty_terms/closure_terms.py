@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nonsmooth.kinks.experiment import Experiment, Outcome, Unit
 from nonsmooth.kinks.findings import PenaltyTerm
-from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.penalty_candidates import Candidate
+from nonsmooth.kinks.penalty_terms.candidates import Candidate
+from nonsmooth.kinks.penalty_terms.experiment import Experiment, Outcome, Unit
+from nonsmooth.kinks.recording.leaves import Leaves
 
 Found = tuple[list[Unit], float | None]
 """Norms that have a term in common, and its λ if it could be measured."""

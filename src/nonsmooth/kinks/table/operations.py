@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nonsmooth.kinks.rules import (
+from nonsmooth.kinks.table.rules import (
     Call,
     Rule,
     base,
@@ -47,8 +47,8 @@ from nonsmooth.kinks.rules import (
     threshold_rule,
     unknown,
 )
-from nonsmooth.kinks.smooth_operations import SMOOTH_OPERATIONS
-from nonsmooth.kinks.smoothness import SMOOTH, Verdict
+from nonsmooth.kinks.table.smooth_operations import SMOOTH_OPERATIONS
+from nonsmooth.kinks.table.smoothness import SMOOTH, Verdict
 
 TIES = kink("where the compared entries tie")
 POOLING = kink("where the largest entries of a window tie")

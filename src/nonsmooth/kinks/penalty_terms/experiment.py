@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from nonsmooth.casts import forget_casts
 from nonsmooth.kinks.findings import PenaltyTerm
-from nonsmooth.kinks.graph import nodes_below
-from nonsmooth.kinks.graph_penalties import graph_terms
-from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.out_of_sight import reported
-from nonsmooth.kinks.penalty_candidates import Candidate, KeptGraphs, Listener, Replay
-from nonsmooth.kinks.undisturbed import undisturbed
+from nonsmooth.kinks.penalty_terms.candidates import Candidate, KeptGraphs, Listener, Replay
+from nonsmooth.kinks.penalty_terms.graph_terms import graph_terms
+from nonsmooth.kinks.recording.graph import nodes_below
+from nonsmooth.kinks.recording.leaves import Leaves
+from nonsmooth.kinks.recording.out_of_sight import reported
+from nonsmooth.kinks.recording.undisturbed import undisturbed
 
 FACTOR = 1e6
 """How many times larger a term is made: far above the rounding errors of a loss in single precision."""

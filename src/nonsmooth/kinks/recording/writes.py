@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from nonsmooth.kinks.leaves import storage_of
-from nonsmooth.kinks.records import tensors_among
+from nonsmooth.kinks.recording.leaves import storage_of
+from nonsmooth.kinks.recording.records import tensors_among
 
 HIDDEN_WRITES = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4), "miopen_batch_norm": (3, 4)}
 """Arguments that are written although the operator's schema does not say so: running statistics."""

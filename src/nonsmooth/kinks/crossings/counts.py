@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nonsmooth.foreign_text import visible
 from nonsmooth.kinks.findings import Operation
-from nonsmooth.kinks.smoothness import Smoothness
+from nonsmooth.kinks.table.smoothness import Smoothness
 
 
 @dataclass(frozen=True)

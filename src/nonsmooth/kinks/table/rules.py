@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
-from nonsmooth.kinks.smoothness import SMOOTH, Smoothness, Verdict
+from nonsmooth.kinks.table.smoothness import SMOOTH, Smoothness, Verdict
 
 
 class Call(Protocol):

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.rules import base
+from nonsmooth.kinks.recording.leaves import Leaves
+from nonsmooth.kinks.table.rules import base
 
 MOVED = {"View", "UnsafeView", "Reshape", "ReshapeAlias", "T", "Transpose", "Permute", "Clone", "ToCopy", "Cat",
          "Stack", "Select", "Slice", "Unsqueeze", "Squeeze", "Alias", "Split", "SplitWithSizes", "Unbind", "Expand",

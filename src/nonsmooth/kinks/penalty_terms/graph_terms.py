@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from nonsmooth.kinks.findings import PenaltyTerm
-from nonsmooth.kinks.graph import line_of
-from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.linear_paths import in_order, linear_slopes, sources_of, walk_back
-from nonsmooth.kinks.norm_nodes import Norm, freed_said, norms_in
+from nonsmooth.kinks.penalty_terms.linear_paths import in_order, linear_slopes, sources_of, walk_back
+from nonsmooth.kinks.penalty_terms.norm_nodes import Norm, freed_said, norms_in
+from nonsmooth.kinks.recording.graph import line_of
+from nonsmooth.kinks.recording.leaves import Leaves
 
 
 def graph_terms(loss: Tensor, leaves: Leaves, lines: Mapping[int, str] | None = None) -> tuple[PenaltyTerm, ...]:

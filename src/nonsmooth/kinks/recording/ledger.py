@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.place import Place
-from nonsmooth.kinks.records import Record
-from nonsmooth.kinks.rules import unknown
-from nonsmooth.kinks.smoothness import Smoothness, Verdict
+from nonsmooth.kinks.recording.leaves import Leaves
+from nonsmooth.kinks.recording.place import Place
+from nonsmooth.kinks.recording.records import Record
+from nonsmooth.kinks.table.rules import unknown
+from nonsmooth.kinks.table.smoothness import Smoothness, Verdict
 
 OWN_DERIVATIVE = unknown("an autograd.Function of its own")
 

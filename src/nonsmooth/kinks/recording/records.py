@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from nonsmooth.kinks.place import Place
-from nonsmooth.kinks.rules import at_least_square, is_even
-from nonsmooth.kinks.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
-from nonsmooth.kinks.smoothness import Verdict
+from nonsmooth.kinks.recording.place import Place
+from nonsmooth.kinks.table.rules import at_least_square, is_even
+from nonsmooth.kinks.table.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
+from nonsmooth.kinks.table.smoothness import Verdict
 
 
 @dataclass

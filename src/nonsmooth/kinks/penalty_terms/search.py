@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from nonsmooth.kinks.findings import PenaltyTerm
-from nonsmooth.kinks.graph_penalties import graph_terms
-from nonsmooth.kinks.leaves import Leaves, NamedParameters, named
-from nonsmooth.kinks.silent_penalties import closure_terms
+from nonsmooth.kinks.penalty_terms.closure_terms import closure_terms
+from nonsmooth.kinks.penalty_terms.graph_terms import graph_terms
+from nonsmooth.kinks.recording.leaves import Leaves, NamedParameters, named
 
 
 def penalty_terms(loss: Tensor | Callable[[], Any], named_parameters: NamedParameters) -> tuple[PenaltyTerm, ...]:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import CheckpointFunction
 
-from nonsmooth.kinks.attributes import Attributes
+from nonsmooth.kinks.recording.attributes import Attributes
 from nonsmooth.random_state import RandomState
 from nonsmooth.turns import turn
 

@@ -19,10 +19,13 @@ from torch.utils._python_dispatch import (
     _get_current_dispatch_mode_stack,
 )
 
-from nonsmooth.kinks.graph import judge_node, judged, line_of
-from nonsmooth.kinks.leaves import INPUTS, Leaves, storage_of
-from nonsmooth.kinks.ledger import Ledger
-from nonsmooth.kinks.operations import (
+from nonsmooth.kinks.recording.graph import judge_node, judged, line_of
+from nonsmooth.kinks.recording.leaves import INPUTS, Leaves, storage_of
+from nonsmooth.kinks.recording.ledger import Ledger
+from nonsmooth.kinks.recording.place import Modules, Place, here
+from nonsmooth.kinks.recording.records import NO_MARKS, Dependence, Marks, RecordedCall, Use, tensors_among, use_of
+from nonsmooth.kinks.recording.writes import Writes, weak
+from nonsmooth.kinks.table.operations import (
     COMPARISON,
     COMPOSITES,
     PARTS,
@@ -31,13 +34,10 @@ from nonsmooth.kinks.operations import (
     squared_verdict,
     verdict_for,
 )
-from nonsmooth.kinks.place import Modules, Place, here
-from nonsmooth.kinks.records import NO_MARKS, Dependence, Marks, RecordedCall, Use, tensors_among, use_of
-from nonsmooth.kinks.rules import jump, unknown
-from nonsmooth.kinks.signs import Sign
-from nonsmooth.kinks.smooth_operations import SHAPE_ONLY
-from nonsmooth.kinks.smoothness import SMOOTH, Smoothness, Verdict
-from nonsmooth.kinks.writes import Writes, weak
+from nonsmooth.kinks.table.rules import jump, unknown
+from nonsmooth.kinks.table.signs import Sign
+from nonsmooth.kinks.table.smooth_operations import SHAPE_ONLY
+from nonsmooth.kinks.table.smoothness import SMOOTH, Smoothness, Verdict
 
 CAST = jump("a cast to integers rounds")
 BITS = jump("the bits of a floating-point number are taken for an integer")

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from nonsmooth.kinks.findings import Operation, Scan
-from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.operations import PARTS, SOFTSIGN, operator_of, squared_verdict, verdict_for
-from nonsmooth.kinks.place import TORCH
-from nonsmooth.kinks.rules import at_least_square, base, is_even, unknown
-from nonsmooth.kinks.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
-from nonsmooth.kinks.smoothness import Smoothness, Verdict
+from nonsmooth.kinks.recording.leaves import Leaves
+from nonsmooth.kinks.recording.place import TORCH
+from nonsmooth.kinks.table.operations import PARTS, SOFTSIGN, operator_of, squared_verdict, verdict_for
+from nonsmooth.kinks.table.rules import at_least_square, base, is_even, unknown
+from nonsmooth.kinks.table.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
+from nonsmooth.kinks.table.smoothness import Smoothness, Verdict
 
 BOOKKEEPING = {"torch::autograd::AccumulateGrad", "torch::autograd::CopyBackwards", "GraphRoot", "UndefinedGrad"}
 VIEWS = {"view", "unsqueeze", "squeeze", "expand", "transpose", "permute", "t", "select", "slice", "_unsafe_view"}

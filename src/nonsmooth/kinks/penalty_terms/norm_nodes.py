@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from nonsmooth.kinks.leaves import Leaves
-from nonsmooth.kinks.linear_paths import MOVED, SCALED, SHIFTED, divides
-from nonsmooth.kinks.rules import base
+from nonsmooth.kinks.penalty_terms.linear_paths import MOVED, SCALED, SHIFTED, divides
+from nonsmooth.kinks.recording.leaves import Leaves
+from nonsmooth.kinks.table.rules import base
 
 KINDS = {1.0: "l1", 2.0: "group", float("inf"): "max"}
 """The name of a norm, by its order."""

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsmooth.kinks.rules import Call, elu_rule
-from nonsmooth.kinks.smoothness import Smoothness
+from nonsmooth.kinks.table.rules import Call, elu_rule
+from nonsmooth.kinks.table.smoothness import Smoothness
 
 Bound = float | Tensor
 

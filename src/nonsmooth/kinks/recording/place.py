@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 TORCH = str(Path(torch.__file__).parent) + os.sep
-HERE = str(Path(__file__).parent) + os.sep
+HERE = str(Path(__file__).parents[1]) + os.sep
 """Folders, so that packages whose names begin alike, as torchvision's does, count as the user's code."""
 FUNCTIONAL = str(Path(torch.nn.functional.__file__ or ""))
 AUTOGRAD_FUNCTION = str(Path(TORCH) / "autograd" / "function.py")
