@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.module_tree import scan_tree
 from nonsmooth.kinks.recording.graph import scan_graph
-from nonsmooth.kinks.recording.leaves import INPUTS, Leaves, NamedParameters, named
+from nonsmooth.kinks.recording.leaves import Leaves, NamedParameters, named
 from nonsmooth.kinks.recording.out_of_sight import reported
 from nonsmooth.kinks.recording.place import Modules
 from nonsmooth.kinks.recording.recorder import Recorder
 from nonsmooth.kinks.recording.records import Record
+from nonsmooth.kinks.recording.sets import ALL_LEAVES, ALL_RECORDS, INPUTS, LeafSet, union, without
 from nonsmooth.kinks.recording.undisturbed import ordinary, undisturbed
 from nonsmooth.kinks.table.smoothness import Smoothness
 
@@ -110,7 +111,7 @@ def _record(
             with reported(recorder.leave), recorder:
                 result = call()
             outputs = list(tensors_in(result))
-            counted = recorder.depends(outputs) | recorder.escaped if outputs else -1
+            counted = union(recorder.depends(outputs), recorder.escaped) if outputs else ALL_RECORDS
         finally:
             recorder.restore()
     operations = tuple(
@@ -118,13 +119,13 @@ def _record(
         for record in recorder.found.records.values()
         if record.bit & counted and not record.instead_of & counted
     )
-    return Scan(operations, tuple(recorder.found.smooth.items()), leaves.names_of(-1), "forward pass")
+    return Scan(operations, tuple(recorder.found.smooth.items()), leaves.names_of(ALL_LEAVES), "forward pass")
 
 
 def operation_of(record: Record, leaves: Leaves) -> Operation:
     """What is said of a record: names in place of bits."""
-    frozen = leaves.mask_of(trainable=False)
-    reach = record.reach & ~INPUTS
+    frozen = leaves.parameters(trainable=False)
+    reach = without(record.reach, INPUTS)
     reason = record.verdict.reason
     if record.inside:
         reason += f"; inside: {'; '.join(record.inside)}"
@@ -135,8 +136,8 @@ def operation_of(record: Record, leaves: Leaves) -> Operation:
         module=record.place.module,
         source=record.place.source,
         calls=record.calls,
-        parameters=leaves.names_of((record.gradient | reach & frozen) & ~INPUTS),
-        without_gradient=leaves.names_of(reach & ~frozen & ~record.gradient),
+        parameters=leaves.names_of(union(record.gradient, LeafSet(reach & frozen))),
+        without_gradient=leaves.names_of(without(reach, union(frozen, record.gradient))),
     )
 
 

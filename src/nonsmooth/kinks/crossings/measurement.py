@@ -14,11 +14,12 @@ from nonsmooth.kinks.crossings.counts import Crossings, LayerCrossings
 from nonsmooth.kinks.crossings.patterns import Packed, Pattern, pattern_after, pattern_before
 from nonsmooth.kinks.crossings.points import Point, distance_between, standing_at, state_at
 from nonsmooth.kinks.findings import Operation
-from nonsmooth.kinks.recording.leaves import INPUTS, Leaves, named
+from nonsmooth.kinks.recording.leaves import Leaves, named
 from nonsmooth.kinks.recording.out_of_sight import reported
 from nonsmooth.kinks.recording.place import Modules, here
 from nonsmooth.kinks.recording.recorder import Recorder
 from nonsmooth.kinks.recording.records import NO_MARKS, Marks, Record, RecordedCall, tensors_among
+from nonsmooth.kinks.recording.sets import ALL_RECORDS, INPUTS, NO_RECORDS, LeafSet, RecordSet, union, without
 from nonsmooth.kinks.recording.undisturbed import ordinary, undisturbed
 from nonsmooth.kinks.scanning import operation_of, tensors_in
 from nonsmooth.kinks.table.operations import COMPOSITES, verdict_for
@@ -82,7 +83,7 @@ def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, eps
             f"after ran {second.position} operations with kinks, before {len(first.calls)}: the parameters "
             "decide which run"
         )
-    counting = sum(record.bit for record in found.counting)
+    counting = union(*(record.bit for record in found.counting))
     layers = tuple(layer for layer, bits in second.layers if bits & counting)
     return Crossings(layers, float(epsilon), distance, batch, found.uncounted())
 
@@ -112,7 +113,7 @@ class _Kept:
     def __init__(self) -> None:
         self.calls: list[_Call] = []
 
-    def see(self, what: _What, pattern: Pattern, bits: int, *, sampled: bool) -> None:
+    def see(self, what: _What, pattern: Pattern, bits: RecordSet, *, sampled: bool) -> None:
         self.calls.append(_Call(what, Packed.of(pattern.regions), pattern.near))
 
 
@@ -120,15 +121,15 @@ class _Compared:
     """Compares the patterns of the second pass with those of the first, one after the other.
 
     Attributes:
-        layers: the counts, each with the bits of the records that it belongs to.
+        layers: the counts, each with the records that it belongs to.
     """
 
     def __init__(self, batch: int, first: _Kept) -> None:
         self.batch, self.first = batch, first
-        self.layers: list[tuple[LayerCrossings, int]] = []
+        self.layers: list[tuple[LayerCrossings, RecordSet]] = []
         self.position = 0
 
-    def see(self, what: _What, pattern: Pattern, bits: int, *, sampled: bool) -> None:
+    def see(self, what: _What, pattern: Pattern, bits: RecordSet, *, sampled: bool) -> None:
         if self.position >= len(self.first.calls) or self.first.calls[self.position].what != what:
             raise ValueError(f"the two passes differ from {what} on: the parameters decide which operations run")
         call = self.first.calls[self.position]
@@ -171,16 +172,16 @@ class _Probe(Recorder):  # type: ignore[no-untyped-call]
         self.sink, self.epsilon = sink, epsilon
         self.counting: list[Record] = []
         self._marks = NO_MARKS
-        self._counted = self._missed = 0
+        self._counted = self._missed = NO_RECORDS
 
     def add_input(self, tensor: Tensor) -> None:
         """Note that the samples are in a tensor, which is constant otherwise."""
-        self._mark(tensor, INPUTS, 0, varies=False)
+        self._mark(tensor, INPUTS, NO_RECORDS, varies=False)
 
-    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
+    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: LeafSet) -> Any:
         marks, self._marks = self._marks, NO_MARKS
-        bits = marks.values | marks.parts | marks.squared | marks.unsquared
-        if not bits or not reach & ~INPUTS:
+        bits = union(marks.values, marks.parts, marks.squared, marks.unsquared)
+        if not bits or not without(reach, INPUTS):
             return func(*args, **kwargs)
         place, call = here(self.modules), RecordedCall(func, args, kwargs)
         whole = place.functional in COMPOSITES  # its parts have kinks that it has not
@@ -192,28 +193,28 @@ class _Probe(Recorder):  # type: ignore[no-untyped-call]
         if pattern is not None:
             if undefined:  # it would count as lying on one side
                 raise ValueError(f"{name} in {place.module!r} gets entries that are no numbers, which lie on no side")
-            self._counted |= bits
+            self._counted = union(self._counted, bits)
             what = (name, place.module, place.source, pattern.regions.shape)
             self.sink.see(what, pattern, bits, sampled=bool(reach & INPUTS))
         elif place.custom is None or not (func.is_view or verdict_for(name, call).smoothness in WITHOUT_KINK):
-            self._missed |= bits
+            self._missed = union(self._missed, bits)
         return result
 
     def decide(self, outputs: list[Tensor]) -> None:
         """Set aside the records that the result does not depend on, as `scan` does."""
-        decisive = self.depends(outputs) | self.escaped if outputs else -1
+        decisive = union(self.depends(outputs), self.escaped) if outputs else ALL_RECORDS
         self.counting = [
             record
             for record in self.found.records.values()
             if record.bit & decisive
             and not record.instead_of & decisive
-            and record.reach & ~INPUTS
+            and without(record.reach, INPUTS)
             and record.verdict.smoothness not in WITHOUT_KINK
         ]
 
     def uncounted(self) -> tuple[Operation, ...]:
         """Those of them that have calls without a pattern."""
-        counted = self._counted & ~self._missed
+        counted = without(self._counted, self._missed)
         return tuple(operation_of(record, self.leaves) for record in self.counting if not record.bit & counted)
 
     def _judge(self, *call: Any) -> Marks:

@@ -16,6 +16,7 @@ from nonsmooth.kinks.recording.leaves import Leaves, storage_of
 from nonsmooth.kinks.recording.place import Modules, here
 from nonsmooth.kinks.recording.recorder import Recorder
 from nonsmooth.kinks.recording.records import Use, tensors_among, use_of
+from nonsmooth.kinks.recording.sets import NO_LEAVES, NO_NORMS, NO_RECORDS, LeafSet, NormSet, RecordSet, union
 from nonsmooth.kinks.recording.writes import weak
 
 COPIES = {"cat", "stack", "clone", "_to_copy", "index", "index_select"}
@@ -30,7 +31,7 @@ class Numbers:
     """What a tensor holds, if that was made of parameters' numbers alone.
 
     Attributes:
-        bits: of the parameters.
+        bits: the parameters.
         part: which part of them, as far as the place in memory tells.
         factor: a constant that they were multiplied by.
         centred: whether nothing was subtracted from them.
@@ -38,7 +39,7 @@ class Numbers:
         summed: whether these are sums of squares.
     """
 
-    bits: int
+    bits: LeafSet
     part: Any
     factor: float = 1.0
     centred: bool = True
@@ -57,7 +58,7 @@ class Candidate:
         dtype: theirs.
         source: "file:line".
         sequence: of the node in the graph; None if there is none.
-        flow: a bit of its own.
+        flow: the set of it alone.
         within: the call that computed the absolute values of which these are the largest.
     """
 
@@ -67,7 +68,7 @@ class Candidate:
     dtype: torch.dtype
     source: str | None
     sequence: int | None
-    flow: int
+    flow: NormSet
     within: int | None
 
 
@@ -85,13 +86,13 @@ class Listener(Recorder):  # type: ignore[no-untyped-call]
         self.calls = 0
         self.candidates: dict[int, Candidate] = {}
         self.lines: dict[int, str] = {}
-        self._trainable = leaves.mask_of(trainable=True)
+        self._trainable = leaves.parameters(trainable=True)
         self._alive: list[StorageWeakRef] = []  # so that their addresses are not used again
         self._numbers: dict[int, Numbers] = {}
         self._absolute: dict[int, int] = {}
-        self._flows: dict[int, int] = {}
+        self._flows: dict[int, NormSet] = {}
 
-    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
+    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: LeafSet) -> Any:
         """Execute an operation, and note it if it is a norm."""
         result = func(*args, **kwargs)
         if func.is_view:
@@ -116,7 +117,7 @@ class Listener(Recorder):  # type: ignore[no-untyped-call]
             if made is not None:
                 self._set(self._numbers, result, made)
         elif norm[1].bits & self._trainable:
-            flow, total = 1 << call, float(result.detach().double().sum())
+            flow, total = NormSet(1 << call), float(result.detach().double().sum())
             within = self._absolute.get(storage_of(args[0]) or 0)
             self.candidates[call] = Candidate(*norm, total, result.dtype, source, sequence, flow, within)
             self._set(self._flows, result, flow)
@@ -124,9 +125,9 @@ class Listener(Recorder):  # type: ignore[no-untyped-call]
                 self._set(self._absolute, result, call)
         return result
 
-    def flows_into(self, loss: Tensor) -> int:
-        """The bits of the norms that a loss is visibly linear in."""
-        return self._flows.get(storage_of(loss) or 0, 0)
+    def flows_into(self, loss: Tensor) -> NormSet:
+        """The norms that a loss is visibly linear in."""
+        return self._flows.get(storage_of(loss) or 0, NO_NORMS)
 
     def _set(self, table: dict[int, Any], tensor: Tensor, value: Any) -> None:
         storage = storage_of(tensor)
@@ -138,9 +139,8 @@ class Listener(Recorder):  # type: ignore[no-untyped-call]
         """Let the result of a linear operation contain the norms that its arguments contain."""
         tensors = list(tensors_among(args))
         product = name in {"mul", "div"} and sum(self._is_reached(tensor) for tensor in tensors) > 1
-        flows = 0
-        for tensor in tensors[:1] if name == "div" else tensors:
-            flows |= self.flows_into(tensor) if name in LINEAR and not product else 0
+        passing = (tensors[:1] if name == "div" else tensors) if name in LINEAR and not product else []
+        flows = union(NO_NORMS, *map(self.flows_into, passing))
         if flows or self.flows_into(result):
             self._set(self._flows, result, flows)
 
@@ -207,12 +207,9 @@ def _along(numbers: Numbers, args: Any, kwargs: Mapping[str, Any]) -> Numbers:
 
 def _together(parts: list[Numbers | None]) -> Numbers | None:
     known = [part for part in parts if part is not None]
-    if len(known) < len(parts) or len({replace(part, bits=0, part=None) for part in known}) != 1:
+    if len(known) < len(parts) or len({replace(part, bits=NO_LEAVES, part=None) for part in known}) != 1:
         return None
-    bits = 0
-    for part in known:
-        bits |= part.bits
-    return replace(known[0], bits=bits, part=tuple(part.part for part in known))
+    return replace(known[0], bits=union(*(part.bits for part in known)), part=tuple(part.part for part in known))
 
 
 class Replay(Recorder):  # type: ignore[no-untyped-call]
@@ -236,7 +233,7 @@ class Replay(Recorder):  # type: ignore[no-untyped-call]
         self.calls = 0
         self._growth, self._slope, self._probed = growth, slope, probed
 
-    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
+    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: LeafSet) -> Any:
         """Execute an operation, and change its result if it is one of those."""
         result = func(*args, **kwargs)
         if func.is_view:
@@ -258,8 +255,8 @@ class Replay(Recorder):  # type: ignore[no-untyped-call]
         """Keep what is about to leave, for whoever gets its memory may write to it."""
         self._writes.keep(tensor)
 
-    def _depends(self, tensors: Iterable[Tensor], *, use: Use = Use.OTHER) -> tuple[int, int]:
-        return 0, 0
+    def _depends(self, tensors: Iterable[Tensor], *, use: Use = Use.OTHER) -> tuple[LeafSet, RecordSet]:
+        return NO_LEAVES, NO_RECORDS
 
 
 class KeptGraphs(TorchFunctionMode):

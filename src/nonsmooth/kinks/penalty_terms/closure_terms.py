@@ -18,6 +18,7 @@ from nonsmooth.kinks.findings import PenaltyTerm
 from nonsmooth.kinks.penalty_terms.candidates import Candidate
 from nonsmooth.kinks.penalty_terms.experiment import Experiment, Outcome, Unit
 from nonsmooth.kinks.recording.leaves import Leaves
+from nonsmooth.kinks.recording.sets import LeafSet, union
 
 Found = tuple[list[Unit], float | None]
 """Norms that have a term in common, and its λ if it could be measured."""
@@ -46,13 +47,13 @@ def _units(candidates: dict[int, Candidate], leaves: Leaves) -> list[Unit]:
     alike: dict[Any, list[int]] = {}
     for call, candidate in candidates.items():
         alike.setdefault((candidate.kind, candidate.source, candidate.numbers), []).append(call)
-    trainable = leaves.mask_of(trainable=True)
+    trainable = leaves.parameters(trainable=True)
     return [
         Unit(
             tuple(calls),
             candidates[calls[0]],
-            leaves.names_of(candidates[calls[0]].numbers.bits & trainable),
-            sum(candidates[call].flow for call in calls),
+            leaves.names_of(LeafSet(candidates[calls[0]].numbers.bits & trainable)),
+            union(*(candidates[call].flow for call in calls)),
             frozenset(within for call in calls if (within := candidates[call].within) is not None),
         )
         for calls in alike.values()

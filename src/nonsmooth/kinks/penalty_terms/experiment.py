@@ -18,6 +18,7 @@ from nonsmooth.kinks.penalty_terms.graph_terms import graph_terms
 from nonsmooth.kinks.recording.graph import nodes_below
 from nonsmooth.kinks.recording.leaves import Leaves
 from nonsmooth.kinks.recording.out_of_sight import reported
+from nonsmooth.kinks.recording.sets import NO_NORMS, NormSet
 from nonsmooth.kinks.recording.undisturbed import undisturbed
 
 FACTOR = 1e6
@@ -32,14 +33,14 @@ class Unit:
         calls: their numbers.
         one: one of them.
         names: of the parameters.
-        flow: the bits of all.
+        flow: their set.
         within: the calls that computed absolute values of which these are the largest.
     """
 
     calls: tuple[int, ...]
     one: Candidate
     names: tuple[str, ...]
-    flow: int
+    flow: NormSet
     within: frozenset[int]
 
     @property
@@ -69,12 +70,12 @@ class Experiment:
     Attributes:
         leaves: the parameters.
         loss: its value.
-        visible: the bits of the norms that it is seen to be linear in.
+        visible: the norms that it is seen to be linear in.
     """
 
     def __init__(self, closure: Callable[[], Any], pairs: list[tuple[str, Tensor]], modules: list[nn.Module]) -> None:
         self.leaves = Leaves(pairs, complete=True)
-        self.loss, self.visible, self._calls = 0.0, 0, 0
+        self.loss, self.visible, self._calls = 0.0, NO_NORMS, 0
         self._closure, self._modules = closure, modules
         self._trained = [tensor for tensor in self.leaves.tensors if tensor.requires_grad]
         self._gradient: tuple[Tensor | None, ...] | None = None

@@ -15,6 +15,7 @@ from nonsmooth.kinks.penalty_terms.linear_paths import in_order, linear_slopes, 
 from nonsmooth.kinks.penalty_terms.norm_nodes import Norm, freed_said, norms_in
 from nonsmooth.kinks.recording.graph import line_of
 from nonsmooth.kinks.recording.leaves import Leaves
+from nonsmooth.kinks.recording.sets import LeafSet
 
 
 def graph_terms(loss: Tensor, leaves: Leaves, lines: Mapping[int, str] | None = None) -> tuple[PenaltyTerm, ...]:
@@ -58,7 +59,9 @@ class _Measured:
     source: str | None
 
 
-def _terms(group: list[tuple[Norm, Tensor]], bits: int, leaves: Leaves, lines: Mapping[int, str]) -> list[PenaltyTerm]:
+def _terms(
+    group: list[tuple[Norm, Tensor]], bits: LeafSet, leaves: Leaves, lines: Mapping[int, str]
+) -> list[PenaltyTerm]:
     """The terms of norms of one kind and of the same parameters: one for each way to group them and each centre."""
     names = leaves.names_of(bits)
     parameters = leaves.tensors_of(bits)

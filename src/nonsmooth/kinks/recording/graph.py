@@ -11,6 +11,7 @@ from torch import Tensor
 from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.recording.leaves import Leaves
 from nonsmooth.kinks.recording.place import TORCH
+from nonsmooth.kinks.recording.sets import ALL_LEAVES
 from nonsmooth.kinks.table.operations import PARTS, SOFTSIGN, operator_of, squared_verdict, verdict_for
 from nonsmooth.kinks.table.rules import at_least_square, base, is_even, unknown
 from nonsmooth.kinks.table.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
@@ -106,7 +107,7 @@ def scan_graph(loss: Tensor, leaves: Leaves, known: Mapping[str, Smoothness]) ->
             calls=1 + (before.calls if before else 0),
             parameters=tuple(dict.fromkeys(together)),
         )
-    return Scan(tuple(found.values()), tuple(smooth.items()), leaves.names_of(-1), "autograd graph", NOTES)
+    return Scan(tuple(found.values()), tuple(smooth.items()), leaves.names_of(ALL_LEAVES), "autograd graph", NOTES)
 
 
 def judged(tensor: Tensor, known: Mapping[str, Smoothness], leaves: Leaves) -> Iterator[tuple[Any, str, Verdict]]:

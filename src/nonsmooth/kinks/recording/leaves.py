@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-INPUTS = 1
-"""The bit of all inputs together; bit k + 1 is that of parameter k."""
+from nonsmooth.kinks.recording.sets import INPUTS, NO_LEAVES, LeafSet, union, without
 
 ACCEPTED = (
     "accepted are a module, a mapping of names to tensors, or pairs of a name and a tensor, as from "
@@ -60,7 +59,7 @@ class Leaves:
     Attributes:
         names: of the parameters, "" for inputs.
         tensors: the parameters, and the inputs.
-        floating: the bits of the parameters that are floating-point numbers.
+        floating: the parameters that are floating-point numbers.
         named_nodes: the autograd nodes of those that are computed from something.
     """
 
@@ -68,28 +67,28 @@ class Leaves:
         self.names: list[str] = []
         self.tensors: list[Tensor] = []
         self.complete = complete
-        self.floating = 0
-        self._bits: dict[int, int] = {}
-        self._memory: dict[int, list[tuple[int, int, int]]] = {}
+        self.floating = NO_LEAVES
+        self._bits: dict[int, LeafSet] = {}
+        self._memory: dict[int, list[tuple[LeafSet, int, int]]] = {}
         self.named_nodes: set[Any] = set()
-        self._nodes: dict[Any, int] = {}
+        self._nodes: dict[Any, LeafSet] = {}
         for name, tensor in pairs:
             self._add(name, tensor)
 
-    def _add(self, name: str, tensor: Tensor) -> int:
+    def _add(self, name: str, tensor: Tensor) -> LeafSet:
         if id(tensor) in self._bits:  # tied weights keep their first name
             return self._bits[id(tensor)]
         self.names.append(name)
         self.tensors.append(tensor)
-        bit = self._bits[id(tensor)] = 2 << (len(self.names) - 1)
+        bit = self._bits[id(tensor)] = LeafSet(2 << (len(self.names) - 1))
         if tensor.is_floating_point() or tensor.is_complex():
-            self.floating |= bit
+            self.floating = union(self.floating, bit)
         storage = storage_of(tensor)
         if storage is not None:
             self._memory.setdefault(storage, []).append((bit, *_extent(tensor)))
         if tensor.grad_fn is not None:  # named, and computed from something: what lies behind it is not looked for
             self.named_nodes.add(tensor.grad_fn)
-            self._nodes[tensor.grad_fn] = self._nodes.get(tensor.grad_fn, 0) | bit
+            self._nodes[tensor.grad_fn] = union(self._nodes.get(tensor.grad_fn, NO_LEAVES), bit)
         return bit
 
     def add_input(self, tensor: Tensor) -> None:
@@ -98,30 +97,30 @@ class Leaves:
         self.tensors.append(tensor)  # alive, so that no other tensor gets its id
         self.names.append("")
 
-    def bit_of(self, leaf: Tensor) -> int:
-        """The bit of a leaf that requires a gradient; 0 if it is no parameter."""
+    def bit_of(self, leaf: Tensor) -> LeafSet:
+        """A leaf that requires a gradient; empty if it is no parameter."""
         known = self._bits.get(id(leaf))
         if known is None and not self.complete:
             return self._add(f"unnamed {len(self.names)} of shape {tuple(leaf.shape)}", leaf)
-        return known or 0
+        return known or NO_LEAVES
 
-    def in_memory(self, tensor: Tensor) -> int:
-        """The bits of the parameters whose memory a tensor lies in, with or without a gradient."""
+    def in_memory(self, tensor: Tensor) -> LeafSet:
+        """The parameters whose memory a tensor lies in, with or without a gradient."""
         storage = storage_of(tensor)
         parts = self._memory.get(storage, []) if storage is not None else []
         if len(parts) <= 1:
-            return parts[0][0] if parts else 0
+            return parts[0][0] if parts else NO_LEAVES
         first, last = _extent(tensor)  # one buffer for several parameters, as of flattened RNN weights
-        return _union(bit for bit, start, end in parts if start < last and first < end)
+        return union(*(bit for bit, start, end in parts if start < last and first < end))
 
-    def with_gradient(self, tensor: Tensor) -> int:
-        """The bits of the leaves that a tensor has a gradient to."""
+    def with_gradient(self, tensor: Tensor) -> LeafSet:
+        """The leaves that a tensor has a gradient to."""
         if tensor.grad_fn is not None:
             return self.of_node(tensor.grad_fn)
-        return self.bit_of(tensor) if tensor.requires_grad else 0
+        return self.bit_of(tensor) if tensor.requires_grad else NO_LEAVES
 
-    def of_node(self, root: Any) -> int:
-        """The bits of the leaves below an autograd node."""
+    def of_node(self, root: Any) -> LeafSet:
+        """The leaves below an autograd node."""
         known, stack = self._nodes, [root]
         while stack:
             node = stack[-1]
@@ -134,32 +133,34 @@ class Leaves:
                 stack.extend(missing)
                 continue
             variable = getattr(node, "variable", None)
-            known[node] = self.bit_of(variable) if isinstance(variable, Tensor) else _union(known[s] for s in sources)
+            known[node] = self.bit_of(variable) if isinstance(variable, Tensor) else union(*(known[s] for s in sources))
             stack.pop()
         return known[root]
 
-    def names_of(self, mask: int) -> tuple[str, ...]:
-        """The names that a mask stands for, in order."""
-        return tuple(self.names[k] for k in self._numbers_of(mask) if self.names[k])
+    def names_of(self, leaves: LeafSet) -> tuple[str, ...]:
+        """The names of the parameters among leaves, in order."""
+        return tuple(self.names[k] for k in self._numbers_of(leaves) if self.names[k])
 
-    def tensors_of(self, mask: int) -> list[Tensor]:
-        """The parameters that a mask stands for, in order."""
-        return [self.tensors[k] for k in self._numbers_of(mask) if self.names[k]]
+    def tensors_of(self, leaves: LeafSet) -> list[Tensor]:
+        """The parameters among leaves, in order."""
+        return [self.tensors[k] for k in self._numbers_of(leaves) if self.names[k]]
 
-    def _numbers_of(self, mask: int) -> Iterator[int]:
-        """The numbers of the parameters that a mask stands for; the cost goes with these, and not with all."""
-        mask = (mask & ((1 << (len(self.names) + 1)) - 1)) & ~INPUTS
+    def _numbers_of(self, leaves: LeafSet) -> Iterator[int]:
+        """The numbers of the parameters among leaves; the cost goes with these, and not with all."""
+        mask = without(leaves, INPUTS) & ((1 << (len(self.names) + 1)) - 1)
         while mask:
             lowest = mask & -mask
             yield lowest.bit_length() - 2
             mask ^= lowest
 
-    def mask_of(self, *, trainable: bool) -> int:
-        """The bits of all parameters that require a gradient, or of all that do not."""
-        return _union(
-            2 << k
-            for k, (name, tensor) in enumerate(zip(self.names, self.tensors, strict=True))
-            if name and tensor.requires_grad is trainable
+    def parameters(self, *, trainable: bool) -> LeafSet:
+        """All parameters that require a gradient, or all that do not."""
+        return union(
+            *(
+                LeafSet(2 << k)
+                for k, (name, tensor) in enumerate(zip(self.names, self.tensors, strict=True))
+                if name and tensor.requires_grad is trainable
+            )
         )
 
 
@@ -178,10 +179,3 @@ def _extent(tensor: Tensor) -> tuple[int, int]:
         return start, start
     last = int(sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)))
     return start, start + (last + 1) * tensor.element_size()
-
-
-def _union(masks: Iterable[int]) -> int:
-    total = 0
-    for mask in masks:
-        total |= mask
-    return total

@@ -1,4 +1,4 @@
-"""The list of what a recording has found: operations at their places, each with a bit that stands for it."""
+"""The list of what a recording has found: operations at their places."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from nonsmooth.kinks.recording.leaves import Leaves
 from nonsmooth.kinks.recording.place import Place
 from nonsmooth.kinks.recording.records import Record
+from nonsmooth.kinks.recording.sets import NO_LEAVES, NO_RECORDS, LeafSet, RecordSet, union
 from nonsmooth.kinks.table.rules import unknown
 from nonsmooth.kinks.table.smoothness import Smoothness, Verdict
 
@@ -32,9 +33,9 @@ class Ledger:
         self._leaves = leaves
 
     @property
-    def all_bits(self) -> int:
-        """The bits of everything that was found so far."""
-        return (1 << len(self.records)) - 1
+    def so_far(self) -> RecordSet:
+        """Everything that was found so far."""
+        return RecordSet((1 << len(self.records)) - 1)
 
     def stated(self, name: str) -> Verdict | None:
         """What the user says of an operation, by the name of its operator or the one that is shown."""
@@ -56,40 +57,39 @@ class Ledger:
         name: str,
         verdict: Verdict,
         place: Place,
-        reach: int,
+        reach: LeafSet,
         *,
         arguments: Iterable[Tensor] = (),
-        gradient: int = 0,
+        gradient: LeafSet = NO_LEAVES,
         count: int = 1,
-    ) -> int:
-        """Note a call, and return the bit of its record; 0 for a smooth one.
+    ) -> RecordSet:
+        """Note a call, and return its record; none for a smooth one.
 
         Args:
             name: as it is shown.
             verdict: its class.
             place: where it stands.
-            reach: the bits of what reaches it.
+            reach: what reaches it.
             arguments: what it is called with; their gradients are its own.
-            gradient: the bits of what reaches it with a gradient that the arguments do not show.
+            gradient: what reaches it with a gradient that the arguments do not show.
             count: number of calls.
         """
         if verdict.smoothness is Smoothness.SMOOTH:
-            return 0
+            return NO_RECORDS
         key = (name, verdict, place.module, place.source)
         record = self.records.get(key)
         if record is None:
-            record = self.records[key] = Record(name, verdict, place, 1 << len(self.records))
+            record = self.records[key] = Record(name, verdict, place, RecordSet(1 << len(self.records)))
         record.calls += count
-        record.reach |= reach
-        record.gradient |= gradient
+        record.reach = union(record.reach, reach)
+        record.gradient = union(record.gradient, gradient)
         if place.replayed or place.custom is not None:  # inside, gradients are not recorded
-            record.gradient |= reach
+            record.gradient = union(record.gradient, reach)
         elif torch.is_grad_enabled():
-            for tensor in arguments:
-                record.gradient |= self._leaves.with_gradient(tensor)
+            record.gradient = union(record.gradient, *map(self._leaves.with_gradient, arguments))
         return record.bit
 
-    def add_custom(self, place: Place, inner: str, reach: int) -> int:
+    def add_custom(self, place: Place, inner: str, reach: LeafSet) -> RecordSet:
         """Note a call inside an `autograd.Function` of the user's, which is judged as a whole."""
         name = "" if place.custom is None else place.custom.__name__
         bit = self.add(name, self.stated(name) or OWN_DERIVATIVE, place, reach, count=0)
@@ -102,13 +102,14 @@ class Ledger:
         return bit
 
     def add_instead(
-        self, plain: int, name: str, verdict: Verdict, place: Place, reach: int, arguments: Iterable[Tensor]
-    ) -> int:
+        self, plain: RecordSet, name: str, verdict: Verdict, place: Place, reach: LeafSet, arguments: Iterable[Tensor]
+    ) -> RecordSet:
         """Note what a call is unless the record `plain` counts."""
         bit = self.add(name, verdict, place, reach, arguments=arguments)
         if bit:
-            self._of(bit).instead_of |= plain
+            record = self._of(bit)
+            record.instead_of = union(record.instead_of, plain)
         return bit
 
-    def _of(self, bit: int) -> Record:
+    def _of(self, bit: RecordSet) -> Record:
         return next(record for record in self.records.values() if record.bit == bit)

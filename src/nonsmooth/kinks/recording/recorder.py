@@ -20,10 +20,11 @@ from torch.utils._python_dispatch import (
 )
 
 from nonsmooth.kinks.recording.graph import judge_node, judged, line_of
-from nonsmooth.kinks.recording.leaves import INPUTS, Leaves, storage_of
+from nonsmooth.kinks.recording.leaves import Leaves, storage_of
 from nonsmooth.kinks.recording.ledger import Ledger
 from nonsmooth.kinks.recording.place import Modules, Place, here
 from nonsmooth.kinks.recording.records import NO_MARKS, Dependence, Marks, RecordedCall, Use, tensors_among, use_of
+from nonsmooth.kinks.recording.sets import INPUTS, NO_LEAVES, NO_RECORDS, LeafSet, RecordSet, union
 from nonsmooth.kinks.recording.writes import Writes, weak
 from nonsmooth.kinks.table.operations import (
     COMPARISON,
@@ -60,11 +61,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.leaves, self.modules = leaves, modules
         self.found = Ledger(leaves, dict(known or {}))
-        self.escaped = 0
+        self.escaped = NO_RECORDS
         self._writes = Writes()
         self._memory: dict[int, Dependence] = {}
         self._start = torch._C._autograd._get_sequence_nr()
-        self._read: dict[Any, int] = {}
+        self._read: dict[Any, RecordSet] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -96,7 +97,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if reach and not func.is_view:
             sign = call.sign(name)
         if name in {"_local_scalar_dense", "item", "equal", "is_nonzero"}:
-            self.escaped |= records | marks.values
+            self.escaped = union(self.escaped, records, marks.values)
         result = self.run(func, name, args, kwargs, reach)
         outputs = list(tensors_among((result,)))
         self._writes.remember(outputs, arguments)
@@ -106,30 +107,30 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             old = {storage_of(argument) for argument in arguments}
             for index, output in enumerate(outputs):
                 bits = marks.parts if index in positions else marks.values
-                self._mark(output, reach, records | bits, varies=varies)
+                self._mark(output, reach, union(records, bits), varies=varies)
             for tensor in written:
-                self._mark(tensor, reach, records | marks.values, varies=varies)
+                self._mark(tensor, reach, union(records, marks.values), varies=varies)
             for tensor in [] if func.is_view else [*outputs, *written]:
                 known = self.dependence(tensor)
                 if known is not None:
                     known.hold(sign, marks, whole=storage_of(tensor) not in old or _is_whole(tensor))
         return result
 
-    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: int) -> Any:
-        """Execute an operation that the bits of `reach` go into; subclasses look at it more closely."""
+    def run(self, func: Any, name: str, args: Any, kwargs: Any, reach: LeafSet) -> Any:
+        """Execute an operation that `reach` goes into; subclasses look at it more closely."""
         return func(*args, **kwargs)
 
     def add_input(self, tensor: Tensor) -> None:
         """Let everything that is computed from a tensor depend on the inputs."""
         self.leaves.add_input(tensor)
-        self._mark(tensor, INPUTS, 0, varies=True)
+        self._mark(tensor, INPUTS, NO_RECORDS, varies=True)
 
     def dependence(self, tensor: Tensor) -> Dependence | None:
         """What is known of the memory of a tensor."""
         return self._memory.get(storage_of(tensor) or 0)
 
-    def depends(self, tensors: Iterable[Tensor]) -> int:
-        """The bits of the records that tensors depend on."""
+    def depends(self, tensors: Iterable[Tensor]) -> RecordSet:
+        """The records that tensors depend on."""
         return self._depends(tensors)[1]
 
     def leave(self, how: str, tensor: Tensor) -> None:
@@ -145,7 +146,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 bit = self.found.add_custom(place, how, reach)
             else:
                 bit = self.found.add(how, LEAVES_TENSORS, place, reach, arguments=[tensor])
-            self.escaped |= records | bit
+            self.escaped = union(self.escaped, records, bit)
 
     def restore(self) -> None:
         """Put back tensors that existed before and were written."""
@@ -158,7 +159,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func.name()
         if counts and any(self._varies(tensor) for tensor in arguments):
             verdict = self.found.stated(name) or FUNCTIONS_INSIDE
-            records |= self.found.add(name, verdict, here(self.modules), reach, arguments=arguments)
+            added = self.found.add(name, verdict, here(self.modules), reach, arguments=arguments)
+            records = union(records, added)
         result = func(*args, **kwargs)
         outputs = list(tensors_among((result,)))
         self._writes.remember(outputs, arguments)
@@ -167,7 +169,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _judge(
-        self, func: Any, name: str, call: RecordedCall, kwargs: Any, arguments: list[Tensor], reach: int
+        self, func: Any, name: str, call: RecordedCall, kwargs: Any, arguments: list[Tensor], reach: LeafSet
     ) -> Marks:
         """Record what is not smooth."""
         place = here(self.modules)
@@ -190,7 +192,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         bit = self.found.add(shown, verdict, place, reach, arguments=arguments)
         squared = squared_verdict(name, call)
         if squared is not None and verdict.smoothness is Smoothness.C0:
-            return Marks(0, 0, self.found.add_instead(bit, shown, squared, place, reach, arguments), bit)
+            return Marks(
+                NO_RECORDS, NO_RECORDS, self.found.add_instead(bit, shown, squared, place, reach, arguments), bit
+            )
         if name not in PARTS:
             return Marks(bit, bit)
         part_of_it = PARTS[name]
@@ -212,24 +216,24 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return CAST
         return verdict_for(name, call)
 
-    def _depends(self, tensors: Iterable[Tensor], *, use: Use = Use.OTHER) -> tuple[int, int]:
-        reach = records = 0
+    def _depends(self, tensors: Iterable[Tensor], *, use: Use = Use.OTHER) -> tuple[LeafSet, RecordSet]:
+        reach, records = NO_LEAVES, NO_RECORDS
         for tensor in tensors:
             if tensor.requires_grad and tensor.grad_fn is None:
-                reach |= self.leaves.bit_of(tensor)
+                reach = union(reach, self.leaves.bit_of(tensor))
             own = self.leaves.in_memory(tensor)
-            reach |= own
+            reach = union(reach, own)
             known = self.dependence(tensor)
             if known is not None:
-                reach |= known.reach
-                records |= known.records | known.deferred(use)
+                reach = union(reach, known.reach)
+                records = union(records, known.records, known.deferred(use))
             elif tensor.grad_fn is not None:
-                reach |= self.leaves.with_gradient(tensor)
-                records |= 0 if own else self._read_graph(tensor)
+                reach = union(reach, self.leaves.with_gradient(tensor))
+                records = records if own else union(records, self._read_graph(tensor))
         return reach, records
 
-    def _read_graph(self, tensor: Tensor) -> int:
-        """The bits of what a tensor is computed from, where its computation was not recorded.
+    def _read_graph(self, tensor: Tensor) -> RecordSet:
+        """The records that a tensor is computed from, where its computation was not recorded.
 
         It was computed before the recording began, in another thread, or beside the dispatcher. Of the last, nobody
         knows what went into it: everything that was found so far may have.
@@ -237,21 +241,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         root = tensor.grad_fn
         in_this_pass = root._sequence_nr() >= self._start  # type: ignore[union-attr]
         if storage_of(tensor) is None and in_this_pass:  # sparse: dependence is kept per storage, and it has none
-            return self.found.all_bits
+            return self.found.so_far
         if in_this_pass and operator_of(root) is None:
             if root not in self._read:
                 name, verdict = judge_node(root, self.found.known)
                 if not self.found.has(name):
                     self.found.add(name, verdict, here(self.modules), self.leaves.of_node(root), arguments=[tensor])
-                self._read[root] = self.found.all_bits
+                self._read[root] = self.found.so_far
             return self._read[root]
-        bits = 0
+        records = NO_RECORDS
         for node, name, verdict in judged(tensor, self.found.known, self.leaves):
             if node not in self._read:
                 place, reach = Place(None, line_of(node), None, None), self.leaves.of_node(node)
                 self._read[node] = self.found.add(name, verdict, place, reach, gradient=reach)
-            bits |= self._read[node]
-        return bits
+            records = union(records, self._read[node])
+        return records
 
     def _varies(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on parameters or inputs otherwise than piecewise constantly."""
@@ -269,7 +273,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self.dependence(tensor)
         return known.varies if known is not None else bool(self.leaves.in_memory(tensor) & self.leaves.floating)
 
-    def _mark(self, tensor: Tensor, reach: int, records: int, *, varies: bool) -> None:
+    def _mark(self, tensor: Tensor, reach: LeafSet, records: RecordSet, *, varies: bool) -> None:
         storage = storage_of(tensor)
         if storage is None:
             return
@@ -278,8 +282,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if known is None:
             self._memory[storage] = Dependence(weak(tensor), reach, records, varies)
         else:
-            known.reach |= reach
-            known.records |= records
+            known.reach = union(known.reach, reach)
+            known.records = union(known.records, records)
             known.varies |= varies
 
 

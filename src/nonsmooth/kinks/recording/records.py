@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from nonsmooth.kinks.recording.place import Place
+from nonsmooth.kinks.recording.sets import NO_LEAVES, NO_RECORDS, LeafSet, RecordSet, union
 from nonsmooth.kinks.table.rules import at_least_square, is_even
 from nonsmooth.kinks.table.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
 from nonsmooth.kinks.table.smoothness import Verdict
@@ -24,11 +25,11 @@ class Record:
         name: as it is shown.
         verdict: its class.
         place: where it stands.
-        bit: what stands for it in sets of records.
+        bit: the set of it alone.
         calls: number of calls.
-        reach: the bits of what reaches it.
-        gradient: the bits of what reaches it with a gradient.
-        instead_of: the bits of the records that make it void.
+        reach: what reaches it.
+        gradient: what reaches it with a gradient.
+        instead_of: the records that make it void.
         inside: what an `autograd.Function` calls.
         node: the number of the autograd node of that function's last call.
     """
@@ -36,11 +37,11 @@ class Record:
     name: str
     verdict: Verdict
     place: Place
-    bit: int
+    bit: RecordSet
     calls: int = 0
-    reach: int = 0
-    gradient: int = 0
-    instead_of: int = 0
+    reach: LeafSet = NO_LEAVES
+    gradient: LeafSet = NO_LEAVES
+    instead_of: RecordSet = NO_RECORDS
     inside: list[str] = field(default_factory=list)
     node: int = -1
 
@@ -55,24 +56,24 @@ class Dependence:
     """
 
     alive: StorageWeakRef
-    reach: int
-    records: int
+    reach: LeafSet
+    records: RecordSet
     varies: bool
     sign: Sign = Sign.UNKNOWN
-    squared: int = 0
-    unsquared: int = 0
+    squared: RecordSet = NO_RECORDS
+    unsquared: RecordSet = NO_RECORDS
 
     def hold(self, sign: Sign, marks: Marks, *, whole: bool) -> None:
         """Note what an operation has written here: to the whole of it, or to a part."""
         self.sign = sign if whole else min(self.sign, sign)
-        self.squared = marks.squared | (0 if whole else self.squared)
-        self.unsquared = marks.unsquared | (0 if whole else self.unsquared)
+        self.squared = marks.squared if whole else union(self.squared, marks.squared)
+        self.unsquared = marks.unsquared if whole else union(self.unsquared, marks.unsquared)
 
-    def deferred(self, use: Use) -> int:
+    def deferred(self, use: Use) -> RecordSet:
         """The records that count from now on because of how this memory is used."""
         if use is Use.POWER:  # a power that is not even helps where the square would still have a kink
             return self.squared or self.unsquared
-        return {Use.VIEW: 0, Use.SQUARE: self.squared, Use.OTHER: self.unsquared}[use]
+        return {Use.VIEW: NO_RECORDS, Use.SQUARE: self.squared, Use.OTHER: self.unsquared}[use]
 
 
 class Use(Enum):
@@ -95,7 +96,7 @@ def use_of(func: Any, name: str, args: Any) -> Use:
 
 @dataclass(frozen=True)
 class Marks:
-    """The bits of records that depend on the result of a call from now on.
+    """The records that depend on the result of a call from now on.
 
     Attributes:
         values: of all outputs but those.
@@ -104,13 +105,13 @@ class Marks:
         unsquared: of what uses it otherwise, where the square is smoother.
     """
 
-    values: int
-    parts: int
-    squared: int = 0
-    unsquared: int = 0
+    values: RecordSet
+    parts: RecordSet
+    squared: RecordSet = NO_RECORDS
+    unsquared: RecordSet = NO_RECORDS
 
 
-NO_MARKS = Marks(0, 0)
+NO_MARKS = Marks(NO_RECORDS, NO_RECORDS)
 
 
 class RecordedCall:
