@@ -27,6 +27,7 @@ from nonsmooth.curvature.stability_rules import (
     rule_of,
     share_of,
 )
+from nonsmooth.optimizer_layers import layers
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
         ValueError: no step size is positive, or one is not finite, groups differ in `maximize`, a decoupled weight
             decay is unstable by itself, or an adaptive optimiser has not made a step yet.
     """
-    optimizer = _unwrapped(optimizer)
+    optimizer = layers(optimizer)[-1]
     rule = rule_of(optimizer)
     pairs = [(group, p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     states: list[State] = [optimizer.state.get(p, {}) for _, p in pairs]
@@ -177,8 +178,9 @@ def optimizer_sharpness(
         RuntimeError: double backward was asked for and autograd refuses it.
     """
     check_search(tolerance, max_products)
+    optimizer = layers(optimizer)[-1]
     threshold = stability_threshold(optimizer)
-    parameters = [p for group in _unwrapped(optimizer).param_groups for p in group["params"] if p.requires_grad]
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     with hessian_operator(closure, parameters, model=model, mode=mode, method=method) as operator:
         scale = None
         if threshold.preconditioner is not None:
@@ -214,7 +216,7 @@ def _moving(optimizer: Optimizer, operator: HessianOperator) -> Tensor | None:
     """1 for each coordinate, 0 for those that a prox holds at zero; None where it holds none, or all."""
     parts = [
         (p.detach() != 0).to(p.dtype) if _is_penalised(group) else torch.ones_like(p.detach())
-        for group in _unwrapped(optimizer).param_groups
+        for group in optimizer.param_groups
         for p in group["params"]
         if p.requires_grad
     ]
@@ -227,12 +229,3 @@ def _is_penalised(group: Mapping[str, Any]) -> bool:
     penalty = group.get("penalty")
     strength = penalty.get("strength") if isinstance(penalty, Mapping) else None
     return penalty is not None and (isinstance(strength, Tensor) or strength is None or strength != 0)
-
-
-def _unwrapped(optimizer: Any) -> Optimizer:
-    inner = optimizer
-    while isinstance(getattr(inner, "optimizer", None), Optimizer):  # accelerate's wrapper is an Optimizer itself
-        inner = inner.optimizer
-    if not isinstance(inner, Optimizer):
-        raise TypeError(f"optimizer is {optimizer!r}; accepted is a torch.optim.Optimizer")
-    return inner

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.random_state import RandomState
+from nonsmooth.preserve_state import RandomState
 
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
 """Makes an optimiser of a list of parameters."""

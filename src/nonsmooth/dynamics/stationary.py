@@ -29,7 +29,7 @@ from nonsmooth.dynamics.kink_ensemble import (
     steady_step,
 )
 from nonsmooth.dynamics.magnitude_histogram import MagnitudeHistogram
-from nonsmooth.random_state import RandomState
+from nonsmooth.preserve_state import RandomState
 
 LARGEST_SHARE = 1e6
 """By how much λ is to be below the largest number of the type: steps and the test of separation multiply it."""

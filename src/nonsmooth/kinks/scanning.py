@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.module_tree import scan_tree
+from nonsmooth.kinks.recording.eager import ordinary, run_eagerly
 from nonsmooth.kinks.recording.graph import scan_graph
 from nonsmooth.kinks.recording.leaves import Leaves, NamedParameters, named
 from nonsmooth.kinks.recording.out_of_sight import reported
@@ -17,7 +18,6 @@ from nonsmooth.kinks.recording.place import Modules
 from nonsmooth.kinks.recording.recorder import Recorder
 from nonsmooth.kinks.recording.records import Record
 from nonsmooth.kinks.recording.sets import ALL_LEAVES, ALL_RECORDS, INPUTS, LeafSet, union, without
-from nonsmooth.kinks.recording.undisturbed import ordinary, undisturbed
 from nonsmooth.kinks.table.smoothness import Smoothness
 
 
@@ -106,7 +106,7 @@ def _record(
     for tensor in tensors_in(inputs):
         if tensor.is_floating_point() or tensor.is_complex():
             recorder.add_input(tensor)
-    with undisturbed(list(leaves.tensors), root.modules() if root is not None else ()):
+    with run_eagerly(list(leaves.tensors), root.modules() if root is not None else ()):
         try:
             with reported(recorder.leave), recorder:
                 result = call()

@@ -112,9 +112,9 @@ def certify(
 ) -> Certificate:
     """Measure how far an optimiser's parameters are from a stationary point of loss + penalty.
 
-    Nothing is changed: gradients, weights and the state of the random number generators are as before. Buffers that
-    the model itself updates in its forward pass, such as the statistics of batch normalisation in training mode, are
-    the closure's business: put the model in the mode that you mean.
+    Nothing is changed: weights, gradients, random number generators, and the modes, attributes and buffers of all
+    modules that the closure calls are as before, also after an exception. One measurement runs at a time. Set the
+    model's mode before: the loss is that of the mode which it is in.
 
     Args:
         optimizer: one of this package, one that `attach` was used on, or any of torch's, whose penalty is then 0.

@@ -14,13 +14,13 @@ from nonsmooth.kinks.crossings.counts import Crossings, LayerCrossings
 from nonsmooth.kinks.crossings.patterns import Packed, Pattern, pattern_after, pattern_before
 from nonsmooth.kinks.crossings.points import Point, distance_between, standing_at, state_at
 from nonsmooth.kinks.findings import Operation
+from nonsmooth.kinks.recording.eager import ordinary, run_eagerly
 from nonsmooth.kinks.recording.leaves import Leaves, named
 from nonsmooth.kinks.recording.out_of_sight import reported
 from nonsmooth.kinks.recording.place import Modules, here
 from nonsmooth.kinks.recording.recorder import Recorder
 from nonsmooth.kinks.recording.records import NO_MARKS, Marks, Record, RecordedCall, tensors_among
 from nonsmooth.kinks.recording.sets import ALL_RECORDS, INPUTS, NO_RECORDS, LeafSet, RecordSet, union, without
-from nonsmooth.kinks.recording.undisturbed import ordinary, undisturbed
 from nonsmooth.kinks.scanning import operation_of, tensors_in
 from nonsmooth.kinks.table.operations import COMPOSITES, verdict_for
 from nonsmooth.kinks.table.smoothness import Smoothness
@@ -236,7 +236,7 @@ def _run(
     probe = _Probe(leaves, Modules(model), sink, epsilon)
     for tensor in tensors_in((args, kwargs)):
         probe.add_input(tensor)
-    with undisturbed(list(model.parameters()), model.modules()), torch.no_grad(), standing_at(model, state) as standing:
+    with run_eagerly(list(model.parameters()), model.modules()), torch.no_grad(), standing_at(model, state) as standing:
         try:
             with reported(probe.leave), probe:
                 result = standing(*args, **kwargs)

@@ -15,11 +15,11 @@ from nonsmooth.casts import forget_casts
 from nonsmooth.kinks.findings import PenaltyTerm
 from nonsmooth.kinks.penalty_terms.candidates import Candidate, KeptGraphs, Listener, Replay
 from nonsmooth.kinks.penalty_terms.graph_terms import graph_terms
+from nonsmooth.kinks.recording.eager import run_eagerly
 from nonsmooth.kinks.recording.graph import nodes_below
 from nonsmooth.kinks.recording.leaves import Leaves
 from nonsmooth.kinks.recording.out_of_sight import reported
 from nonsmooth.kinks.recording.sets import NO_NORMS, NormSet
-from nonsmooth.kinks.recording.undisturbed import undisturbed
 
 FACTOR = 1e6
 """How many times larger a term is made: far above the rounding errors of a loss in single precision."""
@@ -85,7 +85,7 @@ class Experiment:
         # They remember nodes of the graph, which has to go when this is over.
         leaves = Leaves(list(zip(self.leaves.names, self.leaves.tensors, strict=True)), complete=True)
         listener = Listener(leaves)
-        with self._undisturbed():
+        with self._run_eagerly():
             try:
                 with reported(listener.leave), KeptGraphs(), listener:
                     loss = self._closure()
@@ -136,17 +136,17 @@ class Experiment:
 
     @contextmanager
     def _again(self, replay: Replay) -> Iterator[Tensor]:
-        with self._undisturbed():
+        with self._run_eagerly():
             try:
                 with reported(replay.leave), KeptGraphs(), replay:
                     yield self._closure()
             finally:
                 replay.restore()
 
-    def _undisturbed(self) -> AbstractContextManager[None]:
+    def _run_eagerly(self) -> AbstractContextManager[None]:
         forget_casts()  # each run casts the parameters anew
         leaf_tensors = [tensor for tensor in self.leaves.tensors if tensor.is_leaf]  # others have no `.grad`
-        return undisturbed(leaf_tensors, self._modules)
+        return run_eagerly(leaf_tensors, self._modules)
 
     def keeps_gradient(self, units: Sequence[Unit]) -> bool:
         """Whether the gradient of the loss stays as it is when norms become larger."""

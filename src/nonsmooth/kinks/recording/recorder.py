@@ -69,7 +69,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """PyTorch would load its whole compiler to keep it out of this class; `undisturbed` keeps it out."""
+        """PyTorch would load its whole compiler to keep it out of this class; `run_eagerly` keeps it out."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

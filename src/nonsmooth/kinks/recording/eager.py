@@ -1,4 +1,4 @@
-"""Measure without leaving a trace: what a forward pass changes is put back, also after an exception.
+"""Conditions for a recording: every operation runs where it is seen, and the state of the model is preserved.
 
 Tensors that are written in place are put back by the recorder, which sees every write before it happens.
 """
@@ -17,46 +17,25 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import CheckpointFunction
 
-from nonsmooth.kinks.recording.attributes import Attributes
-from nonsmooth.random_state import RandomState
-from nonsmooth.turns import turn
+from nonsmooth.preserve_state import preserve_state
 
 
 @contextmanager
-def undisturbed(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ()) -> Iterator[None]:
-    """Put back what is not the content of a tensor: random number generators, `.grad`, modes, attributes of modules.
-
-    Inside, parameters have no gradient, and gradients are recorded. Threads that measure take turns.
+def run_eagerly(parameters: Iterable[Tensor], modules: Iterable[nn.Module] = ()) -> Iterator[None]:
+    """A block without compilation, fused layers and reentrant checkpoints, after which the state is as before.
 
     Args:
         parameters: those whose `.grad` a closure might touch.
         modules: those whose training flags, attributes and generators it might change.
     """
-    with turn():
-        kept = [(parameter, parameter.grad) for parameter in parameters if parameter.is_leaf]  # others have no `.grad`
-        modules = list(modules)
-        modes = [(module, module.training) for module in modules]
-        attributes = Attributes(modules, [parameter for parameter, _ in kept])
-        random_state = RandomState(modules)
-        try:
-            for parameter, _ in kept:
-                parameter.grad = None
-            with (
-                torch.inference_mode(False),
-                torch.enable_grad(),
-                _uncompiled(),
-                _checkpoints_opened(),
-                _UnfusedLayers(),
-                random_state.watched(),
-            ):
-                yield
-        finally:
-            random_state.restore()
-            for parameter, gradient in kept:
-                parameter.grad = gradient
-            attributes.restore()
-            for module, training in modes:  # a scripted module keeps it elsewhere
-                module.training = training
+    with (
+        preserve_state(parameters, modules, contents=False) as state,
+        _uncompiled(),
+        _checkpoints_opened(),
+        _UnfusedLayers(),
+        state.random.watched(),
+    ):
+        yield
 
 
 def ordinary(inputs: Any) -> Any:

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-Seen = Callable[[nn.Module], None]
+Seen = Callable[[nn.Module], object]
 
 _CALL = nn.Module._wrapped_call_impl.__code__
 _TRAIN = nn.Module.train.__code__
 
 
 @contextmanager
-def modules_seen(*, called: Seen | None, switching: Seen, switched: Seen) -> Iterator[None]:
+def modules_seen(*, called: Seen | None, switching: Seen, switched: Seen = lambda module: None) -> Iterator[None]:
     """A block in which each module that this thread calls is seen before it runs, compiled ones too.
 
     Python's profile function is the one place that belongs to a thread and sees calls. Where a profiler of C is there
@@ -56,7 +56,7 @@ def modules_seen(*, called: Seen | None, switching: Seen, switched: Seen) -> Ite
 
 @contextmanager
 def _by_hooks(called: Seen | None, switching: Seen, switched: Seen) -> Iterator[None]:
-    """The same by a hook of all modules and in place of `nn.Module.train`. Threads take turns around it."""
+    """The same by a hook of all modules and in place of `nn.Module.train`. One thread at a time is in it."""
     here, train = threading.get_ident(), nn.Module.train
 
     def call(module: nn.Module, inputs: Any) -> None:
