@@ -157,7 +157,7 @@ def test_silent_rows_and_columns_are_two_terms(network):
 def test_a_silent_distance_is_not_about_the_weight_itself(network):
     model, loss = network
     (term,) = penalty_terms(lambda: loss() + LAMBDA * (model[0].weight.data - 0.5).abs().sum(), model)
-    assert (term.kind, term.centred, term.has_gradient) == ("l1", False, False)
+    assert (term.kind, term.centered, term.has_gradient) == ("l1", False, False)
     assert term.strength == pytest.approx(LAMBDA, rel=1e-3)
 
 

@@ -275,7 +275,7 @@ def test_an_unpenalised_parameter_counts_against_the_largest_strength():
     found = certify(optimizer, lambda: 0.3 * weight + 0.2 * bias)
     assert [part.relative_residual for part in found.tensors] == [0.0, pytest.approx(0.4)]
     assert found.relative_residual == pytest.approx(0.4)
-    assert (found.zeros, found.penalised) == (1, 1)
+    assert (found.zeros, found.penalized) == (1, 1)
 
 
 def test_without_a_penalty_it_is_the_gradient():

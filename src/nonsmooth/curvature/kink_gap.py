@@ -97,7 +97,7 @@ def kink_gap(
         )
     unit = direction.to(probe.device, probe.dtype)
     unit = unit / unit.norm()
-    with probe.undisturbed():
+    with probe.preserve_state():
         operator = HessianOperator(probe, None)
         curved = operator.product(unit)
         hessian = float(curved @ unit)

@@ -1,4 +1,4 @@
-"""The loss and the gradient of a closure at given parameters, as often as needed and without a trace."""
+"""The loss and the gradient of a closure at given parameters, as often as needed; all else stays as it was."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Probe:
         return self._state.precision
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def preserve_state(self) -> Iterator[None]:
         """A block for evaluations, after which everything but the weights is as before."""
         with self._state.kept():
             yield

@@ -226,7 +226,7 @@ def hessian_operator(
     if method is not None and method not in METHODS:
         raise ValueError(f"method is {method!r}; accepted are {', '.join(map(repr, METHODS))}, or None")
     probe = Probe(closure, parameters, model=model, mode=mode)
-    with probe.undisturbed():
+    with probe.preserve_state():
         operator = HessianOperator(probe, method)
         try:
             yield operator

@@ -133,12 +133,12 @@ def sharpness(
     with hessian_operator(closure, parameters, model=model, mode=mode, method=method) as operator:
         scale = None if preconditioner is None else _scale(operator, preconditioner)
         product = operator.product if scale is None else _scaled(operator.product, scale)
-        return measured(
+        return search(
             operator, product, scale, mode, tolerance=tolerance, max_products=max_products, start=start, seed=seed
         )
 
 
-def measured(
+def search(
     operator: HessianOperator,
     product: Callable[[Tensor], Tensor],
     scale: Tensor | None,

@@ -98,7 +98,7 @@ def evaluate_point(
             one when it is computed again.
     """
     probe = Probe(closure, parameters, model=model, mode=mode)
-    with probe.undisturbed():
+    with probe.preserve_state():
         loss, gradient = probe.gradient()
         probe.check_repeats(loss)
         noise = loss_noise(probe)

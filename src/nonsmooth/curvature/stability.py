@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from nonsmooth import extremes
 from nonsmooth.curvature.probe import Closure
 from nonsmooth.curvature.products import HessianOperator, hessian_operator
-from nonsmooth.curvature.sharpness import Sharpness, check_search, measured
+from nonsmooth.curvature.sharpness import Sharpness, check_search, search
 from nonsmooth.curvature.stability_rules import (
     State,
     coupled_decay,
@@ -27,6 +27,7 @@ from nonsmooth.curvature.stability_rules import (
     rule_of,
     share_of,
 )
+from nonsmooth.deprecation import renamed_attribute
 from nonsmooth.optimizer_layers import layers
 
 
@@ -39,7 +40,7 @@ class StabilityThreshold:
     Attributes:
         value: the largest stable eigenvalue of P^(-1/2)(±H + wd·I)P^(-1/2), the minus under `maximize`; infinite where
             an alternating gradient moves nothing, as with a dampening of 1.
-        step_size: α; of groups with different ones the largest. Where groups differ in step size, momentum or decoupled
+        lr: α; of groups with different ones the largest. Where groups differ in it, momentum or decoupled
             weight decay, P is larger in those that bear more.
         preconditioner: P for each parameter that requires a gradient, in the order of the groups; None where it is 1
             everywhere.
@@ -49,11 +50,13 @@ class StabilityThreshold:
     """
 
     value: float
-    step_size: float
+    lr: float
     preconditioner: tuple[Tensor, ...] | None = field(repr=False)
     weight_decay: tuple[float, ...] = field(repr=False)
     sign: int
     rule: str
+
+    step_size = renamed_attribute("step_size", "lr")
 
     def __str__(self) -> str:
         """The value and its formula."""
@@ -116,9 +119,9 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
     if rule.metric is not None and not any(has_stepped(state) for state in states):
         raise ValueError("optimizer has made no step yet, so that its preconditioner does not exist")
     rates = [rate_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
-    step_size = extremes.largest(rates, default=0.0)
-    if not 0 < step_size < inf:
-        raise ValueError(f"lr is {step_size}; accepted are finite numbers, at least one of them positive")
+    lr = extremes.largest(rates, default=0.0)
+    if not 0 < lr < inf:
+        raise ValueError(f"lr is {lr}; accepted are finite numbers, at least one of them positive")
     signs = {-1 if group.get("maximize", False) else 1 for (group, _), r in zip(pairs, rates, strict=True) if r > 0}
     if len(signs) > 1:
         raise ValueError("param_groups differ in maximize; accepted is the same for all")
@@ -132,7 +135,7 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
         )
     return StabilityThreshold(
         value=1 / largest if largest > 0 else inf,
-        step_size=step_size,
+        lr=lr,
         preconditioner=preconditioner,
         weight_decay=tuple(coupled_decay(group) for group, _ in pairs),
         sign=signs.pop(),
@@ -197,7 +200,7 @@ def optimizer_sharpness(
             return curved if moving is None else moving * curved
 
         moving = _moving(optimizer, operator)
-        found = measured(
+        found = search(
             operator,
             product,
             scale,
@@ -215,7 +218,7 @@ def optimizer_sharpness(
 def _moving(optimizer: Optimizer, operator: HessianOperator) -> Tensor | None:
     """1 for each coordinate, 0 for those that a prox holds at zero; None where it holds none, or all."""
     parts = [
-        (p.detach() != 0).to(p.dtype) if _is_penalised(group) else torch.ones_like(p.detach())
+        (p.detach() != 0).to(p.dtype) if _is_penalized(group) else torch.ones_like(p.detach())
         for group in optimizer.param_groups
         for p in group["params"]
         if p.requires_grad
@@ -224,7 +227,7 @@ def _moving(optimizer: Optimizer, operator: HessianOperator) -> Tensor | None:
     return None if bool(moving.all()) or not bool(moving.any()) else moving
 
 
-def _is_penalised(group: Mapping[str, Any]) -> bool:
+def _is_penalized(group: Mapping[str, Any]) -> bool:
     """Whether a group has a penalty, and one with a strength."""
     penalty = group.get("penalty")
     strength = penalty.get("strength") if isinstance(penalty, Mapping) else None

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from nonsmooth.optim.penalised import PenalisedOptimizer
-from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.penalized import PenalizedOptimizer
+from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.proximal_step import check_before_step, check_dense, is_off, moved_parameters, prox_parameter
 from nonsmooth.penalties import Penalty
@@ -29,7 +29,7 @@ ON_THE_HOST = ("step", "prox_step")
 """State that, where it is one number, stays as it is saved, so that reading it is no wait for a device."""
 
 
-class DualAveraging(PenalisedOptimizer):
+class DualAveraging(PenalizedOptimizer):
     """What `RDA` and `XRDA` share: a step on parameters with a dense gradient, running sums in at least float32."""
 
     needed: ClassVar[tuple[str, ...]]
@@ -206,7 +206,7 @@ class RDA(DualAveraging):
             "centre": centre,
             "weight_decay": weight_decay,
             "maximize": maximize,
-            "penalty": specified(penalty),
+            "penalty": to_specification(penalty),
         }
         self.check_options(defaults)
         super().__init__(params, defaults)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from nonsmooth.foreign_text import visible
-from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.proximal_step import check_group
-from nonsmooth.optim.reparametrised import uses
+from nonsmooth.optim.reparametrized import uses
 from nonsmooth.penalties import Penalty, from_specification
 
 
@@ -58,7 +58,9 @@ def penalize(
         for names, value in ((chosen, penalty), (rest, None))
         if names
     ]
-    check_group({"params": [named[name] for name in chosen], "param_names": chosen, "penalty": specified(penalty)})
+    check_group(
+        {"params": [named[name] for name in chosen], "param_names": chosen, "penalty": to_specification(penalty)}
+    )
     return groups
 
 
@@ -157,7 +159,7 @@ def _depth() -> int:
 
 def penalty_of(group: Mapping[str, Any]) -> Penalty | None:
     """The penalty that lies in a group, as its specification or as somebody has put it there; None without one."""
-    specification = specified(group.get("penalty"))
+    specification = to_specification(group.get("penalty"))
     return None if specification is None else from_specification(specification)
 
 

@@ -67,7 +67,7 @@ class PenaltyReader:
         if specification is None:
             return None
         if not isinstance(specification, dict):  # as somebody may have put it there; a checkpoint holds but numbers
-            group["penalty"] = specified(specification)
+            group["penalty"] = to_specification(specification)
             return self(group)
         items = tuple(specification.items())
         known = self._read.get(id(group))
@@ -122,7 +122,7 @@ class PenaltyReader:
         return moved
 
 
-def specified(penalty: Any) -> dict[str, Any] | None:
+def to_specification(penalty: Any) -> dict[str, Any] | None:
     """A penalty as what lies in `param_groups`: its name and numbers.
 
     Args:

@@ -19,7 +19,7 @@ from nonsmooth import extremes
 from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate, whole
 from nonsmooth.optim.parameter_groups import penalty_of
 from nonsmooth.optim.proximal_step import is_off
-from nonsmooth.optim.unpenalised import minimised_over
+from nonsmooth.optim.unpenalized import minimized_over
 from nonsmooth.penalties import Penalty, SeparablePenalty
 
 PROBE_SEED = 0
@@ -50,7 +50,7 @@ def quadratic_gap(
     decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
     if unpenalised > 0 and not decays:
         # The dual asks that these gradients vanish, as they do where the loss is least over these coordinates.
-        settled = minimised_over(optimizer, closure, found, free, size)
+        settled = minimized_over(optimizer, closure, found, free, size)
         if settled is not None:
             gradients, moves, loss, unpenalised = settled[0].gradients, settled[1], settled[0].signed_loss, 0.0
     if unpenalised == 0:

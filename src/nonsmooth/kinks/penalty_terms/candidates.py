@@ -34,7 +34,7 @@ class Numbers:
         bits: the parameters.
         part: which part of them, as far as the place in memory tells.
         factor: a constant that they were multiplied by.
-        centred: whether nothing was subtracted from them.
+        centered: whether nothing was subtracted from them.
         squared: whether these are their squares.
         summed: whether these are sums of squares.
     """
@@ -42,7 +42,7 @@ class Numbers:
     bits: LeafSet
     part: Any
     factor: float = 1.0
-    centred: bool = True
+    centered: bool = True
     squared: bool = False
     summed: bool = False
 
@@ -194,7 +194,7 @@ class Listener(Recorder):  # type: ignore[no-untyped-call]
             return None
         if name in SHIFTS:
             zero = not bool(other.any()) if isinstance(other, Tensor) else other == 0
-            return replace(numbers, centred=numbers.centred and zero)
+            return replace(numbers, centered=numbers.centered and zero)
         if name not in {"mul", "div"} or (isinstance(other, Tensor) and other.numel() != 1) or not float(other):
             return None
         return replace(numbers, factor=numbers.factor * float(other) ** (1 if name == "mul" else -1))

@@ -146,7 +146,7 @@ def _term(units: list[Unit], strength: float | None) -> PenaltyTerm:
         strength=strength,
         uniform=strength is not None,
         value=sum(unit.value for unit in units),
-        centred=all(unit.one.numbers.centred for unit in units),
+        centered=all(unit.one.numbers.centered for unit in units),
         has_gradient=False,
         source=units[0].one.source,
     )

@@ -211,7 +211,7 @@ def _term(kind: str, names: tuple[str, ...], parameters: list[Tensor], measured:
         strength=strength,
         uniform=largest - smallest <= tolerance * abs(strength),
         value=value,
-        centred=measured.inner is None,
+        centered=measured.inner is None,
         has_gradient=True,
         source=measured.source,
     )

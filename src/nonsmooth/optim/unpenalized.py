@@ -22,7 +22,7 @@ ROUNDINGS = 100
 
 
 @torch.no_grad()
-def minimised_over(
+def minimized_over(
     optimizer: Optimizer, closure: Callable[[], Any], found: Evaluation, free: dict[Tensor, Tensor], size: float
 ) -> tuple[Evaluation, dict[Tensor, Tensor]] | None:
     """Loss and gradients where the free coordinates are at their best, and the way there; None where it is not found.

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-NORMALISING = {
+NORMALIZING = {
     "normalize", "norm", "vector_norm", "matrix_norm", "svdvals", "std", "var", "std_mean", "var_mean", "batch_norm",
     "group_norm", "instance_norm", "layer_norm", "rms_norm", "cosine_similarity", "renorm", "_weight_norm", "rsqrt",
     "qr",
@@ -101,7 +101,7 @@ def _by_hooks(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
 def _by_hand(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
     """What a module's own `forward` normalises, as its source says."""
     kind: Any = type(module)
-    for *owners, name in _normalised_in(kind):
+    for *owners, name in _normalized_in(kind):
         owner: Any = module
         for each in owners:
             owner = getattr(owner, "_modules", {}).get(each)
@@ -112,7 +112,7 @@ def _by_hand(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
 
 
 @lru_cache
-def _normalised_in(kind: type[nn.Module]) -> tuple[Path, ...]:
+def _normalized_in(kind: type[nn.Module]) -> tuple[Path, ...]:
     """The attributes of a module, as paths, that `forward` and what it calls normalise."""
     methods = {
         name: getattr(member, "fget", member)
@@ -132,7 +132,7 @@ def _normalised_in(kind: type[nn.Module]) -> tuple[Path, ...]:
         found += source.normalised()
         for call in source.of_kind(ast.Call):
             function = _called(call, kind, method.__globals__)
-            found += [path for each in _normalised_arguments(function, call) for path in source.made_of(each)]
+            found += [path for each in _normalized_arguments(function, call) for path in source.made_of(each)]
     return tuple(found)
 
 
@@ -147,7 +147,7 @@ def _called(call: ast.Call, kind: type, names: Mapping[str, Any]) -> Any:
     return names.get(call.func.id) if isinstance(call.func, ast.Name) else None
 
 
-def _normalised_arguments(function: Any, call: ast.Call) -> list[ast.expr]:
+def _normalized_arguments(function: Any, call: ast.Call) -> list[ast.expr]:
     """The arguments of a call that the function which is called normalises."""
     is_method = isinstance(call.func, ast.Attribute) and not isinstance(function, staticmethod)
     function = getattr(function, "__func__", function)
@@ -206,19 +206,19 @@ class _Source:
         return set() if self._has_data(node) else self._mentioned(node)
 
     def normalised(self) -> list[Path]:
-        """What is handed to a function in `NORMALISING`, or divided by something that is made of it."""
+        """What is handed to a function in `NORMALIZING`, or divided by something that is made of it."""
         calls = self.of_kind(ast.Call)
-        found = [path for call in calls for each in self._normalised_by(call) for path in self.made_of(each)]
+        found = [path for call in calls for each in self._normalized_by(call) for path in self.made_of(each)]
         for node in ast.walk(self._tree):
             for above, below in _division(node):
                 found += self._mentioned(above) & self.made_of(below)
         return found
 
-    def _normalised_by(self, call: ast.Call) -> list[ast.expr]:
+    def _normalized_by(self, call: ast.Call) -> list[ast.expr]:
         """What a call makes a norm or a spread of; nothing where it makes none."""
         function = call.func
         called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-        if called not in NORMALISING:
+        if called not in NORMALIZING:
             return []
         inputs = call.args if called == "cosine_similarity" else call.args[:1]
         if not isinstance(function, ast.Attribute):

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
-from nonsmooth.optim.penalised import PenalisedOptimizer
-from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.penalized import PenalizedOptimizer
+from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, weights_at_zero
 from nonsmooth.penalties import Penalty
 
 
-class Proximal(PenalisedOptimizer):
+class Proximal(PenalizedOptimizer):
     """What turns an optimiser of torch into its proximal version, to stand before it among the bases of a class.
 
     A step is the optimiser's own step on the loss, then the prox of the penalty in the metric of that step. A plain
@@ -31,7 +31,7 @@ class Proximal(PenalisedOptimizer):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.parent = next(
-            kind for kind in cls.__mro__ if issubclass(kind, Optimizer) and not issubclass(kind, PenalisedOptimizer)
+            kind for kind in cls.__mro__ if issubclass(kind, Optimizer) and not issubclass(kind, PenalizedOptimizer)
         )
         if cls.parent is Optimizer:
             return
@@ -42,7 +42,7 @@ class Proximal(PenalisedOptimizer):
         cls.__signature__ = own.replace(parameters=[*list(own.parameters.values())[1:], penalty])  # type: ignore[attr-defined]
 
     def __init__(self, params: Any, *arguments: Any, penalty: Penalty | None = None, **options: Any) -> None:
-        self._default_penalty = specified(penalty)
+        self._default_penalty = to_specification(penalty)
         super().__init__(params, *arguments, **options)
         self.defaults["penalty"] = self._default_penalty
 

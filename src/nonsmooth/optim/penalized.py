@@ -9,12 +9,12 @@ from torch.optim import Optimizer
 
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.parameter_groups import dimensions, warn_of_vectors
-from nonsmooth.optim.penalty_reader import PenaltyReader, specified
+from nonsmooth.optim.penalty_reader import PenaltyReader, to_specification
 from nonsmooth.optim.proximal_step import check_group, is_adaptive, is_off
 from nonsmooth.penalties import from_specification
 
 
-class PenalisedOptimizer(Optimizer):
+class PenalizedOptimizer(Optimizer):
     """An optimiser whose groups have a `penalty`, as a name and numbers.
 
     So the penalty can be read, scheduled and saved like a learning rate. Steps are a subclass's business.
@@ -43,7 +43,7 @@ class PenalisedOptimizer(Optimizer):
         """
         default = self.defaults.get("penalty", self.__dict__.get("_default_penalty"))
         by_default = isinstance(param_group, dict) and "penalty" not in param_group
-        specification = specified(param_group.get("penalty", default) if isinstance(param_group, dict) else None)
+        specification = to_specification(param_group.get("penalty", default) if isinstance(param_group, dict) else None)
         group = {**param_group, "penalty": specification}
         before = len(self.param_groups)
         super().add_param_group(group)
@@ -109,7 +109,7 @@ def with_penalties(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str
     groups = []
     for saved, own in zip(state_dict["param_groups"], optimizer.param_groups, strict=False):
         group = {"penalty": None, **{name: own[name] for name in OPTIONS if name in own}, **saved}
-        group["penalty"] = specified(group["penalty"])
+        group["penalty"] = to_specification(group["penalty"])
         check_group({**own, "penalty": group["penalty"]}, adaptive=is_adaptive(optimizer))
         groups.append(group)
     # Groups too many or too few are torch's to refuse.
