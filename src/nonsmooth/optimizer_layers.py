@@ -22,7 +22,7 @@ def layers(optimizer: Any, held_by: Callable[[Any], Optimizer | None] = held_as_
         held_by: gives the optimizer that a wrapper holds.
 
     Raises:
-        TypeError: there is none.
+        TypeError: no layer is a torch optimizer.
     """
     found = [optimizer]
     while (inner := held_by(found[-1])) is not None and all(inner is not layer for layer in found):

@@ -405,7 +405,7 @@ def test_a_certificate_cannot_be_changed_and_prints_its_verdict(problem):
 @pytest.mark.parametrize(
     ("closure", "message"),
     [(lambda: None, "closure returned None"), (lambda: torch.ones(2), "tensor of one element"),
-     (lambda: torch.ones(()) * 1j, "tensor of one element, which is real"),
+     (lambda: torch.ones(()) * 1j, "a real tensor of one element"),
      (lambda: torch.tensor(1.0), "no parameter")],
 )  # fmt: skip
 def test_a_closure_that_gives_no_loss_is_refused(closure, message):

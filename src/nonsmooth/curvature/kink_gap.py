@@ -103,7 +103,7 @@ def kink_gap(
         hessian = float(curved @ unit)
         operator.release()
         if operator.method != DOUBLE_BACKWARD:
-            raise RuntimeError(f"there is no Hessian to compare with: {operator.reason}")
+            raise RuntimeError(f"autograd gives no Hessian to compare with: {operator.reason}")
         probe.check_repeats(operator.loss)
         differences = tuple(float(gradient_difference(probe, unit, epsilon) @ unit) for epsilon in lengths)
     noise = probe.precision * (float(operator.gradient.norm()) + abs(hessian) * float(probe.weights().norm()))

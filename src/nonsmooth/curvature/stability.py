@@ -1,4 +1,4 @@
-"""How much curvature an optimiser bears: its stability threshold, and a run's sharpness over it.
+"""Stability thresholds of optimizers, and a run's sharpness relative to them.
 
 The thresholds are about full batches and preconditioners that move slowly; `stability_rules` holds the formulas.
 """
@@ -33,15 +33,15 @@ from nonsmooth.optimizer_layers import layers
 
 @dataclass(frozen=True)
 class StabilityThreshold:
-    """The curvature that an optimiser bears, from its options and its state as they are.
+    """The largest curvature at which an optimizer is stable, with its present options and state.
 
-    A parameter that does not move, for want of a gradient or of a step size, has an infinite P.
+    P is infinite for a parameter that does not move: one without a gradient, or with lr = 0.
 
     Attributes:
         value: the largest stable eigenvalue of P^(-1/2)(±H + wd·I)P^(-1/2), the minus under `maximize`; infinite where
             an alternating gradient moves nothing, as with a dampening of 1.
-        lr: α; of groups with different ones the largest. Where groups differ in it, momentum or decoupled
-            weight decay, P is larger in those that bear more.
+        lr: α; of groups with different ones the largest. Where groups differ in it, in momentum or
+            in decoupled weight decay, P is larger in those that are stable at more curvature.
         preconditioner: P for each parameter that requires a gradient, in the order of the groups; None where it is 1
             everywhere.
         weight_decay: coupled weight decay, for each of those parameters.
@@ -97,7 +97,7 @@ class OptimizerSharpness:
 
 
 def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
-    """Read off an optimiser how much curvature it bears at its present step size, in its present state.
+    """Find the largest curvature at which an optimizer is stable, with its present options and state.
 
     Args:
         optimizer: torch's SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, or a subclass that takes their steps, such as the
@@ -108,7 +108,7 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
         non-expansive takes nothing away from it. Dual averaging (RDA, XRDA) has none.
 
     Raises:
-        TypeError: the optimiser is none of those.
+        TypeError: `optimizer` is another one.
         ValueError: no step size is positive, or one is not finite, groups differ in `maximize`, a decoupled weight
             decay is unstable by itself, or an adaptive optimiser has not made a step yet.
     """
@@ -117,7 +117,7 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
     pairs = [(group, p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     states: list[State] = [optimizer.state.get(p, {}) for _, p in pairs]
     if rule.metric is not None and not any(has_stepped(state) for state in states):
-        raise ValueError("optimizer has made no step yet, so that its preconditioner does not exist")
+        raise ValueError("optimizer has made no step yet, so it has no preconditioner; call it after a step")
     rates = [rate_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
     lr = extremes.largest(rates, default=0.0)
     if not 0 < lr < inf:
@@ -157,27 +157,27 @@ def optimizer_sharpness(
 ) -> OptimizerSharpness:
     """Measure the sharpness that counts for an optimiser, in its own metric and over its own threshold.
 
-    Where a group has a penalty with a prox, its zeros do not count: the prox takes what a step moves there back to
-    zero, so that their curvature makes nothing unstable. Taken for held is each weight that is 0 now, at a start from
-    zeros too, where a weight may be about to leave. With nothing but such zeros, all coordinates count.
+    Zeros of a group that has a penalty with a prox do not count: the prox takes them back to zero after each step, so
+    their curvature makes nothing unstable. Every weight that is 0 now counts as held, even at a start from zeros, where
+    it may be about to leave. If all weights are such zeros, all coordinates count.
 
     Args:
         optimizer: as in `stability_threshold`.
         closure: computes the loss on the full batch and returns it, without calling backward.
-        model: as in `sharpness`, like all that follow.
-        mode: see there.
-        method: see there.
-        tolerance: see there.
-        max_products: see there.
-        start: the last measurement of the same optimiser, its `sharpness`, or an eigenvector as there.
-        seed: see there.
+        model: whose modes and buffers are meant; needed only where the model is compiled.
+        mode: "train", "eval" or "current"; needed where modules compute different things in training and evaluation.
+        method: "double backward", "finite differences", or None for the first where autograd allows it.
+        tolerance: largest relative error of the eigenvalue.
+        max_products: the most Hessian-vector products.
+        start: an earlier measurement of this optimizer, its `sharpness`, or an eigenvector.
+        seed: of the random part of the start.
 
     Returns:
-        Sharpness, threshold and their ratio; everything of the run is as before.
+        Sharpness, threshold and their ratio; the run is left as it was.
 
     Raises:
         TypeError: as in `stability_threshold` and `sharpness`.
-        ValueError: likewise.
+        ValueError: as in `stability_threshold` and `sharpness`.
         RuntimeError: double backward was asked for and autograd refuses it.
     """
     check_search(tolerance, max_products)

@@ -34,7 +34,7 @@ def scan(
 
     - a module with example inputs: its forward pass is recorded, with functional calls, operations in place and those
       without a gradient; module path and source line of each.
-    - a callable without arguments, such as `lambda: loss_fn(model(x), y)`: likewise.
+    - a callable without arguments, such as `lambda: loss_fn(model(x), y)`: it is run and recorded, too.
     - a loss, that is a tensor with a graph: the graph is read, and stays as it is. Module paths are not in it.
     - a module alone: only its tree of submodules; functional calls are not seen, and the result says so.
 
@@ -52,7 +52,7 @@ def scan(
             callable change them.
         known: classes of operations that are not in the table ("my_library::my_op") and of `autograd.Function`s
             ("MyFunction"), as you state them.
-        **keyword_inputs: likewise.
+        **keyword_inputs: its keyword arguments.
 
     Returns:
         The scan.
@@ -67,7 +67,7 @@ def scan(
         raise TypeError(f"target is the class {target.__name__}; accepted is an instance, as {target.__name__}(...)")
     if isinstance(target, nn.Module):
         if named_parameters is not None:
-            raise TypeError("named_parameters is for a loss or a callable; a module brings its own")
+            raise TypeError("named_parameters is given with a module, which has its own; accepted without one")
         if not inputs and not keyword_inputs:
             return scan_tree(target, stated)
         module = target

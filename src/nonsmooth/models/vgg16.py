@@ -126,7 +126,7 @@ INITIALISATIONS: dict[str, Initialisation] = {
     "torchvision": torchvision_initialisation,
     "fan-in": fan_in_initialisation,
 }
-"""How a network that nobody has trained may start."""
+"""Starts of an untrained network."""
 
 
 def vgg16(

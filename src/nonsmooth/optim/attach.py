@@ -1,4 +1,4 @@
-"""Give an optimiser that somebody else built a penalty: Lightning, transformers' Trainer, accelerate, a config file."""
+"""Attach a penalty to an existing optimizer, as from Lightning, transformers' Trainer, accelerate or a config file."""
 
 from __future__ import annotations
 

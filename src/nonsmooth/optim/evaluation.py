@@ -39,7 +39,7 @@ def layers(optimizer: Any) -> list[Any]:
     Accelerate and Lightning hold it in an attribute `optimizer`, SAM in `base_optimizer`.
 
     Raises:
-        TypeError: there is none.
+        TypeError: no layer is a torch optimizer.
     """
     return optimizer_layers.layers(optimizer, _held_by)
 
@@ -48,7 +48,7 @@ def unwrapped(optimizer: Any) -> Optimizer:
     """The optimiser inside all wrappers.
 
     Raises:
-        TypeError: there is none.
+        TypeError: no layer is a torch optimizer.
     """
     inner: Optimizer = layers(optimizer)[-1]
     return inner
@@ -76,7 +76,7 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
         with state.random.watched(), modules_seen(called=state.add_called, switching=state.add_called):
             loss = closure()
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
-            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element, which is real")
+            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a real tensor of one element")
         gradients: list[Tensor | None] = [parameter.grad for parameter in parameters]
         if all(gradient is None for gradient in gradients) and loss.requires_grad:
             used = [parameter for parameter in parameters if not is_lazy(parameter)]

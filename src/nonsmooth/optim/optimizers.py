@@ -56,7 +56,7 @@ class Proximal(PenalizedOptimizer):
             What the closure returned, None without one.
 
         Raises:
-            TypeError: somebody has put something else than a penalty into a group; nothing has been changed then.
+            TypeError: a group holds something else than a penalty; nothing has been changed then.
             ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not
                 fit, or the step is too large for a penalty that is not convex; nothing has been changed then.
         """
@@ -84,7 +84,7 @@ class Proximal(PenalizedOptimizer):
             ahead: whether gradients are not there yet.
 
         Raises:
-            TypeError: a penalty is none.
+            TypeError: a penalty is not a Penalty.
             ValueError: as `step`.
         """
         check_before_step(self, self._reader, self.check_group, ahead=ahead)

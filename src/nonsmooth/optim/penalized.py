@@ -30,7 +30,7 @@ class PenalizedOptimizer(Optimizer):
         """Raise unless a group's options are in their range and its penalty fits its parameters.
 
         Raises:
-            ValueError: they are not, or it does not.
+            ValueError: an option is out of its range, or the penalty does not fit.
         """
         check_group(group, adaptive=is_adaptive(self))
 
@@ -38,8 +38,8 @@ class PenalizedOptimizer(Optimizer):
         """Add a group of parameters, whose penalty is its own `penalty` or else the optimiser's.
 
         Raises:
-            TypeError: the penalty is none.
-            ValueError: it does not fit a parameter, or an option is out of its range.
+            TypeError: `penalty` is not a Penalty.
+            ValueError: the penalty does not fit a parameter, or an option is out of its range.
         """
         default = self.defaults.get("penalty", self.__dict__.get("_default_penalty"))
         by_default = isinstance(param_group, dict) and "penalty" not in param_group

@@ -35,7 +35,7 @@ Node = TypeVar("Node", bound=ast.AST)
 
 @dataclass(frozen=True)
 class Use:
-    """How a model uses a parameter that is not a weight as it stands.
+    """How a model uses a parameter that it does not take directly as a weight.
 
     Attributes:
         reason: in words, to follow the parameter's name.

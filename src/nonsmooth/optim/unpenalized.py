@@ -18,7 +18,7 @@ from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate
 
 ITERATIONS = 200
 ROUNDINGS = 100
-"""A gradient of so many roundings of what it was summed up from is none."""
+"""A gradient below this many roundings of its summands counts as zero."""
 
 
 @torch.no_grad()

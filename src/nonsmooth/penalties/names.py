@@ -1,6 +1,6 @@
 """The names under which penalties are written down: the package's by their class, others by module and class.
 
-Classes are found through their base, so that nobody has to register one and none is kept alive by being known.
+Classes are found through their base: they need no registration, and are not kept alive by being known.
 """
 
 from __future__ import annotations

@@ -50,17 +50,17 @@ def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, eps
         before: a point: a state dict, or a vector of all parameters in the order of `model.parameters()`, or of those
             that require a gradient, such as `weights` of `curvature.evaluate_point`. What is not in it is taken from
             the model.
-        after: likewise.
+        after: the other point, in the same form.
         epsilon: ε ≥ 0, how near to a kink an entry is counted as near, in the units of the pre-activations.
 
     Returns:
         The counts.
 
     Raises:
-        TypeError: the model is no module, or a point is neither a state dict nor a vector.
-        ValueError: ε is no number of at least 0, a point does not fit the model or is not finite, there are no samples
-            among the inputs, an operation with kinks gets entries that are no numbers, a lazy module has not run yet,
-            or the two passes ran different operations, as where the parameters decide on the way.
+        TypeError: the model is not a module, or a point is neither a state dict nor a vector.
+        ValueError: ε is not a number of at least 0, a point does not fit the model or is not finite, the inputs hold no
+            samples, an operation with kinks gets NaN, a lazy module has not run yet, or the two passes ran different
+            operations, as where the parameters decide on the way.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {model!r}; accepted is a torch.nn.Module")
@@ -80,8 +80,8 @@ def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, eps
         distance = distance_between(model, *states)
     if second.position != len(first.calls):
         raise ValueError(
-            f"after ran {second.position} operations with kinks, before {len(first.calls)}: the parameters "
-            "decide which run"
+            f"the pass at `after` ran {second.position} operations with kinks, that at `before` {len(first.calls)}: "
+            "the parameters decide which run"
         )
     counting = union(*(record.bit for record in found.counting))
     layers = tuple(layer for layer, bits in second.layers if bits & counting)
@@ -192,7 +192,7 @@ class _Probe(Recorder):  # type: ignore[no-untyped-call]
             pattern = pattern_after(name, result)
         if pattern is not None:
             if undefined:  # it would count as lying on one side
-                raise ValueError(f"{name} in {place.module!r} gets entries that are no numbers, which lie on no side")
+                raise ValueError(f"{name} in {place.module!r} gets NaN, which lies on neither side of a kink")
             self._counted = union(self._counted, bits)
             what = (name, place.module, place.source, pattern.regions.shape)
             self.sink.see(what, pattern, bits, sampled=bool(reach & INPUTS))

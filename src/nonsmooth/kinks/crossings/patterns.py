@@ -150,7 +150,7 @@ PICKING = {"adaptive_max_pool2d", "adaptive_max_pool3d", "cummax", "cummin", "fr
 
 
 def pattern_before(name: str, call: Call, epsilon: float) -> Pattern | None:
-    """The pattern that a call is about to make; None if its input does not show it, or there is none."""
+    """The pattern of a call, from its input; None if the input does not show it, or there is none."""
     if name in ELEMENTWISE:
         breaks = ELEMENTWISE[name](call)
         if breaks is not None:

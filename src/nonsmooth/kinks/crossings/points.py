@@ -42,7 +42,7 @@ def state_at(model: nn.Module, point: Point, argument: str) -> dict[str, Tensor]
     for name, _ in model.named_parameters():
         if not state[name].isfinite().all():
             raise ValueError(
-                f"{argument} has {name!r} with entries that are infinite or no numbers; accepted are numbers"
+                f"{argument} has {name!r} with entries that are infinite or NaN; accepted are finite numbers"
             )
     return state
 

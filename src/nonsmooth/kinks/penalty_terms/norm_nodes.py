@@ -58,8 +58,8 @@ class Norm:
         return values.reshape(shape).expand_as(inner)
 
 
-FREED = "loss has a graph whose tensors were freed or written to; accepted is a loss before backward(), or after \
-backward(retain_graph=True), and before a step of the optimiser"
+FREED = "loss has a graph whose tensors were freed or overwritten; accepted is a loss before backward(), or after \
+backward(retain_graph=True), and before the optimizer's step"
 
 
 @contextmanager

@@ -40,9 +40,9 @@ def penalty_terms(loss: Tensor | Callable[[], Any], named_parameters: NamedParam
         The terms, those with a gradient first.
 
     Raises:
-        TypeError: the loss is neither.
-        ValueError: it is not one number, has no graph, or its graph was freed by `backward`, or the parameters were
-            written to since, as by a step of an optimiser.
+        TypeError: the loss is neither a tensor nor a callable.
+        ValueError: it is not one number, has no graph, `backward` freed its graph, or the parameters were written to
+            since, as by a step of an optimiser.
     """
     pairs = named(named_parameters)
     if isinstance(loss, Tensor):

@@ -88,7 +88,7 @@ def _in_place_of_a_checkpoint(function: Callable[..., Any], preserve_rng_state: 
 def _uncompiled() -> Iterator[None]:
     """Compiled modules run their Python code; the compiler is not loaded where nothing was compiled.
 
-    In this thread alone, for which `torch.compiler.set_stance` has no word.
+    Only in this thread, which `torch.compiler.set_stance` cannot say.
     """
     here = threading.get_ident()
     if "torch._dynamo" in sys.modules:

@@ -23,7 +23,7 @@ def named(parameters: NamedParameters | None) -> list[tuple[str, Tensor]]:
     """Names and tensors of a module, a mapping or an iterable of pairs.
 
     Raises:
-        TypeError: it is none of them.
+        TypeError: `parameters` is something else.
         ValueError: a lazy module has not run yet.
     """
     if parameters is None:

@@ -1,7 +1,7 @@
 """What passes beside PyTorch's dispatcher: numbers that leave for NumPy or Python, and results made elsewhere.
 
 A kernel of another library, NumPy inside an `autograd.Function`, another thread: the recording sees none of their
-operations. It sees that a tensor leaves, and that one turns up whose autograd graph nobody recorded.
+operations. It only sees a tensor leave, and a tensor appear whose autograd graph was not recorded.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Place:
 
 
 class Modules:
-    """Paths of modules; those of a model that nobody named appear under the name of its class."""
+    """Paths of modules; those of a model that was not named start with the name of its class."""
 
     def __init__(self, root: nn.Module | None) -> None:
         self._paths: dict[int, str] = {}

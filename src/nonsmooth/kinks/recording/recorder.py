@@ -235,8 +235,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _read_graph(self, tensor: Tensor) -> RecordSet:
         """The records that a tensor is computed from, where its computation was not recorded.
 
-        It was computed before the recording began, in another thread, or beside the dispatcher. Of the last, nobody
-        knows what went into it: everything that was found so far may have.
+        It was computed before the recording began, in another thread, or beside the dispatcher. What went into
+        the last is unknown: it may be everything that was found so far.
         """
         root = tensor.grad_fn
         in_this_pass = root._sequence_nr() >= self._start  # type: ignore[union-attr]

@@ -120,7 +120,7 @@ class RecordedCall:
     Args:
         func: the operator.
         args: its arguments.
-        kwargs: likewise.
+        kwargs: its keyword arguments.
         dependence: what is known of the memory of a tensor.
     """
 

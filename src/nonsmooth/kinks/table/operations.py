@@ -215,8 +215,8 @@ class Part:
 
 
 POSITIONS = Part((1,), "indices", jump("the positions that it returns: piecewise constant, without gradient"))
-EIGENVECTORS = jump("where eigenvalues cross, or by a sign that is nobody's choice")
-SINGULAR_VECTORS = jump("where singular values cross or are 0, or by a sign that is nobody's choice")
+EIGENVECTORS = jump("where eigenvalues cross, or by an arbitrary sign")
+SINGULAR_VECTORS = jump("where singular values cross or are 0, or by an arbitrary sign")
 
 PARTS = {
     **dict.fromkeys(
