@@ -74,7 +74,7 @@ MEANT_TO_HIDE = {
     "src/nonsmooth/models/activations.py": "an index has to lie in its range",
     "src/nonsmooth/claims/huber_smooth.py": "a loss that is no number counts as infinite",
     "src/nonsmooth/penalties/elastic_net.py": "0/0 where a coordinate is feasible in any case",
-    "src/nonsmooth/kinks/graph_penalties.py": "no entry is present",
+    "src/nonsmooth/kinks/penalty_terms/graph_terms.py": "no entry is present",
     "benchmarks/support_noise.py": "an excess that is no number counts as infinite",
 }
 

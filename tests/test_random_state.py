@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nonsmooth.random_state import RandomState
+from nonsmooth.preserve_state import RandomState
 
 
 def module_with(seed):

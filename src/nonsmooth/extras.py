@@ -35,5 +35,5 @@ def require(extra: str, user: str) -> None:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ValueError:  # somebody has put None or a stand-in in its place
+    except ValueError:  # None or a stand-in is in its place
         return False

@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, made safe to print: names of parameters, messages of exceptions, what files hold.
+"""Text from outside, made safe to print: names of parameters, messages of exceptions, what files hold.
 
 A terminal obeys control characters. A name may hold them, and could so colour, move, hide or rewrite what stands around
 it; characters that turn the direction of writing do the same to a reader of a web page.

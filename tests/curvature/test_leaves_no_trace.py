@@ -219,7 +219,7 @@ def test_the_operator_is_gone_after_its_block(setting):
     model, loss = setting
     with hessian_operator(loss, model.parameters(), mode="eval") as operator:
         pass
-    with pytest.raises(RuntimeError, match="block of hessian_operator is over"):
+    with pytest.raises(RuntimeError, match="block of hessian_operator has ended"):
         operator.product(torch.ones(operator.size))
 
 

@@ -428,19 +428,19 @@ def test_random_numbers_depend_on_the_seed_and_leave_the_global_ones_alone():
         ({"start": torch.empty(0)}, "start has 0 weights"),
         ({"start": torch.tensor([math.nan])}, "start has 1 weights"),
         ({"noise": -0.1}, "noise is -0.1"),
-        ({"lam": math.inf}, "lam is inf"),
+        ({"strength": math.inf}, "strength is inf"),
         ({"dtype": torch.float16}, "dtype is torch.float16"),
     ],
 )
 def test_bad_arguments_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
-        stationary_law(SGD, **{"lam": 0.1, **arguments})
+        stationary_law(SGD, **{"strength": 0.1, **arguments})
 
 
 @pytest.mark.parametrize(
     ("make_optimizer", "named"),
     [
-        (made(ProxAdam, penalty=L1(0.2)), "penalty has λ = 0.2, and lam is 0.1"),
+        (made(ProxAdam, penalty=L1(0.2)), "strength is 0.1, but the optimizer's penalty has 0.2"),
         (made(ProxSGD, penalty=MCP(0.1, 3.0)), "MCP"),
         (made(torch.optim.LBFGS), "LBFGS, whose step needs a closure"),
         (made(torch.optim.SGD, 0.0), "start is None, and the optimiser does not move"),
@@ -465,7 +465,7 @@ def test_divergence_is_named():
 
 
 def test_bad_laws_are_named():
-    with pytest.raises(ValueError, match="lam is -1"):
+    with pytest.raises(ValueError, match="strength is -1"):
         subgradient_law(0.1, -1)
     with pytest.raises(ValueError, match="probability is 2"):
         subgradient_law(0.1, 1).quantile(2)
@@ -487,7 +487,7 @@ def test_arguments_of_the_wrong_kind_are_named():
         stationary_law(make, 1.0, coordinates=1e3)
     with pytest.raises(ValueError, match="coordinates is '64'"):
         stationary_law(make, 1.0, coordinates="64")
-    with pytest.raises(TypeError, match=r"lam is '0\.1'; accepted is a positive number"):
+    with pytest.raises(TypeError, match=r"strength is '0\.1'; accepted is a positive number"):
         stationary_law(make, "0.1")
     with pytest.raises(TypeError, match="noise is None; accepted is a number of at least 0"):
         stationary_law(make, 0.1, None)
@@ -495,7 +495,7 @@ def test_arguments_of_the_wrong_kind_are_named():
         stationary_law(make([torch.zeros(1, requires_grad=True)]), 0.1)
     with pytest.raises(TypeError, match="start is a list"):
         stationary_law(make, 1.0, start=[0.1, 0.2])
-    with pytest.raises(ValueError, match="lam is 1e"):
+    with pytest.raises(ValueError, match="strength is 1e"):
         stationary_law(make, 1e39, dtype=torch.float32)
     with pytest.raises(ValueError, match="AsksForALoss, whose step needs a closure"):
         stationary_law(lambda parameters: AsksForALoss(parameters, lr=0.01), 1.0)

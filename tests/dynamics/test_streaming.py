@@ -145,7 +145,7 @@ def test_strided_parameters_are_refused():
 
 
 @pytest.mark.parametrize("rule", RULES.values())
-@pytest.mark.parametrize(("step_size", "strength", "named"), [(0.0, 0.1, "step_size"), (0.1, -1.0, "penalty_strength")])
-def test_bad_rules_are_refused(rule, step_size, strength, named):
+@pytest.mark.parametrize(("lr", "strength", "named"), [(0.0, 0.1, "lr"), (0.1, -1.0, "strength")])
+def test_bad_rules_are_refused(rule, lr, strength, named):
     with pytest.raises(ValueError, match=named):
-        rule(step_size, strength)
+        rule(lr, strength)

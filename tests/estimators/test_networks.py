@@ -65,7 +65,7 @@ def test_the_certificate_of_a_network_is_of_the_documented_objective(bent):
     objective = ((bent[1] - values[:, 0]) ** 2).sum() / 600 + 0.01 * np.abs(weights_of(model)).sum()
     assert model.certificate_.objective == pytest.approx(objective, rel=1e-10)
     assert [tensor.penalty for tensor in model.certificate_.tensors].count("L1") == 3
-    assert model.certificate_.penalised == 6 * 8 + 5 * 6 + 5
+    assert model.certificate_.penalized == 6 * 8 + 5 * 6 + 5
     assert model.certificate_.gap is None
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from nonsmooth.kinks import crossings
-from nonsmooth.kinks.patterns import Packed, pattern_before
+from nonsmooth.kinks.crossings.patterns import Packed, pattern_before
 
 SAMPLES = 7
 
@@ -301,7 +301,7 @@ def test_entries_that_are_no_numbers_lie_on_no_side(way, bad):
     counted = any(bool(part.isnan().any()) for s in (before, after) for part in preactivations(model, s, data))
     assert counted or bad == 3e38
     if counted:
-        with pytest.raises(ValueError, match=r"gets entries that are no numbers, which lie on no side"):
+        with pytest.raises(ValueError, match=r"gets NaN, which lies on neither side of a kink"):
             crossings(model, data, before, after)
     else:
         assert crossings(model, data, before, after).layers

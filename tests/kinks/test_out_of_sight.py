@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import flex_attention
 
 from nonsmooth.kinks import Smoothness, scan
-from nonsmooth.kinks.out_of_sight import LEAVING
+from nonsmooth.kinks.recording.out_of_sight import LEAVING
 
 C0, UNKNOWN = Smoothness.C0, Smoothness.UNKNOWN
 

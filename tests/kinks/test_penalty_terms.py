@@ -119,7 +119,7 @@ def test_the_terms_of_a_graph_are_those_that_were_written(network, name):
     strengths = {(kind, names): strength for kind, names, strength in expected}
     for term in terms:
         assert term.strength == pytest.approx(strengths[term.kind, term.parameters], rel=1e-5)
-        assert term.uniform and term.centred and term.has_gradient
+        assert term.uniform and term.centered and term.has_gradient
     total.backward()  # the graph can still be used
     if len(expected) == len(terms) and terms and "elastic" not in name:
         value = sum(term.strength * term.value for term in terms)
@@ -196,7 +196,7 @@ def test_a_strength_is_that_of_single_entries(name, at_zero):
     single = torch.stack([UNEVEN[name](one.view(3, 4)) for one in torch.eye(12)])
     (term,) = penalty_terms(UNEVEN[name](weight), {"w": weight})
     assert term.strength == pytest.approx(single.max().item(), rel=1e-5)
-    assert (term.kind, term.uniform, term.centred) == ("l1", False, True)
+    assert (term.kind, term.uniform, term.centered) == ("l1", False, True)
     used = weight.detach().flatten()[single > 0]
     assert term.value == pytest.approx(used.abs().sum().item(), rel=1e-5)
 
@@ -229,7 +229,7 @@ def test_rows_and_columns_are_two_terms(centre):
     terms = penalty_terms(moved.norm(dim=1).sum() + 2 * moved.norm(dim=0).sum(), {"w": weight})
     assert [(term.kind, term.uniform) for term in terms] == [("group", True)] * 2
     assert [term.strength for term in terms] == pytest.approx([1, 2], rel=1e-5)
-    assert all(term.centred is (centre == 0) for term in terms)
+    assert all(term.centered is (centre == 0) for term in terms)
     sizes = [moved.norm(dim=dim).sum().item() for dim in (1, 0)]
     assert [term.value for term in terms] == pytest.approx(sizes, rel=1e-5)
 
@@ -282,7 +282,7 @@ def test_weights_that_differ_are_said_to_differ():
 def test_a_distance_from_another_point_is_not_about_the_weight_itself():
     weight, start = nn.Parameter(torch.randn(3)), torch.ones(3)
     (term,) = penalty_terms(0.5 * F.l1_loss(weight, start, reduction="sum"), {"w": weight})
-    assert (term.strength, term.centred) == (0.5, False)
+    assert (term.strength, term.centered) == (0.5, False)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ NAN = {"0.weight": torch.full((6, 4), torch.nan)}
         ((network(), DATA, {}, {"0.bias": np.zeros(6)}), {}, TypeError, "after holds array.* as '0.bias'"),
         ((network(), DATA, {}, {}), {"epsilon": "a"}, ValueError, "epsilon is 'a'"),
         ((network(), DATA, {}, {}), {"epsilon": float("nan")}, ValueError, "epsilon is nan"),
-        ((network(), DATA, {}, NAN), {}, ValueError, "after has '0.weight' with entries that are infinite or no num"),
+        ((network(), DATA, {}, NAN), {}, ValueError, "after has '0.weight' with entries that are infinite or NaN"),
         ((network(), DATA[:0], {}, {}), {}, ValueError, "accepted is a probe batch"),
         ((nn.LazyLinear(3), DATA, {}, {}), {}, ValueError, "has no shape yet"),
     ],

@@ -424,7 +424,7 @@ def test_the_table_is_readable():
         ((nn.LazyLinear(2), torch.ones(2, 3)), {}, ValueError, "'weight' has no shape yet"),
         ((torch.ones(2),), {}, ValueError, "without a graph"),
         ((lambda: None, torch.ones(2)), {}, TypeError, "inputs are given for a function"),
-        ((nn.ReLU(), torch.ones(2)), {"named_parameters": nn.ReLU()}, TypeError, "a module brings its own"),
+        ((nn.ReLU(), torch.ones(2)), {"named_parameters": nn.ReLU()}, TypeError, "which has its own"),
         ((lambda: None,), {"named_parameters": [torch.ones(2)]}, TypeError, "named_parameters holds a Tensor"),
         ((lambda: None,), {"named_parameters": 3}, TypeError, "named_parameters is 3; accepted are a module"),
         (

@@ -157,7 +157,7 @@ def test_silent_rows_and_columns_are_two_terms(network):
 def test_a_silent_distance_is_not_about_the_weight_itself(network):
     model, loss = network
     (term,) = penalty_terms(lambda: loss() + LAMBDA * (model[0].weight.data - 0.5).abs().sum(), model)
-    assert (term.kind, term.centred, term.has_gradient) == ("l1", False, False)
+    assert (term.kind, term.centered, term.has_gradient) == ("l1", False, False)
     assert term.strength == pytest.approx(LAMBDA, rel=1e-3)
 
 
@@ -322,7 +322,7 @@ def test_a_closure_that_steps_is_refused(network):
         optimizer.step()
         return total
 
-    with pytest.raises(ValueError, match="written to"):
+    with pytest.raises(ValueError, match="overwritten"):
         penalty_terms(closure, model)
     assert all(map(torch.equal, before, model.parameters()))
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from nonsmooth.kinks import Smoothness, scan
-from nonsmooth.kinks.operations import OPERATOR_OF_NODE, PARTS, RULES, operator_of, rule_for
-from nonsmooth.kinks.smooth_operations import SMOOTH_OPERATIONS
+from nonsmooth.kinks.table.operations import OPERATOR_OF_NODE, PARTS, RULES, operator_of, rule_for
+from nonsmooth.kinks.table.smooth_operations import SMOOTH_OPERATIONS
 
 FUNCTIONS = {
     "relu": F.relu, "relu6": F.relu6, "leaky_relu": F.leaky_relu, "elu": F.elu, "elu of α=2": lambda x: F.elu(x, 2.0),

@@ -10,7 +10,7 @@ from torch import nn
 from torch.ao import quantization
 
 from nonsmooth.kinks import scan
-from nonsmooth.kinks.writes import Writes
+from nonsmooth.kinks.recording.writes import Writes
 
 
 class Resizing(nn.Module):

@@ -112,7 +112,7 @@ def test_a_signed_file_that_would_run_code_is_absent_and_nobody_is_told_to_load_
     saved = io.BytesIO()
     torch.save({"state": print}, saved)
     path.write_bytes(signed(saved.getvalue()))
-    absent(path, "something else than tensors")
+    absent(path, "other things than tensors")
 
 
 @pytest.mark.timeout(20)

@@ -263,7 +263,7 @@ def test_device_and_data_reach_the_measurement(store, threads):
 
 def test_a_record_that_vanishes_is_an_error_and_not_a_guess(store, threads, monkeypatch):
     monkeypatch.setattr(Store, "save", lambda self, record: None)
-    with pytest.raises(LabError, match="was stored and is gone"):
+    with pytest.raises(LabError, match="was stored and has gone"):
         run(toys(1), toy_measures.draws, store, context=Context(), executor=threads)
 
 

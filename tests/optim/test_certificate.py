@@ -1,6 +1,7 @@
 """Certificates against closed forms, convex references and brute force; and that taking one leaves no trace."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -274,7 +275,7 @@ def test_an_unpenalised_parameter_counts_against_the_largest_strength():
     found = certify(optimizer, lambda: 0.3 * weight + 0.2 * bias)
     assert [part.relative_residual for part in found.tensors] == [0.0, pytest.approx(0.4)]
     assert found.relative_residual == pytest.approx(0.4)
-    assert (found.zeros, found.penalised) == (1, 1)
+    assert (found.zeros, found.penalized) == (1, 1)
 
 
 def test_without_a_penalty_it_is_the_gradient():
@@ -302,6 +303,51 @@ def test_taking_a_certificate_leaves_no_trace():
         assert parameter.grad is same
         assert torch.equal(parameter.grad, gradient)
     assert [part.name for part in found.tensors] == ["0.weight", "3.weight", "0.bias", "3.bias"]
+
+
+class Counting(nn.Module):
+    """Everything that a forward pass may leave behind beside gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.frozen = nn.BatchNorm1d(4), nn.Linear(4, 4)
+        self.calls, self.generator = 0, torch.Generator().manual_seed(0)
+        self.register_buffer("replaced", torch.zeros(2))
+
+    def forward(self, rows):
+        self.calls += 1
+        self.replaced = self.replaced + 1
+        self.register_buffer("new", torch.ones(1), persistent=False)
+        return self.frozen(self.norm(rows + torch.rand(4, generator=self.generator)))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_certificate_leaves_the_modules_that_its_closure_calls_as_they_were(fails):
+    torch.manual_seed(0)
+    model, rows = Counting(), torch.randn(16, 4)
+    optimizer = ProxSGD(model.norm.parameters(), lr=0.1, penalty=L1(1e-3))
+    model(rows).sum().backward()
+    del model.new
+
+    def state():
+        buffers = [(name, id(tensor), tensor.tolist()) for name, tensor in model.named_buffers()]
+        gradients = [(id(p.grad), p.grad.tolist()) for p in model.parameters()]
+        attributes = [model.calls, model.generator.get_state().tolist(), *model._non_persistent_buffers_set]
+        return buffers, gradients, attributes, [module.training for module in model.modules()]
+
+    def closure():
+        model.eval()
+        model.norm.train()
+        loss = model(rows).square().mean()
+        loss.backward()
+        if fails:
+            raise ZeroDivisionError
+        return loss
+
+    before = state()
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+        certify(optimizer, closure)
+    assert state() == before
 
 
 @pytest.mark.parametrize("penalty", [L1(0.1), GroupL1(0.1), SparseGroupL1(0.1), Nuclear(0.1)], ids=repr)
@@ -359,7 +405,7 @@ def test_a_certificate_cannot_be_changed_and_prints_its_verdict(problem):
 @pytest.mark.parametrize(
     ("closure", "message"),
     [(lambda: None, "closure returned None"), (lambda: torch.ones(2), "tensor of one element"),
-     (lambda: torch.ones(()) * 1j, "tensor of one element, which is real"),
+     (lambda: torch.ones(()) * 1j, "a real tensor of one element"),
      (lambda: torch.tensor(1.0), "no parameter")],
 )  # fmt: skip
 def test_a_closure_that_gives_no_loss_is_refused(closure, message):

@@ -71,12 +71,14 @@ def test_arrays_of_any_kind_are_the_same(kind):
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"X": DATA + 1j}, "X has dtype complex128"), ({"y": torch.ones(40) * 1j}, "y has dtype complex128"),
-     ({"w": ["a"] * 15}, "w has dtype <U1"), ({"lam": "a"}, "lam is 'a'"), ({"intercept": [1.0, 2.0]}, "intercept is"),
+     ({"w": ["a"] * 15}, "w has dtype <U1"), ({"strength": "a"}, "strength is 'a'"),
+     ({"intercept": [1.0, 2.0]}, "intercept is"),
      ({"X": DATA[:, :0], "w": np.zeros(0)}, "none of them empty"), ({"X": DATA[:0], "y": np.zeros(0)}, "none of them"),
-     ({"lam": -1.0}, "lam is -1"), ({"lam": float("nan")}, "lam is nan"), ({"convention": "1/3N"}, "convention is"),
+     ({"strength": -1.0}, "strength is -1"), ({"strength": float("nan")}, "strength is nan"),
+     ({"convention": "1/3N"}, "convention is"),
      ({"w": np.zeros(3)}, "shapes"), ({"y": np.zeros(3)}, "shapes")],
 )  # fmt: skip
 def test_bad_input_is_refused(change, message):
-    given = {"X": DATA, "y": RESPONSE, "w": np.zeros(15), "lam": 0.1, **change}
+    given = {"X": DATA, "y": RESPONSE, "w": np.zeros(15), "strength": 0.1, **change}
     with pytest.raises(ValueError, match=message):
         lasso_gap(**given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -10,7 +10,6 @@ from scipy import stats
 from nonsmooth.claims.claim import Value
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000
 
 
 def median_value(name: str, label: str, samples: Sequence[float], unit: str = "") -> Value:
@@ -52,34 +51,6 @@ def proportion_value(name: str, label: str, successes: int, count: int) -> Value
         raise ValueError(f"{name}: {successes} successes out of {count}")
     interval = stats.binomtest(successes, count).proportion_ci(CONFIDENCE, method="exact")
     return Value(name, label, successes / count, float(interval.low), float(interval.high), count)
-
-
-def bootstrap_value(
-    name: str,
-    label: str,
-    samples: Sequence[float],
-    statistic: Callable[..., float] = np.mean,
-    unit: str = "",
-) -> Value:
-    """A statistic of the samples with its bias-corrected bootstrap interval (BCa; 2,000 resamples, fixed seed).
-
-    `statistic` takes an array and, by keyword, the `axis` to reduce, as NumPy's reductions do. Identical samples, or
-    a single one, have no interval that a bootstrap could find, and get none.
-
-    Raises:
-        ValueError: there are no samples.
-    """
-    if len(samples) == 0:
-        raise ValueError(f"{name}: there are no samples")
-    array = np.asarray(samples, dtype=np.float64)
-    estimate = float(statistic(array, axis=0))
-    if len(array) < 2 or np.all(array == array[0]):
-        return Value(name, label, estimate, count=len(array), unit=unit)
-    result = stats.bootstrap(
-        (array,), statistic, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, rng=np.random.default_rng(0)
-    )
-    interval = result.confidence_interval
-    return Value(name, label, estimate, float(interval.low), float(interval.high), len(array), unit)
 
 
 def slope_value(name: str, label: str, x: Sequence[float], y: Sequence[float]) -> Value:

@@ -97,13 +97,13 @@ def kink_gap(
         )
     unit = direction.to(probe.device, probe.dtype)
     unit = unit / unit.norm()
-    with probe.undisturbed():
+    with probe.preserve_state():
         operator = HessianOperator(probe, None)
         curved = operator.product(unit)
         hessian = float(curved @ unit)
         operator.release()
         if operator.method != DOUBLE_BACKWARD:
-            raise RuntimeError(f"there is no Hessian to compare with: {operator.reason}")
+            raise RuntimeError(f"autograd gives no Hessian to compare with: {operator.reason}")
         probe.check_repeats(operator.loss)
         differences = tuple(float(gradient_difference(probe, unit, epsilon) @ unit) for epsilon in lengths)
     noise = probe.precision * (float(operator.gradient.norm()) + abs(hessian) * float(probe.weights().norm()))

@@ -20,7 +20,7 @@ def loss_noise(probe: Probe) -> float:
     distance is a straight line, and third differences take away much more than that.
 
     Args:
-        probe: closure and parameters, in its block `undisturbed`.
+        probe: closure and parameters, in its block `preserve_state`.
 
     Returns:
         The standard deviation, in the units of the loss; NaN where the loss is.

@@ -1,4 +1,4 @@
-"""The loss and the gradient of a closure at given parameters, as often as needed and without a trace."""
+"""The loss and the gradient of a closure at given parameters, as often as needed; all else stays as it was."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Probe:
 
     Args:
         closure: computes the loss and returns it.
-        parameters: leaves of the graph; those that do not require a gradient are left out, those that come twice
+        parameters: leaves of the graph; those that do not require a gradient are left out, duplicates
             count once.
         model: whose modes and buffers are meant, which has to be said of a compiled one; None for those of all modules
             that the closure calls.
@@ -43,7 +43,7 @@ class Probe:
             dropout compute different things in training and in evaluation.
 
     Raises:
-        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
+        TypeError: the closure cannot be called, or a parameter is not a whole, real, floating-point leaf.
         ValueError: the mode is unknown, or no parameter requires a gradient.
 
     Attributes:
@@ -79,13 +79,13 @@ class Probe:
         return self._state.precision
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def preserve_state(self) -> Iterator[None]:
         """A block for evaluations, after which everything but the weights is as before."""
         with self._state.kept():
             yield
 
     def loss(self) -> float:
-        """The loss alone; a closure that calls backward does that all the same."""
+        """The loss alone; a closure that calls backward still does."""
         return float(self._loss().detach())
 
     def check_repeats(self, loss: float) -> None:
@@ -95,7 +95,7 @@ class Probe:
         if differ or abs(again - loss) > min(REPEATS * self.precision, 0.05) * max(abs(again), abs(loss)):
             raise ValueError(
                 f"closure returned {loss:.6g} and then {again:.6g} at the same weights; accepted is one that computes "
-                "the same loss each time, on a batch that is drawn outside"
+                "the same loss each time: draw the batch outside of it"
             )
 
     def gradient(self) -> tuple[float, Tensor]:
@@ -122,7 +122,7 @@ class Probe:
             if self._gradients_of_backward() is not None:
                 raise RefusedError("the closure calls backward itself")
             if _holds(loss, REENTRANT):
-                raise RefusedError("a checkpoint is reentrant, whose parameters only backward reaches")
+                raise RefusedError("the closure uses a reentrant checkpoint, whose parameters only backward() reaches")
             # A slope that requires a gradient: functions that are marked as once differentiable say so only then.
             slope = torch.ones_like(loss, requires_grad=True)
             try:
@@ -249,5 +249,5 @@ def _checked(parameters: Iterable[Tensor]) -> list[Tensor]:
         if not parameter.is_floating_point():
             raise TypeError(f"parameters hold a tensor of {parameter.dtype}; accepted are real floating-point ones")
     if not sum(parameter.numel() for parameter in chosen):
-        raise ValueError("parameters hold none that requires a gradient and has entries")
+        raise ValueError("parameters hold no entry that requires a gradient; accepted is at least one")
     return chosen

@@ -1,7 +1,7 @@
 """Products of the Hessian of a closure's loss with vectors, from one graph; by differences where there is none.
 
 A product is the derivative of ⟨∇f, v⟩ (Pearlmutter 1994). Fused attention is computed by its plain twin meanwhile;
-where autograd refuses the second derivative all the same (compiled models, cuDNN's recurrent layers, functions marked
+where autograd refuses the second derivative (compiled models, cuDNN's recurrent layers, functions marked
 as once differentiable, closures that call backward), a product is a central difference of gradients, and the record
 says so. On functions with kinks the two are different quantities: autograd's Hessian does not see kinks, differences
 do.
@@ -84,10 +84,10 @@ class HessianOperator:
             RuntimeError: the block of `hessian_operator` is over, or the weights have been changed in it.
         """
         if self._over:
-            raise RuntimeError("the block of hessian_operator is over, and its graph is gone")
+            raise RuntimeError("the block of hessian_operator has ended, and its graph was freed")
         if [parameter._version for parameter in self._probe.parameters] != self._versions:
             raise RuntimeError(
-                "weights were changed inside the block of hessian_operator; accepted is one block for each"
+                "weights changed inside the block of hessian_operator; open a new block after each change"
             )
         if not isinstance(vector, Tensor):
             raise TypeError(f"vector is a {type(vector).__name__}; accepted is a tensor of ({self.size},)")
@@ -202,10 +202,10 @@ def hessian_operator(
 ) -> Iterator[HessianOperator]:
     """Hessian-vector products at the present weights, for the length of a block.
 
-    The closure runs once, and all products use its graph. Nothing of the run is changed: random number generators,
-    `.grad`, the modes and buffers of the modules, autocast; after the block no graph is left. Only generators of the
-    closure's own, buffers that are handed to functions without a module and, where the closure calls backward itself,
-    `.grad` of leaves that are in no module and none of `parameters`, are the closure's business.
+    The closure runs once, and all products use its graph. The run is left as it was: random number generators,
+    `.grad`, the modes, attributes and buffers of the modules, autocast; no graph stays after the block. Not restored
+    are the closure's own generators, buffers that it hands to functions without a module and, if it calls backward,
+    `.grad` of leaves that are neither in a module nor among `parameters`.
 
     Args:
         closure: computes the loss on the data that is meant and returns it, without calling backward.
@@ -219,14 +219,14 @@ def hessian_operator(
         The operator.
 
     Raises:
-        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
-        ValueError: a mode or a method is unknown or missing, or the loss is no number that depends on a parameter.
+        TypeError: the closure cannot be called, or a parameter is not a whole, real, floating-point leaf.
+        ValueError: a mode or a method is unknown or missing, or the loss is not a number that depends on a parameter.
         RuntimeError: double backward was asked for and autograd refuses it.
     """
     if method is not None and method not in METHODS:
         raise ValueError(f"method is {method!r}; accepted are {', '.join(map(repr, METHODS))}, or None")
     probe = Probe(closure, parameters, model=model, mode=mode)
-    with probe.undisturbed():
+    with probe.preserve_state():
         operator = HessianOperator(probe, method)
         try:
             yield operator

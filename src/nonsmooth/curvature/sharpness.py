@@ -123,22 +123,22 @@ def sharpness(
         The eigenvalue with its evidence.
 
     Raises:
-        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
+        TypeError: the closure cannot be called, or a parameter is not a whole, real, floating-point leaf.
         ValueError: an argument is out of its range or of another shape, a mode is missing where it matters, or the
-            loss is no number that depends on one of the parameters, or with finite differences it is another one when
-            it is computed again.
+            loss is not a number that depends on one of the parameters, or finite differences find another loss when
+            they compute it again.
         RuntimeError: double backward was asked for and autograd refuses it.
     """
     check_search(tolerance, max_products)
     with hessian_operator(closure, parameters, model=model, mode=mode, method=method) as operator:
         scale = None if preconditioner is None else _scale(operator, preconditioner)
         product = operator.product if scale is None else _scaled(operator.product, scale)
-        return measured(
+        return search(
             operator, product, scale, mode, tolerance=tolerance, max_products=max_products, start=start, seed=seed
         )
 
 
-def measured(
+def search(
     operator: HessianOperator,
     product: Callable[[Tensor], Tensor],
     scale: Tensor | None,

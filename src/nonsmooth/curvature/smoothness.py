@@ -28,7 +28,7 @@ def directional_smoothness(move: Tensor, change: Tensor) -> Tensor:
 
     Args:
         move: Δw, shape (..., coordinates).
-        change: Δg = ∇f(w + Δw) - ∇f(w), likewise.
+        change: Δg = ∇f(w + Δw) - ∇f(w), of the same shape.
 
     Returns:
         The quotients, shape (...); NaN where Δw is 0.
@@ -93,12 +93,12 @@ def evaluate_point(
         The point.
 
     Raises:
-        TypeError: the closure cannot be called, or a parameter is no whole, real, floating-point leaf.
-        ValueError: a mode is unknown or missing, or the loss is no number that depends on a parameter, or it is another
-            one when it is computed again.
+        TypeError: the closure cannot be called, or a parameter is not a whole, real, floating-point leaf.
+        ValueError: a mode is unknown or missing, or the loss is not a number that depends on a parameter, or
+            another loss is found when it is computed again.
     """
     probe = Probe(closure, parameters, model=model, mode=mode)
-    with probe.undisturbed():
+    with probe.preserve_state():
         loss, gradient = probe.gradient()
         probe.check_repeats(loss)
         noise = loss_noise(probe)
@@ -189,7 +189,7 @@ def step_smoothness(
     move, change = after.weights - before.weights, after.gradient - before.gradient
     distance = float(move.norm())
     if distance == 0:
-        raise ValueError("after is the same point as before; accepted are two points")
+        raise ValueError("before and after are the same point; accepted are two different points")
     precision = extremes.largest(before.precision, after.precision)
     # In double precision, and rounded as each of their terms is: they can be far larger than their sum.
     ahead, back = (point.gradient.double() * move.double() for point in (before, after))
@@ -245,7 +245,7 @@ def oscillation_smoothness(
     _check_same_parameters(first=first, second=second, third=third)
     move = third.weights - 2 * second.weights + first.weights
     if not bool(move.any()):
-        raise ValueError("the step from second to third is the one from first to second; accepted are two steps")
+        raise ValueError("the steps from first to second and from second to third are the same; accepted are two")
     change = third.gradient - 2 * second.gradient + first.gradient
     length, squared = float(move.norm()), _squared_length(move, preconditioner, third.shapes)
     value = float(change @ move) / squared

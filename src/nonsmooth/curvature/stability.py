@@ -1,4 +1,4 @@
-"""How much curvature an optimiser bears: its stability threshold, and a run's sharpness over it.
+"""Stability thresholds of optimizers, and a run's sharpness relative to them.
 
 The thresholds are about full batches and preconditioners that move slowly; `stability_rules` holds the formulas.
 """
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from nonsmooth import extremes
 from nonsmooth.curvature.probe import Closure
 from nonsmooth.curvature.products import HessianOperator, hessian_operator
-from nonsmooth.curvature.sharpness import Sharpness, check_search, measured
+from nonsmooth.curvature.sharpness import Sharpness, check_search, search
 from nonsmooth.curvature.stability_rules import (
     State,
     coupled_decay,
@@ -27,19 +27,21 @@ from nonsmooth.curvature.stability_rules import (
     rule_of,
     share_of,
 )
+from nonsmooth.deprecation import renamed_attribute
+from nonsmooth.optimizer_layers import layers
 
 
 @dataclass(frozen=True)
 class StabilityThreshold:
-    """The curvature that an optimiser bears, from its options and its state as they are.
+    """The largest curvature at which an optimizer is stable, with its present options and state.
 
-    A parameter that does not move, for want of a gradient or of a step size, has an infinite P.
+    P is infinite for a parameter that does not move: one without a gradient, or with lr = 0.
 
     Attributes:
         value: the largest stable eigenvalue of P^(-1/2)(±H + wd·I)P^(-1/2), the minus under `maximize`; infinite where
             an alternating gradient moves nothing, as with a dampening of 1.
-        step_size: α; of groups with different ones the largest. Where groups differ in step size, momentum or decoupled
-            weight decay, P is larger in those that bear more.
+        lr: α; of groups with different ones the largest. Where groups differ in it, in momentum or
+            in decoupled weight decay, P is larger in those that are stable at more curvature.
         preconditioner: P for each parameter that requires a gradient, in the order of the groups; None where it is 1
             everywhere.
         weight_decay: coupled weight decay, for each of those parameters.
@@ -48,11 +50,13 @@ class StabilityThreshold:
     """
 
     value: float
-    step_size: float
+    lr: float
     preconditioner: tuple[Tensor, ...] | None = field(repr=False)
     weight_decay: tuple[float, ...] = field(repr=False)
     sign: int
     rule: str
+
+    step_size = renamed_attribute("step_size", "lr")
 
     def __str__(self) -> str:
         """The value and its formula."""
@@ -93,7 +97,7 @@ class OptimizerSharpness:
 
 
 def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
-    """Read off an optimiser how much curvature it bears at its present step size, in its present state.
+    """Find the largest curvature at which an optimizer is stable, with its present options and state.
 
     Args:
         optimizer: torch's SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, or a subclass that takes their steps, such as the
@@ -104,20 +108,20 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
         non-expansive takes nothing away from it. Dual averaging (RDA, XRDA) has none.
 
     Raises:
-        TypeError: the optimiser is none of those.
+        TypeError: `optimizer` is another one.
         ValueError: no step size is positive, or one is not finite, groups differ in `maximize`, a decoupled weight
             decay is unstable by itself, or an adaptive optimiser has not made a step yet.
     """
-    optimizer = _unwrapped(optimizer)
+    optimizer = layers(optimizer)[-1]
     rule = rule_of(optimizer)
     pairs = [(group, p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     states: list[State] = [optimizer.state.get(p, {}) for _, p in pairs]
     if rule.metric is not None and not any(has_stepped(state) for state in states):
-        raise ValueError("optimizer has made no step yet, so that its preconditioner does not exist")
+        raise ValueError("optimizer has made no step yet, so it has no preconditioner; call it after a step")
     rates = [rate_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
-    step_size = extremes.largest(rates, default=0.0)
-    if not 0 < step_size < inf:
-        raise ValueError(f"lr is {step_size}; accepted are finite numbers, at least one of them positive")
+    lr = extremes.largest(rates, default=0.0)
+    if not 0 < lr < inf:
+        raise ValueError(f"lr is {lr}; accepted are finite numbers, at least one of them positive")
     signs = {-1 if group.get("maximize", False) else 1 for (group, _), r in zip(pairs, rates, strict=True) if r > 0}
     if len(signs) > 1:
         raise ValueError("param_groups differ in maximize; accepted is the same for all")
@@ -131,7 +135,7 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
         )
     return StabilityThreshold(
         value=1 / largest if largest > 0 else inf,
-        step_size=step_size,
+        lr=lr,
         preconditioner=preconditioner,
         weight_decay=tuple(coupled_decay(group) for group, _ in pairs),
         sign=signs.pop(),
@@ -153,32 +157,33 @@ def optimizer_sharpness(
 ) -> OptimizerSharpness:
     """Measure the sharpness that counts for an optimiser, in its own metric and over its own threshold.
 
-    Where a group has a penalty with a prox, its zeros do not count: the prox takes what a step moves there back to
-    zero, so that their curvature makes nothing unstable. Taken for held is each weight that is 0 now, at a start from
-    zeros too, where a weight may be about to leave. With nothing but such zeros, all coordinates count.
+    Zeros of a group that has a penalty with a prox do not count: the prox takes them back to zero after each step, so
+    their curvature makes nothing unstable. Every weight that is 0 now counts as held, even at a start from zeros, where
+    it may be about to leave. If all weights are such zeros, all coordinates count.
 
     Args:
         optimizer: as in `stability_threshold`.
         closure: computes the loss on the full batch and returns it, without calling backward.
-        model: as in `sharpness`, like all that follow.
-        mode: see there.
-        method: see there.
-        tolerance: see there.
-        max_products: see there.
-        start: the last measurement of the same optimiser, its `sharpness`, or an eigenvector as there.
-        seed: see there.
+        model: whose modes and buffers are meant; needed only where the model is compiled.
+        mode: "train", "eval" or "current"; needed where modules compute different things in training and evaluation.
+        method: "double backward", "finite differences", or None for the first where autograd allows it.
+        tolerance: largest relative error of the eigenvalue.
+        max_products: the most Hessian-vector products.
+        start: an earlier measurement of this optimizer, its `sharpness`, or an eigenvector.
+        seed: of the random part of the start.
 
     Returns:
-        Sharpness, threshold and their ratio; everything of the run is as before.
+        Sharpness, threshold and their ratio; the run is left as it was.
 
     Raises:
         TypeError: as in `stability_threshold` and `sharpness`.
-        ValueError: likewise.
+        ValueError: as in `stability_threshold` and `sharpness`.
         RuntimeError: double backward was asked for and autograd refuses it.
     """
     check_search(tolerance, max_products)
+    optimizer = layers(optimizer)[-1]
     threshold = stability_threshold(optimizer)
-    parameters = [p for group in _unwrapped(optimizer).param_groups for p in group["params"] if p.requires_grad]
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     with hessian_operator(closure, parameters, model=model, mode=mode, method=method) as operator:
         scale = None
         if threshold.preconditioner is not None:
@@ -195,7 +200,7 @@ def optimizer_sharpness(
             return curved if moving is None else moving * curved
 
         moving = _moving(optimizer, operator)
-        found = measured(
+        found = search(
             operator,
             product,
             scale,
@@ -213,8 +218,8 @@ def optimizer_sharpness(
 def _moving(optimizer: Optimizer, operator: HessianOperator) -> Tensor | None:
     """1 for each coordinate, 0 for those that a prox holds at zero; None where it holds none, or all."""
     parts = [
-        (p.detach() != 0).to(p.dtype) if _is_penalised(group) else torch.ones_like(p.detach())
-        for group in _unwrapped(optimizer).param_groups
+        (p.detach() != 0).to(p.dtype) if _is_penalized(group) else torch.ones_like(p.detach())
+        for group in optimizer.param_groups
         for p in group["params"]
         if p.requires_grad
     ]
@@ -222,17 +227,8 @@ def _moving(optimizer: Optimizer, operator: HessianOperator) -> Tensor | None:
     return None if bool(moving.all()) or not bool(moving.any()) else moving
 
 
-def _is_penalised(group: Mapping[str, Any]) -> bool:
+def _is_penalized(group: Mapping[str, Any]) -> bool:
     """Whether a group has a penalty, and one with a strength."""
     penalty = group.get("penalty")
     strength = penalty.get("strength") if isinstance(penalty, Mapping) else None
     return penalty is not None and (isinstance(strength, Tensor) or strength is None or strength != 0)
-
-
-def _unwrapped(optimizer: Any) -> Optimizer:
-    inner = optimizer
-    while isinstance(getattr(inner, "optimizer", None), Optimizer):  # accelerate's wrapper is an Optimizer itself
-        inner = inner.optimizer
-    if not isinstance(inner, Optimizer):
-        raise TypeError(f"optimizer is {optimizer!r}; accepted is a torch.optim.Optimizer")
-    return inner

@@ -149,7 +149,7 @@ def rate_of(rule: Rule, group: Group, state: State) -> float:
 
 
 def share_of(rule: Rule, group: Group, state: State) -> float:
-    """What curvature a parameter alone bears, inverted and without its P: α·G(-1)/(2 - α·wd), wd where decoupled.
+    """1 over the largest stable curvature of one parameter, without its P: α·G(-1)/(2 - α·wd), wd where decoupled.
 
     Raises:
         ValueError: the decay alone makes the weights diverge.

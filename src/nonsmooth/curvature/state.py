@@ -1,4 +1,4 @@
-"""Leave no trace: random numbers, `.grad`, modes, buffers and autocast are after a measurement as before it."""
+"""The conditions of an evaluation: the mode that was asked for, no cached casts, and the same start each time."""
 
 from __future__ import annotations
 
@@ -10,46 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.parallel import DistributedDataParallel
 
 from nonsmooth.casts import forget_casts
 from nonsmooth.curvature.modes import WatchedFunctions, has_modes
-from nonsmooth.curvature.module_calls import modules_seen
 from nonsmooth.foreign_text import visible
-from nonsmooth.random_state import RandomState
-from nonsmooth.turns import turn
+from nonsmooth.preserve_state import modules_seen, preserve_state
 
 MODES = ("train", "eval", "current")
-
-
-@dataclass
-class _Buffers:
-    """The buffers of a module, and what they held."""
-
-    module: nn.Module
-    tensors: dict[str, Tensor | None]
-    passing: set[str]
-    contents: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, module: nn.Module) -> _Buffers:
-        """Those of a module as it is."""
-        contents = {name: t.detach().clone() for name, t in module._buffers.items() if t is not None}
-        return cls(module, dict(module._buffers), set(module._non_persistent_buffers_set), contents)
-
-    def put_back(self) -> None:
-        """The same tensors under the same names with the same content; what came to them goes."""
-        self.module._buffers.clear()
-        self.module._buffers.update(self.tensors)
-        self.module._non_persistent_buffers_set.clear()
-        self.module._non_persistent_buffers_set.update(self.passing)
-        for name, content in self.contents.items():
-            tensor = self.tensors[name]
-            # Written only where it changed. That it was in the meantime is not the business of a graph of the user's.
-            if tensor is not None and not torch.equal(tensor, content):
-                with torch.no_grad(), _unsafe_preserve_version_counter(tensor):
-                    tensor.copy_(content)
 
 
 class State:
@@ -70,9 +38,6 @@ class State:
 
     def __init__(self, parameters: Sequence[Tensor], model: nn.Module | None, mode: str | None) -> None:
         self._parameters, self._model, self._mode = parameters, model, mode
-        self._gradients: dict[Tensor, Tensor | None] = {}
-        self._modes: dict[nn.Module, bool] = {}
-        self._buffers: list[_Buffers] = []
         self._wrappers: list[_Wrapper] = []
         self.precision = max(torch.finfo(parameter.dtype).eps for parameter in parameters)
 
@@ -83,37 +48,29 @@ class State:
 
     @contextmanager
     def kept(self) -> Iterator[State]:
-        """A block after which everything is as before, also after an exception. Threads take turns."""
-        with turn():
-            self._random = RandomState()
+        """A block after which everything is as before, also after an exception. One thread at a time is in it."""
+        with preserve_state(self._parameters) as self._preserved:
             caching = torch.is_autocast_cache_enabled()
             try:
                 # A cached cast would be that of other weights where weights are moved, and would keep the graph alive.
                 torch.set_autocast_cache_enabled(False)
-                self._set_aside_gradients(self._parameters)
                 self._notice_autocast()
                 if self._model is not None:
                     self._enter(self._model)
-                with torch.inference_mode(False), torch.enable_grad():
-                    yield self
+                yield self
             finally:
-                self.rewind()
-                for module, training in self._modes.items():
-                    module.training = training
+                forget_casts()
                 for wrapper in self._wrappers:
                     wrapper.module.require_backward_grad_sync = wrapper.backward
-                for parameter, gradient in self._gradients.items():
-                    parameter.grad = gradient
-                self._gradients, self._modes, self._buffers, self._wrappers = {}, {}, [], []
+                    wrapper.module.require_forward_param_sync = wrapper.forward
+                self._wrappers = []
                 torch.set_autocast_cache_enabled(caching)
 
     def rewind(self) -> None:
-        """Random numbers, buffers and modes as at first, so that dropout draws the same mask in every evaluation."""
-        self._random.restore()
+        """Everything as at first, so that dropout draws the same mask in every evaluation."""
+        self._preserved.rewind()
         forget_casts()
-        for buffers in self._buffers:
-            buffers.put_back()
-        for module, training in self._modes.items():
+        for module, training in self._preserved.modes.items():
             module.training = self._training(training)
         for wrapper in self._wrappers:
             wrapper.module.require_forward_param_sync = wrapper.forward
@@ -125,14 +82,14 @@ class State:
             self._begin()
             if not first:
                 return closure()
-            with self._random.watched(by_operator=False), self._functions_watched():
+            with self._preserved.random.watched(by_operator=False), self._functions_watched():
                 result = closure()
-            if not self._random.doubtful or _is_distributed():  # processes have to call alike
+            if not self._preserved.random.doubtful or _is_distributed():  # processes have to call alike
                 return result
             del result
-            self._random.doubt()
+            self._preserved.random.doubt()
             self._begin()
-            with self._random.watched():
+            with self._preserved.random.watched():
                 closure()
             self._begin()
             return closure()
@@ -155,7 +112,7 @@ class State:
         with WatchedFunctions() as found:
             yield
         self.precision = max(self.precision, found.precision)
-        if self._mode is None and self._modes and found.with_modes:
+        if self._mode is None and self._preserved.modes and found.with_modes:
             self._refuse(found.with_modes)
 
     def _refuse(self, names: Iterable[str]) -> None:
@@ -174,11 +131,6 @@ class State:
             for inner in module.modules():
                 inner.training = self._training(inner.training)
 
-    def _set_aside_gradients(self, parameters: Iterable[Tensor]) -> None:
-        for parameter in parameters:
-            if parameter not in self._gradients:
-                self._gradients[parameter], parameter.grad = parameter.grad, None
-
     def _notice_autocast(self) -> None:
         for device in {parameter.device.type for parameter in self._parameters}:
             if torch.is_autocast_enabled(device):
@@ -186,19 +138,15 @@ class State:
 
     def _enter(self, module: nn.Module) -> None:
         # Dynamo would trace what follows; a compiled model comes here itself, before it is traced.
-        if torch.compiler.is_compiling() or module in self._modes:
+        if torch.compiler.is_compiling() or module in self._preserved.modes:
             return
         self._notice_autocast()
-        found = [inner for inner in module.modules() if inner not in self._modes]
+        found = [inner for inner in module.modules() if inner not in self._preserved.modes]
         if self._mode is None and (names := {type(inner).__name__ for inner in found if has_modes(inner)}):
             self._refuse(names)
         # A closure that calls backward itself writes to all of them, whichever are asked about.
-        self._set_aside_gradients(module.parameters())
-        for inner in found:
-            self._modes[inner] = inner.training
-            self._random.add(inner)
+        for inner in self._preserved.add_called(module):
             inner.training = self._training(inner.training)
-            self._buffers.append(_Buffers.of(inner))
             if isinstance(inner, DistributedDataParallel):
                 flags = inner.require_backward_grad_sync, inner.require_forward_param_sync
                 self._wrappers.append(_Wrapper(inner, *flags))

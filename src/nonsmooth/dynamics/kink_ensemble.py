@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.random_state import RandomState
+from nonsmooth.preserve_state import RandomState
 
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
 """Makes an optimiser of a list of parameters."""
@@ -51,7 +51,7 @@ class KinkProblem:
 
     Attributes:
         make_optimizer: makes the optimiser.
-        lam: λ.
+        strength: λ.
         noise: standard deviation of the gradient's noise, σ.
         dtype: of the coordinates.
 
@@ -61,7 +61,7 @@ class KinkProblem:
     """
 
     make_optimizer: MakeOptimizer
-    lam: float
+    strength: float
     noise: float
     dtype: torch.dtype
 
@@ -101,10 +101,10 @@ class KinkProblem:
         own = written.get("strength")
         if written.get("name") != "L1" or written.get("weights") is not None or isinstance(own, Tensor):
             raise ValueError(
-                f"the optimiser's penalty is {dict(written)}; accepted is L1 with lam = {self.lam:g} as its strength"
+                f"the optimiser's penalty is {dict(written)}; accepted is L1 of strength {self.strength:g}"
             )
-        if own is None or not math.isclose(own, self.lam, rel_tol=1e-9):
-            raise ValueError(f"the optimiser's penalty has λ = {own}, and lam is {self.lam:g}; accepted is one λ")
+        if own is None or not math.isclose(own, self.strength, rel_tol=1e-9):
+            raise ValueError(f"strength is {self.strength:g}, but the optimizer's penalty has {own}; accepted is one λ")
 
 
 class KinkEnsemble:
@@ -126,7 +126,7 @@ class KinkEnsemble:
         self.optimizer = problem.optimizer_of(self._parameter)
         self.steps = 0
         self._noise = problem.noise
-        self._pull = 0.0 if self.optimizer.param_groups[0].get("penalty") is not None else problem.lam
+        self._pull = 0.0 if self.optimizer.param_groups[0].get("penalty") is not None else problem.strength
         self._generator = generator
         self._gradient = torch.empty(len(start), dtype=problem.dtype)
         self._draw = torch.empty(len(start), dtype=torch.float32 if problem.dtype == torch.bfloat16 else problem.dtype)
@@ -180,11 +180,11 @@ def steady_step(problem: KinkProblem) -> float:
     Measured in float64 from 0 on, where nothing is lost in rounding, nor pulled back by weight decay. 0 if the
     optimiser does not move in that time.
     """
-    exact = KinkProblem(problem.make_optimizer, problem.lam, 0.0, torch.float64)
+    exact = KinkProblem(problem.make_optimizer, problem.strength, 0.0, torch.float64)
     ensemble = KinkEnsemble(exact, torch.zeros(1, dtype=torch.float64), torch.Generator())
     # A prox moves a coordinate towards zero by λ per unit of step, and what pushes it away has to be larger.
     penalised = ensemble.optimizer.param_groups[0].get("penalty") is not None
-    gradient = torch.full((1,), 2 * problem.lam if penalised else problem.lam, dtype=torch.float64)
+    gradient = torch.full((1,), 2 * problem.strength if penalised else problem.strength, dtype=torch.float64)
     for _ in range(PILOT_STEPS):
         ensemble.push(gradient.clone())
     ensemble.check_finite()
@@ -222,7 +222,7 @@ def _beside(others: Callable[[int], float], problem: KinkProblem, step: float, i
     half = PILOT_COORDINATES // 2
     start = step * torch.linspace(1.0, 8.0, PILOT_COORDINATES, dtype=torch.float64)
     start[half:] *= abs(others(0))
-    pull = torch.full_like(start, problem.lam).to(problem.dtype)
+    pull = torch.full_like(start, problem.strength).to(problem.dtype)
     random_state = RandomState()
     with random_state.watched():
         ensemble = KinkEnsemble(problem, start, torch.Generator(), in_column=in_column)

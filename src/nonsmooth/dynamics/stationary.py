@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.deprecation import renamed_arguments
 from nonsmooth.dynamics.burn_in import burn_in
 from nonsmooth.dynamics.kink_ensemble import (
     CHUNK,
@@ -29,7 +30,7 @@ from nonsmooth.dynamics.kink_ensemble import (
     steady_step,
 )
 from nonsmooth.dynamics.magnitude_histogram import MagnitudeHistogram
-from nonsmooth.random_state import RandomState
+from nonsmooth.preserve_state import RandomState
 
 LARGEST_SHARE = 1e6
 """By how much λ is to be below the largest number of the type: steps and the test of separation multiply it."""
@@ -106,21 +107,22 @@ class StationaryLaw:
         return parameters * self.mean_magnitude
 
 
-def subgradient_law(step_size: float, lam: float) -> StationaryLaw:
+@renamed_arguments(step_size="lr", lam="strength")
+def subgradient_law(lr: float, strength: float) -> StationaryLaw:
     """The law of plain SGD on λ|w| without noise, in closed form.
 
     Proposition 3.2: w alternates between γ and γ - αλ. From a start whose density hardly changes over a length of αλ,
     γ is uniform on (0, αλ), so |w| is too: E|w| = αλ/2 and P(|w| < τ) = min(1, τ/(αλ)).
 
     Args:
-        step_size: α.
-        lam: λ.
+        lr: α.
+        strength: λ.
 
     Raises:
         TypeError: either is not a number.
         ValueError: either is not positive.
     """
-    width = _positive("step_size", step_size) * _positive("lam", lam)
+    width = _positive("lr", lr) * _positive("strength", strength)
     return StationaryLaw(
         mean_magnitude=width / 2,
         standard_error=0.0,
@@ -137,28 +139,30 @@ def subgradient_law(step_size: float, lam: float) -> StationaryLaw:
     )
 
 
-def subgradient_mean(step_size: float, lam: float, noise: float = 0.0) -> float:
+@renamed_arguments(step_size="lr", lam="strength")
+def subgradient_mean(lr: float, strength: float, noise: float = 0.0) -> float:
     """E|w| of plain SGD on λ|w| whose gradient has noise of standard deviation σ: α(λ² + σ²)/(2λ).
 
     In the stationary state E w² is the same after a step w - α(λ sign(w) + ξ) as before it, which is this equation; it
     does not depend on the law of ξ.
 
     Args:
-        step_size: α.
-        lam: λ.
+        lr: α.
+        strength: λ.
         noise: σ.
 
     Raises:
         TypeError: one of them is not a number.
         ValueError: α or λ is not positive, or σ is negative.
     """
-    step_size, lam, noise = _positive("step_size", step_size), _positive("lam", lam), _not_negative("noise", noise)
-    return step_size * (lam + noise * (noise / lam)) / 2  # squares could leave the range of a float
+    lr, strength, noise = _positive("lr", lr), _positive("strength", strength), _not_negative("noise", noise)
+    return lr * (strength + noise * (noise / strength)) / 2  # squares could leave the range of a float
 
 
+@renamed_arguments(lam="strength")
 def stationary_law(
     make_optimizer: MakeOptimizer,
-    lam: float,
+    strength: float,
     noise: float = 0.0,
     *,
     coordinates: int = 8192,
@@ -180,7 +184,7 @@ def stationary_law(
     Args:
         make_optimizer: makes the optimiser of a list with one parameter, such as
             ``lambda parameters: torch.optim.Adam(parameters, lr=0.01)``; it must act on each coordinate on its own.
-        lam: λ.
+        strength: λ.
         noise: σ, the standard deviation of normal noise in each coordinate's gradient, independent between steps.
         coordinates: independent copies.
         start: where coordinates start: a number is the standard deviation of a normal law; a tensor holds weights to
@@ -197,8 +201,8 @@ def stationary_law(
         The law, with whether it has settled. Where it has not, more `max_steps` may help, or there is no such law.
 
     Raises:
-        TypeError: `make_optimizer` is no function or does not give a torch optimiser, `lam` or `noise` is not a number,
-            or `start` is neither a number nor a tensor.
+        TypeError: `make_optimizer` is no function or does not give a torch optimiser, `strength` or `noise` is not a
+            number, or `start` is neither a number nor a tensor.
         ValueError: a number is out of its range; the optimiser's penalty is not the L1 penalty of this λ; or it treats
             a coordinate by what others are or were, as LAMB, a clipped norm or Prodigy does, or it needs a closure.
         FloatingPointError: the coordinates do not stay finite.
@@ -207,10 +211,10 @@ def stationary_law(
     window = _count("window", window)
     max_steps = _count("max_steps", max_steps)
     seed = _count("seed", seed, least=0)
-    lam, noise = _positive("lam", lam), _not_negative("noise", noise)
-    problem = KinkProblem(make_optimizer, lam, noise, dtype)
-    if lam > torch.finfo(dtype).max / LARGEST_SHARE:
-        raise ValueError(f"lam is {lam}; accepted are numbers that {dtype} can count with")
+    strength, noise = _positive("strength", strength), _not_negative("noise", noise)
+    problem = KinkProblem(make_optimizer, strength, noise, dtype)
+    if strength > torch.finfo(dtype).max / LARGEST_SHARE:
+        raise ValueError(f"strength is {strength}; accepted are numbers that {dtype} can count with")
     with _seeded(problem, seed):
         step = steady_step(problem)
         check_separate(problem, step or 1.0)
@@ -224,7 +228,7 @@ def stationary_law(
         _move_off_zero(starts, step, dtype, generator)
         chunks = torch.split(starts, CHUNK)
         ensemble = KinkEnsemble(problem, chunks[0], generator)
-        closed_form = _closed_form(ensemble.optimizer, lam, noise)
+        closed_form = _closed_form(ensemble.optimizer, strength, noise)
         end = burn_in(ensemble, max_steps)
         histogram = MagnitudeHistogram()
         histogram.record(ensemble, window)
@@ -290,13 +294,13 @@ def _move_off_zero(starts: Tensor, step: float, dtype: torch.dtype, generator: t
         starts[zero] = step * (least * side.sign() + (most - least) * side)
 
 
-def _closed_form(optimizer: Optimizer, lam: float, noise: float) -> float | None:
+def _closed_form(optimizer: Optimizer, strength: float, noise: float) -> float | None:
     """E|w| where there is a formula: plain SGD."""
     group = optimizer.param_groups[0]
     plain = type(optimizer) is torch.optim.SGD and group.get("penalty") is None
     if not plain or any(group[option] for option in ("momentum", "weight_decay", "maximize")) or not group["lr"] > 0:
         return None
-    return subgradient_mean(float(group["lr"]), lam, noise)
+    return subgradient_mean(float(group["lr"]), strength, noise)
 
 
 def _count(name: str, value: Any, least: int = 1) -> int:

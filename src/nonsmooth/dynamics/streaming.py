@@ -31,11 +31,11 @@ class UpdateRule(ABC):
     """An optimiser's arithmetic on one block of weights, in place.
 
     Args:
-        step_size: α.
-        penalty_strength: λ.
+        lr: α.
+        strength: λ.
 
     Raises:
-        ValueError: `step_size` is not positive or `penalty_strength` is negative, or either is not finite.
+        ValueError: `lr` is not positive or `strength` is negative, or either is not finite.
     """
 
     moments = 0
@@ -44,13 +44,13 @@ class UpdateRule(ABC):
     subgradient_penalty = True
     """Whether λ·sign(w) is part of the gradient that `update` is given."""
 
-    def __init__(self, step_size: float, penalty_strength: float) -> None:
-        if not 0 < step_size < math.inf:
-            raise ValueError(f"step_size is {step_size}; accepted is a positive number")
-        if not 0 <= penalty_strength < math.inf:
-            raise ValueError(f"penalty_strength is {penalty_strength}; accepted is a number of at least 0")
-        self.step_size = step_size
-        self.penalty_strength = penalty_strength
+    def __init__(self, lr: float, strength: float) -> None:
+        if not 0 < lr < math.inf:
+            raise ValueError(f"lr is {lr}; accepted is a positive number")
+        if not 0 <= strength < math.inf:
+            raise ValueError(f"strength is {strength}; accepted is a number of at least 0")
+        self.lr = lr
+        self.strength = strength
         self.count = 0
 
     @abstractmethod
@@ -64,7 +64,7 @@ class StreamedSgd(UpdateRule):
     def update(self, weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...]) -> None:
         """Take the step w - α·gradient."""
         del state
-        weight.add_(gradient, alpha=-self.step_size)
+        weight.add_(gradient, alpha=-self.lr)
 
 
 class StreamedProximalSgd(UpdateRule):
@@ -75,8 +75,8 @@ class StreamedProximalSgd(UpdateRule):
     def update(self, weight: Tensor, gradient: Tensor, state: tuple[Tensor, ...]) -> None:
         """Soft threshold of w - α·gradient by αλ, as x - clamp(x, -t, t), which is exact."""
         del state
-        threshold = self.step_size * self.penalty_strength
-        weight.add_(gradient, alpha=-self.step_size)
+        threshold = self.lr * self.strength
+        weight.add_(gradient, alpha=-self.lr)
         torch.clamp(weight, -threshold, threshold, out=gradient)
         weight.sub_(gradient)
 
@@ -96,7 +96,7 @@ class StreamedAdam(UpdateRule):
         mean.lerp_(gradient, 1 - first)
         square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
         scale = torch.sqrt(square, out=gradient).add_(self.epsilon * correction)
-        weight.addcdiv_(mean, scale, value=-self.step_size * correction / (1 - first**self.count))
+        weight.addcdiv_(mean, scale, value=-self.lr * correction / (1 - first**self.count))
 
 
 RULES: dict[str, type[UpdateRule]] = {
@@ -178,7 +178,7 @@ class StreamedTraining:
         moments = [moment.view(-1) for moment in self._moments[parameter]]
         slope = None if gradient is None else gradient.reshape(-1)
         buffer = torch.empty_like(weight[: _block_size(weight, CHUNK)])
-        strength = self.rule.penalty_strength if self.rule.subgradient_penalty else 0.0
+        strength = self.rule.strength if self.rule.subgradient_penalty else 0.0
         for block in _blocks(weight, CHUNK):
             part = weight[block]
             total = torch.sign(part, out=buffer[: part.numel()]).mul_(strength)
@@ -206,7 +206,7 @@ class StreamedTraining:
         input_gradient = torch.zeros_like(inputs)
         moments = self._moments[weight]
         buffer = torch.empty_like(weight[: _block_size(weight, ROWS)])
-        strength = self.rule.penalty_strength if self.rule.subgradient_penalty else 0.0
+        strength = self.rule.strength if self.rule.subgradient_penalty else 0.0
         for block in _blocks(weight, ROWS):
             part, slope = weight[block], output_gradient[:, block]
             input_gradient.addmm_(slope, part)

@@ -39,9 +39,9 @@ class History:
     diverged_at: int | None = None
 
 
-def sgd(learning_rate: float, momentum: float = 0.0) -> OptimiserFactory:
+def sgd(lr: float, momentum: float = 0.0) -> OptimiserFactory:
     """A factory of `torch.optim.SGD`."""
-    return lambda parameters: torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum)
+    return lambda parameters: torch.optim.SGD(parameters, lr=lr, momentum=momentum)
 
 
 @torch.no_grad()

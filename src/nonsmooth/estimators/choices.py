@@ -91,7 +91,7 @@ def resolve(estimator: Any) -> Choices:
     """Read and check the arguments of an estimator.
 
     Raises:
-        TypeError: the penalty is none.
+        TypeError: `penalty` is not a Penalty.
         ValueError: an argument is out of its range.
     """
     layers = _layers(estimator.hidden_layer_sizes)

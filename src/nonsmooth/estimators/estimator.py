@@ -97,7 +97,7 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
             The estimator.
 
         Raises:
-            TypeError: the penalty is none, or X is sparse.
+            TypeError: `penalty` is not a Penalty, or X is sparse.
             ValueError: an argument or the data cannot be used, or the objective does not stay finite.
         """
         choices = resolve(self)
@@ -146,7 +146,7 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
             The fitted estimators, with coefficients, objectives and certificates by λ.
 
         Raises:
-            TypeError: the penalty is none, or X is sparse.
+            TypeError: `penalty` is not a Penalty, or X is sparse.
             ValueError: an argument or the data cannot be used, there is no penalty, or no λ_max and no strengths.
         """
         model = clone(self)

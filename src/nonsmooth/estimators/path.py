@@ -33,7 +33,7 @@ class Path(Tabular):
             {
                 "λ": float(strength),
                 "zeros": certificate.zeros,
-                "penalised": certificate.penalised,
+                "penalized": certificate.penalized,
                 "objective": certificate.objective,
                 "residual/λ": certificate.relative_residual,
                 "converged": certificate.converged,

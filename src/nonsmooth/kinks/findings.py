@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nonsmooth.deprecation import renamed_attribute
 from nonsmooth.foreign_text import visible
-from nonsmooth.kinks.smoothness import Smoothness, worst
+from nonsmooth.kinks.table.smoothness import Smoothness, worst
 from nonsmooth.tables import Row, Tabular
 
 
@@ -132,7 +133,7 @@ class PenaltyTerm:
             entry, or the loss is another one each time that it is computed.
         uniform: whether λ is known, and the same for all entries or groups that are in the term.
         value: R(w), without λ.
-        centred: whether it is about w itself; otherwise about w minus something.
+        centered: whether it is about w itself; otherwise about w minus something.
         has_gradient: whether the loss has a gradient through it. If not, training does not see the term.
         source: "file:line" of the first norm in it, where it is known.
     """
@@ -142,9 +143,11 @@ class PenaltyTerm:
     strength: float | None
     uniform: bool
     value: float
-    centred: bool
+    centered: bool
     has_gradient: bool
     source: str | None = None
+
+    centred = renamed_attribute("centred", "centered")
 
     def __str__(self) -> str:
         strength = "?" if self.strength is None else f"{self.strength:.6g}"
@@ -153,7 +156,7 @@ class PenaltyTerm:
             f" and {len(self.parameters) - 3} more" if len(self.parameters) > 3 else ""
         )
         doubt = "" if self.has_gradient else ": carries no gradient, so training does not see it"
-        return f"{strength}·{norm} of {names}{'' if self.centred else ' minus a constant'}{doubt}"
+        return f"{strength}·{norm} of {names}{'' if self.centered else ' minus a constant'}{doubt}"
 
 
 def _reached(operation: Operation) -> str:

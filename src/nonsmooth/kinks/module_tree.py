@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 from nonsmooth.kinks.findings import Operation, Scan
-from nonsmooth.kinks.operations import POOLING
-from nonsmooth.kinks.rules import jump, kink, once, softplus_verdict, unknown
-from nonsmooth.kinks.smoothness import SMOOTH, Smoothness, Verdict
+from nonsmooth.kinks.table.operations import POOLING
+from nonsmooth.kinks.table.rules import jump, kink, once, softplus_verdict, unknown
+from nonsmooth.kinks.table.smoothness import SMOOTH, Smoothness, Verdict
 
 Rule = Verdict | Callable[[Any], Verdict]
 

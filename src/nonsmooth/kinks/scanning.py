@@ -9,15 +9,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from nonsmooth.kinks.findings import Operation, Scan
-from nonsmooth.kinks.graph import scan_graph
-from nonsmooth.kinks.leaves import INPUTS, Leaves, NamedParameters, named
 from nonsmooth.kinks.module_tree import scan_tree
-from nonsmooth.kinks.out_of_sight import reported
-from nonsmooth.kinks.place import Modules
-from nonsmooth.kinks.recording import Recorder
-from nonsmooth.kinks.records import Record
-from nonsmooth.kinks.smoothness import Smoothness
-from nonsmooth.kinks.undisturbed import ordinary, undisturbed
+from nonsmooth.kinks.recording.eager import ordinary, run_eagerly
+from nonsmooth.kinks.recording.graph import scan_graph
+from nonsmooth.kinks.recording.leaves import Leaves, NamedParameters, named
+from nonsmooth.kinks.recording.out_of_sight import reported
+from nonsmooth.kinks.recording.place import Modules
+from nonsmooth.kinks.recording.recorder import Recorder
+from nonsmooth.kinks.recording.records import Record
+from nonsmooth.kinks.recording.sets import ALL_LEAVES, ALL_RECORDS, INPUTS, LeafSet, union, without
+from nonsmooth.kinks.table.smoothness import Smoothness
 
 
 def scan(
@@ -33,7 +34,7 @@ def scan(
 
     - a module with example inputs: its forward pass is recorded, with functional calls, operations in place and those
       without a gradient; module path and source line of each.
-    - a callable without arguments, such as `lambda: loss_fn(model(x), y)`: likewise.
+    - a callable without arguments, such as `lambda: loss_fn(model(x), y)`: it is run and recorded, too.
     - a loss, that is a tensor with a graph: the graph is read, and stays as it is. Module paths are not in it.
     - a module alone: only its tree of submodules; functional calls are not seen, and the result says so.
 
@@ -51,7 +52,7 @@ def scan(
             callable change them.
         known: classes of operations that are not in the table ("my_library::my_op") and of `autograd.Function`s
             ("MyFunction"), as you state them.
-        **keyword_inputs: likewise.
+        **keyword_inputs: its keyword arguments.
 
     Returns:
         The scan.
@@ -66,7 +67,7 @@ def scan(
         raise TypeError(f"target is the class {target.__name__}; accepted is an instance, as {target.__name__}(...)")
     if isinstance(target, nn.Module):
         if named_parameters is not None:
-            raise TypeError("named_parameters is for a loss or a callable; a module brings its own")
+            raise TypeError("named_parameters is given with a module, which has its own; accepted without one")
         if not inputs and not keyword_inputs:
             return scan_tree(target, stated)
         module = target
@@ -105,12 +106,12 @@ def _record(
     for tensor in tensors_in(inputs):
         if tensor.is_floating_point() or tensor.is_complex():
             recorder.add_input(tensor)
-    with undisturbed(list(leaves.tensors), root.modules() if root is not None else ()):
+    with run_eagerly(list(leaves.tensors), root.modules() if root is not None else ()):
         try:
             with reported(recorder.leave), recorder:
                 result = call()
             outputs = list(tensors_in(result))
-            counted = recorder.depends(outputs) | recorder.escaped if outputs else -1
+            counted = union(recorder.depends(outputs), recorder.escaped) if outputs else ALL_RECORDS
         finally:
             recorder.restore()
     operations = tuple(
@@ -118,13 +119,13 @@ def _record(
         for record in recorder.found.records.values()
         if record.bit & counted and not record.instead_of & counted
     )
-    return Scan(operations, tuple(recorder.found.smooth.items()), leaves.names_of(-1), "forward pass")
+    return Scan(operations, tuple(recorder.found.smooth.items()), leaves.names_of(ALL_LEAVES), "forward pass")
 
 
 def operation_of(record: Record, leaves: Leaves) -> Operation:
     """What is said of a record: names in place of bits."""
-    frozen = leaves.mask_of(trainable=False)
-    reach = record.reach & ~INPUTS
+    frozen = leaves.parameters(trainable=False)
+    reach = without(record.reach, INPUTS)
     reason = record.verdict.reason
     if record.inside:
         reason += f"; inside: {'; '.join(record.inside)}"
@@ -135,8 +136,8 @@ def operation_of(record: Record, leaves: Leaves) -> Operation:
         module=record.place.module,
         source=record.place.source,
         calls=record.calls,
-        parameters=leaves.names_of((record.gradient | reach & frozen) & ~INPUTS),
-        without_gradient=leaves.names_of(reach & ~frozen & ~record.gradient),
+        parameters=leaves.names_of(union(record.gradient, LeafSet(reach & frozen))),
+        without_gradient=leaves.names_of(without(reach, union(frozen, record.gradient))),
     )
 
 

@@ -117,7 +117,7 @@ class Record:
 
 
 def _ignore(_fraction: float) -> None:
-    """The progress callback of a measurement that nobody watches."""
+    """The progress callback of a measurement without a watcher."""
 
 
 @dataclass(frozen=True)

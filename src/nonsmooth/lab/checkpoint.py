@@ -29,7 +29,7 @@ _remarks: ContextVar[list[str] | None] = ContextVar("_remarks", default=None)
 
 @contextlib.contextmanager
 def collected_remarks() -> Iterator[list[str]]:
-    """Collect what is said of checkpoints in this block, which may run in a process that nobody watches."""
+    """Collect what is said of checkpoints in this block, which may run in a process without a watcher."""
     remarks: list[str] = []
     token = _remarks.set(remarks)
     try:
@@ -124,8 +124,8 @@ def _load(file: BinaryIO, owner: str, device: str) -> dict[str, Any]:
     torch = importlib.import_module("torch")
     try:
         state = torch.load(file, map_location=device, weights_only=True)
-    except pickle.UnpicklingError:  # torch would advise to load it all the same
-        raise ValueError("it holds something else than tensors, numbers, texts and lists of them") from None
+    except pickle.UnpicklingError:  # torch would advise to load it anyway
+        raise ValueError("it holds other things than tensors, numbers, texts and lists of them") from None
     if not isinstance(state, dict):
         raise TypeError(f"it holds {type(state).__name__}, not the state of a measurement")
     return state

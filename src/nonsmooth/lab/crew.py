@@ -56,7 +56,7 @@ class Crew:
         self._calibrated = False
         self._told = -1
         self._next_look = 0.0
-        # When to say that nobody measures; infinite once somebody was seen to.
+        # When to say that no worker measures; infinite once one does.
         self._say_idle_at = float("inf")
 
     def measure_all(self, executor: Executor | None) -> None:
@@ -85,7 +85,7 @@ class Crew:
 
     @contextlib.contextmanager
     def _workers(self, executor: Executor | None) -> Iterator[Executor]:
-        """Our own processes, or somebody else's executor, which is not shut down."""
+        """Our own processes, or the caller's executor, which is not shut down."""
         if executor is None:
             with worker_pool(self._worker_count) as self._own_pool:
                 yield self._own_pool
@@ -159,7 +159,7 @@ class Crew:
         self._store.save(Record(cell, measured.values, measured.seconds, measured.origin))
         record = self._store.read(cell)
         if record is None:
-            raise LabError(f"{self._store.path(cell)} was stored and is gone; something else removes files there")
+            raise LabError(f"{self._store.path(cell)} was stored and has gone: another program removes files there")
         self.records[cell] = record
         self._estimate.finish(cell, measured.seconds)
         self._watcher.finished(cell, record)

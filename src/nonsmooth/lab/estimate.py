@@ -13,13 +13,13 @@ SHORTEST_CALIBRATION = 2.0
 
 
 def calibrating_cell(cells: Iterable[Cell]) -> Cell:
-    """The cell to time first: the cheapest one that is long enough to tell, else the dearest."""
+    """The cell to time first: the cheapest one that is long enough to tell, else the most expensive one."""
     ordered = sorted(cells, key=lambda cell: cell.cost)
     return next((cell for cell in ordered if cell.cost >= SHORTEST_CALIBRATION), ordered[-1])
 
 
 def start_order(cells: Iterable[Cell]) -> list[Cell]:
-    """The calibrating cell, then the others, dearest first, so that no worker is left with a long one at the end."""
+    """The calibrating cell, then the others, most expensive first, so that none starts a long one at the end."""
     cells = list(cells)
     first = calibrating_cell(cells)
     return [first, *sorted((cell for cell in cells if cell != first), key=lambda cell: -cell.cost)]

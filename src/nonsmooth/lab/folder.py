@@ -110,7 +110,7 @@ class Folder:
             flush: whether the file is on the disk before it takes its name, and the name before this returns.
         """
         *folders, name = parts
-        # A name that nobody can foresee, opened only if it is new: no link and no second name leads elsewhere.
+        # An unpredictable name, opened only if it is new: no link and no second name leads elsewhere.
         temporary = f".{name}.{secrets.token_hex(4)}.tmp"
         with self._at(folders, make=True) as place:
             present = place.mode(name)

@@ -1,4 +1,4 @@
-"""Who watches a run: what the runner tells while it works."""
+"""Watchers of a run: what the runner reports while it works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Watcher(Protocol):
     """What the runner calls, always in the thread that called `run`."""
 
     def planned(self, cells: int, cached: int) -> None:
-        """The run asks for so many different cells, of which so many are stored already."""
+        """The run asks for `cells` different cells, of which `cached` are stored already."""
 
     def estimated(self, seconds: float) -> None:
         """The wall time of the whole run, told once the first cell has shown how fast this machine is."""
@@ -35,26 +35,26 @@ class Watcher(Protocol):
 
 
 class SilentWatcher:
-    """Tells nothing, except that it passes on warnings as Python warnings. A base for watchers that tell some of it."""
+    """Ignores everything but warnings, which it passes on as Python's. A base class for watchers that need less."""
 
     def planned(self, cells: int, cached: int) -> None:
-        """Nothing is told."""
+        """Ignored."""
 
     def estimated(self, seconds: float) -> None:
-        """Nothing is told."""
+        """Ignored."""
 
     def remaining(self, seconds: float) -> None:
-        """Nothing is told."""
+        """Ignored."""
 
     def progressed(self, cell: Cell, fraction: float) -> None:
-        """Nothing is told."""
+        """Ignored."""
 
     def finished(self, cell: Cell, record: Record) -> None:
-        """Nothing is told."""
+        """Ignored."""
 
     def failed(self, cell: Cell, message: str) -> None:
-        """Nothing is told: the outcome of the run holds the message."""
+        """Ignored: the outcome of the run holds the message."""
 
     def warned(self, message: str) -> None:
-        """The message as a Python warning, because nobody else would tell it."""
+        """Passed on as a Python warning."""
         warnings.warn(visible(message), stacklevel=3)

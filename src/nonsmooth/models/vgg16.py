@@ -35,9 +35,6 @@ CLASSES = 1000
 PARAMETERS = 138_357_544
 """Number of parameters at full width with 1,000 classes."""
 
-SMALLEST_IMAGE = 32
-"""Five poolings halve the image; a smaller one vanishes."""
-
 Initialisation = Callable[["Vgg16", torch.Generator], None]
 
 
@@ -129,7 +126,7 @@ INITIALISATIONS: dict[str, Initialisation] = {
     "torchvision": torchvision_initialisation,
     "fan-in": fan_in_initialisation,
 }
-"""How a network that nobody has trained may start."""
+"""Starts of an untrained network."""
 
 
 def vgg16(

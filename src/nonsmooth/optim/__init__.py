@@ -6,7 +6,7 @@ from nonsmooth.optim.certificate import Certificate, certify
 from nonsmooth.optim.dual_averaging import RDA
 from nonsmooth.optim.extended_dual_averaging import XRDA
 from nonsmooth.optim.lasso_gap import lasso_gap
-from nonsmooth.optim.optimisers import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
+from nonsmooth.optim.optimizers import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
 from nonsmooth.optim.parameter_groups import penalize
 from nonsmooth.optim.prox_taken import takes_prox
 from nonsmooth.optim.steady import SteadyAdagrad, SteadyAdam, SteadyAdamW, SteadyNAdam, SteadyRMSprop, SteadySGD

@@ -1,4 +1,4 @@
-"""Give an optimiser that somebody else built a penalty: Lightning, transformers' Trainer, accelerate, a config file."""
+"""Attach a penalty to an existing optimizer, as from Lightning, transformers' Trainer, accelerate or a config file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nonsmooth.optim import optimisers
+from nonsmooth.optim import optimizers
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
 from nonsmooth.optim.metric import unit_step_of
-from nonsmooth.optim.optimisers import Proximal
+from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, penalty_of, warn_of_vectors
-from nonsmooth.optim.penalised import with_own_penalties, with_penalties
-from nonsmooth.optim.penalty_reader import PenaltyReader, specified
+from nonsmooth.optim.penalized import with_own_penalties, with_penalties
+from nonsmooth.optim.penalty_reader import PenaltyReader, to_specification
 from nonsmooth.optim.prox_taken import ATTACHED, remember_weights, takes_prox
 from nonsmooth.optim.proximal_step import (
     apply_penalties,
@@ -31,7 +31,7 @@ from nonsmooth.penalties import Penalty
 
 VERSIONS: dict[type[Optimizer], type[Proximal]] = {
     kind.parent: kind
-    for kind in vars(optimisers).values()
+    for kind in vars(optimizers).values()
     if isinstance(kind, type) and issubclass(kind, Proximal) and kind is not Proximal
 }
 """The proximal version of each of torch's optimisers."""
@@ -82,7 +82,7 @@ def attach(
             "param_groups[i]['penalty']"
         )
     unit_step_of(type(inner))
-    specification = specified(penalty)
+    specification = to_specification(penalty)
     include, exclude = (patterns if isinstance(patterns, str) else list(patterns) for patterns in (include, exclude))
     if model is not None:
         check_model(model)
@@ -91,7 +91,7 @@ def attach(
         raise ValueError("model is None; include and exclude are patterns of its parameters' names, so give it as well")
     else:
         groups = [{"penalty": specification, **group} for group in inner.param_groups]
-    groups = [{**group, "penalty": specified(group["penalty"])} for group in groups]
+    groups = [{**group, "penalty": to_specification(group["penalty"])} for group in groups]
     for group in groups:
         check_group(group, adaptive=is_adaptive(inner))
     if model is None and not is_off(penalty):

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from nonsmooth.deprecation import renamed_attribute
 from nonsmooth.extremes import largest
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.evaluation import Evaluation, evaluate, unwrapped, whole
@@ -59,7 +60,7 @@ class Certificate(Tabular):
         converged: whether that is at most `tolerance`, and loss, weights and gradients are finite, all of them.
         tolerance: as asked for.
         zeros: number of penalised entries that are exactly 0.
-        penalised: number of penalised entries.
+        penalized: number of penalised entries.
         gap: an upper bound of objective - minimum, what rounding can hide included; None where it was not asked for or
             there is no formula.
         tensors: each parameter's part.
@@ -79,12 +80,14 @@ class Certificate(Tabular):
     converged: bool
     tolerance: float
     zeros: int
-    penalised: int
+    penalized: int
     gap: float | None
     tensors: tuple[TensorCertificate, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
     typical_residual: float = math.nan
     movement: float | None = None
+
+    penalised = renamed_attribute("penalised", "penalized")
 
     def __str__(self) -> str:
         word = "converged" if self.converged else "not converged"
@@ -94,7 +97,7 @@ class Certificate(Tabular):
             f"objective {self.objective:.10g} = loss {self.loss:.10g} + penalty {self.penalty:.10g}"
             + (f" + weight decay {self.weight_decay:.10g}" if self.weight_decay else "")
             + (f", at most {self.gap:.3g} above the minimum" if self.gap is not None else ""),
-            f"{self.zeros:,} of {self.penalised:,} penalised weights are exactly 0",
+            f"{self.zeros:,} of {self.penalized:,} penalised weights are exactly 0",
         ]
         if self.movement is not None:
             lines.append(f"one more step on this data would move the weights by {self.movement:.2g} of their norm")
@@ -130,9 +133,9 @@ def certify(
 ) -> Certificate:
     """Measure how far an optimiser's parameters are from a stationary point of loss + penalty.
 
-    Nothing is changed: gradients, weights and the state of the random number generators are as before. Buffers that
-    the model itself updates in its forward pass, such as the statistics of batch normalisation in training mode, are
-    the closure's business: put the model in the mode that you mean.
+    Nothing is changed: weights, gradients, random number generators, and the modes, attributes and buffers of all
+    modules that the closure calls are as before, also after an exception. One measurement runs at a time. Set the
+    model's mode before: the loss is that of the mode which it is in.
 
     Args:
         optimizer: one of this package, one that `attach` was used on, or any of torch's, whose penalty is then 0.
@@ -205,7 +208,7 @@ def certify(
         converged=relative <= tolerance and not wrong,
         tolerance=tolerance,
         zeros=sum(part.zeros for part in penalised),
-        penalised=sum(part.parameters for part in penalised),
+        penalized=sum(part.parameters for part in penalised),
         gap=gap,
         tensors=tuple(parts),
         notes=tuple(map(visible, notes)),

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from nonsmooth.optim.penalised import PenalisedOptimizer
-from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.penalized import PenalizedOptimizer
+from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.proximal_step import check_before_step, check_dense, is_off, moved_parameters, prox_parameter
 from nonsmooth.penalties import Penalty
@@ -29,7 +29,7 @@ ON_THE_HOST = ("step", "prox_step")
 """State that, where it is one number, stays as it is saved, so that reading it is no wait for a device."""
 
 
-class DualAveraging(PenalisedOptimizer):
+class DualAveraging(PenalizedOptimizer):
     """What `RDA` and `XRDA` share: a step on parameters with a dense gradient, running sums in at least float32."""
 
     needed: ClassVar[tuple[str, ...]]
@@ -49,7 +49,7 @@ class DualAveraging(PenalisedOptimizer):
             What the closure returned, None without one.
 
         Raises:
-            TypeError: somebody has put something else than a penalty into a group; nothing has been changed then.
+            TypeError: a group holds something else than a penalty; nothing has been changed then.
             ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not
                 fit, or the step is too large for a penalty that is not convex; nothing has been changed then.
         """
@@ -206,7 +206,7 @@ class RDA(DualAveraging):
             "centre": centre,
             "weight_decay": weight_decay,
             "maximize": maximize,
-            "penalty": specified(penalty),
+            "penalty": to_specification(penalty),
         }
         self.check_options(defaults)
         super().__init__(params, defaults)
@@ -289,15 +289,15 @@ def check_step_size(rate: Any) -> None:
 
 
 def check_shapes(parameter: Tensor, state: Mapping[str, Any]) -> None:
-    """Raise unless gradient and running sums have a parameter's shape, which somebody may have given other data.
+    """Raise unless gradient and running sums have the parameter's shape, as after an assignment to its `.data`.
 
     Raises:
-        ValueError: they have not.
+        ValueError: one has another shape.
     """
     for name, value in {"grad": parameter.grad, **state}.items():
         number_of_all = name in ON_THE_HOST and isinstance(value, Tensor) and value.ndim == 0
         if isinstance(value, Tensor) and not number_of_all and value.shape != parameter.shape:
             raise ValueError(
                 f"{name} of a parameter of shape {tuple(parameter.shape)} has shape {tuple(value.shape)}; accepted is "
-                "the parameter's"
+                "the shape of the parameter"
             )

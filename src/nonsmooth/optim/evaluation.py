@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from nonsmooth import optimizer_layers
 from nonsmooth.optim.metric import UNIT_STEPS
-from nonsmooth.random_state import RandomState
+from nonsmooth.preserve_state import modules_seen, preserve_state
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,21 @@ class Evaluation:
 
 
 def layers(optimizer: Any) -> list[Any]:
-    """An optimiser's wrappers, the outermost first, and the optimiser that they hold.
+    """An optimiser's wrappers, the outermost first, and the optimiser that they hold under whatever name.
 
-    Accelerate and Lightning hold it in an attribute `optimizer`, others under other names, SAM in `base_optimizer`.
+    Accelerate and Lightning hold it in an attribute `optimizer`, SAM in `base_optimizer`.
 
     Raises:
-        TypeError: there is none.
+        TypeError: no layer is a torch optimizer.
     """
-    found = [optimizer]
-    while (inner := _held_by(found[-1])) is not None and all(inner is not layer for layer in found):
-        found.append(inner)
-    if not isinstance(found[-1], Optimizer):
-        raise TypeError(f"optimizer is {optimizer!r}; accepted is a torch.optim.Optimizer")
-    return found
+    return optimizer_layers.layers(optimizer, _held_by)
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
     """The optimiser inside all wrappers.
 
     Raises:
-        TypeError: there is none.
+        TypeError: no layer is a torch optimizer.
     """
     inner: Optimizer = layers(optimizer)[-1]
     return inner
@@ -60,8 +56,8 @@ def unwrapped(optimizer: Any) -> Optimizer:
 
 def _held_by(wrapper: Any) -> Optimizer | None:
     """The one optimiser in an object's attributes; None where there is none, or more than one."""
-    named = getattr(wrapper, "optimizer", None)
-    if isinstance(named, Optimizer):
+    named = optimizer_layers.held_as_optimizer(wrapper)
+    if named is not None:
         return named
     if isinstance(wrapper, tuple(UNIT_STEPS)):  # takes a step of its own
         return None
@@ -70,30 +66,22 @@ def _held_by(wrapper: Any) -> Optimizer | None:
 
 
 def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
-    """Call a closure for its loss and gradients; `.grad` and random number generators are then as before.
+    """Call a closure for its loss and gradients; all else that it changes is then as before.
 
     Raises:
         ValueError: the loss is not one real number, or no parameter has a gradient.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    kept = [parameter.grad for parameter in parameters]
-    random_state = RandomState()
-    try:
-        for parameter in parameters:
-            parameter.grad = None
-        with random_state.watched(), torch.enable_grad():
+    with preserve_state(parameters) as state:
+        with state.random.watched(), modules_seen(called=state.add_called, switching=state.add_called):
             loss = closure()
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
-            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a tensor of one element, which is real")
+            raise ValueError(f"closure returned {loss!r}; accepted is the loss, a real tensor of one element")
         gradients: list[Tensor | None] = [parameter.grad for parameter in parameters]
         if all(gradient is None for gradient in gradients) and loss.requires_grad:
             used = [parameter for parameter in parameters if not is_lazy(parameter)]
             by_parameter = dict(zip(used, torch.autograd.grad(loss, used, allow_unused=True), strict=True))
             gradients = [by_parameter.get(parameter) for parameter in parameters]
-    finally:
-        random_state.restore()
-        for parameter, gradient in zip(parameters, kept, strict=True):
-            parameter.grad = gradient
     signs = [-1 if group.get("maximize", False) else 1 for group in optimizer.param_groups for p in group["params"]
              if p.requires_grad]  # fmt: skip
     found = {

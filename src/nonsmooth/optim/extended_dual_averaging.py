@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from nonsmooth.optim.dual_averaging import DualAveraging, add_gradient, check_step_size, number, running_sum
-from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.penalties import Penalty, from_specification
 from nonsmooth.penalties.penalty import check_above, check_not_negative, check_share
@@ -72,7 +72,7 @@ class XRDA(DualAveraging):
             "time_scale": time_scale,
             "weight_decay": weight_decay,
             "maximize": maximize,
-            "penalty": specified(penalty),
+            "penalty": to_specification(penalty),
         }
         self.check_options(defaults)
         super().__init__(params, defaults)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth.deprecation import renamed_arguments
 from nonsmooth.extremes import largest
 from nonsmooth.problems.lasso_reference import duality_gap
 
@@ -15,11 +16,12 @@ ROUNDINGS = 4
 CONVENTIONS = ("1/2N", "1/N")
 
 
+@renamed_arguments(lam="strength")
 def lasso_gap(
     X: Any,
     y: Any,
     w: Any,
-    lam: float,
+    strength: float,
     *,
     convention: str = "1/2N",
     intercept: float | None = None,
@@ -30,7 +32,7 @@ def lasso_gap(
         X: data, (N, features), a tensor, or anything that NumPy takes for an array of real numbers.
         y: response, (N,).
         w: coefficients, (features,).
-        lam: λ ≥ 0.
+        strength: λ ≥ 0.
         convention: what c is: "1/2N", as in scikit-learn, glmnet, celer and skglm, or "1/N", as in eq. (11) of Kumar
             (2024). The same solution has twice the λ and twice the gap under the second.
         intercept: b where the model has one; it carries no penalty, and a gap that it leaves counts. None for a model
@@ -49,9 +51,9 @@ def lasso_gap(
             f"X, y and w have the shapes {tuple(data.shape)}, {tuple(response.shape)} and {tuple(point.shape)}; "
             "accepted are (N, features), (N,) and (features,), none of them empty"
         )
-    lam = _number("lam", lam)
-    if not lam >= 0:
-        raise ValueError(f"lam is {lam}; accepted is a number of at least 0")
+    strength = _number("strength", strength)
+    if not strength >= 0:
+        raise ValueError(f"strength is {strength}; accepted is a number of at least 0")
     if convention not in CONVENTIONS:
         raise ValueError(f"convention is {convention!r}; accepted are {', '.join(CONVENTIONS)}")
     factor = 0.5 if convention == "1/2N" else 1.0
@@ -62,10 +64,10 @@ def lasso_gap(
         residual = response - data @ point
         excess = float((residual.mean() - intercept) ** 2)
         data, response = data - data.mean(0), response - response.mean()
-    gap: Tensor = duality_gap(data.unsqueeze(0), response.unsqueeze(0), lam / factor, point.expand(1, 1, -1))
+    gap: Tensor = duality_gap(data.unsqueeze(0), response.unsqueeze(0), strength / factor, point.expand(1, 1, -1))
     # A difference of sums: below their rounding it would be no bound.
     residual, size = (response - data @ point).abs(), response.abs() + data.abs() @ point.abs()
-    largest_sum = (residual.square() + 2 * residual * size).mean() + lam / factor * point.abs().sum()
+    largest_sum = (residual.square() + 2 * residual * size).mean() + strength / factor * point.abs().sum()
     rounding = ROUNDINGS * torch.finfo(torch.float64).eps * float(largest_sum)
     return factor * (largest(float(gap), 0.0) + excess + rounding)
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from nonsmooth.foreign_text import visible
-from nonsmooth.optim.penalty_reader import specified
+from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.proximal_step import check_group
-from nonsmooth.optim.reparametrised import uses
+from nonsmooth.optim.reparametrized import uses
 from nonsmooth.penalties import Penalty, from_specification
 
 
@@ -27,9 +27,9 @@ def penalize(
     attention and embedding layers, and neither biases nor what normalisation layers scale by. Exceptions are named by
     patterns as in a shell, matched against the names that `model.named_parameters()` gives.
 
-    A parameter that is not a weight as it stands is left out, with a warning that names it: the factors of weight norm
-    and spectral norm, what another parametrization makes a weight of, and what a module's `forward`, as its source
-    reads, divides by a norm. `include` takes it in, but not where a zero would be divided by a zero.
+    A parameter that the model does not use directly as a weight is left out, and a warning names it: the factors of
+    weight norm and spectral norm, what another parametrization makes a weight of, and what a module's `forward`, by
+    its source, divides by a norm. `include` takes it in, but not where a zero would be divided by a zero.
 
     Args:
         model: the network.
@@ -58,7 +58,9 @@ def penalize(
         for names, value in ((chosen, penalty), (rest, None))
         if names
     ]
-    check_group({"params": [named[name] for name in chosen], "param_names": chosen, "penalty": specified(penalty)})
+    check_group(
+        {"params": [named[name] for name in chosen], "param_names": chosen, "penalty": to_specification(penalty)}
+    )
     return groups
 
 
@@ -73,7 +75,7 @@ def check_model(model: Any) -> None:
 
 
 def choose(model: nn.Module, named: Mapping[str, Tensor], include: Iterable[str], exclude: Iterable[str]) -> list[str]:
-    """The names of the parameters that get a penalty; those left out for a reason that nobody sees are warned of.
+    """The names of the parameters that get a penalty; a warning names those that are left out for a hidden reason.
 
     Args:
         model: the network.
@@ -124,10 +126,10 @@ def choose(model: nn.Module, named: Mapping[str, Tensor], include: Iterable[str]
 def warn_of_vectors(unnamed: Iterable[tuple[str, int]]) -> None:
     """Warn where a penalty that was given for everything lands on biases and scales beside weights.
 
-    A vector alone is what somebody optimises, such as the coefficients of a linear model.
+    A vector alone is the model itself, such as the coefficients of a linear model.
 
     Args:
-        unnamed: the parameters that nobody named, with their numbers of dimensions.
+        unnamed: the parameters that were not named, with their numbers of dimensions.
     """
     unnamed = list(unnamed)
     vectors = [name for name, ndim in unnamed if ndim < 2]
@@ -156,8 +158,8 @@ def _depth() -> int:
 
 
 def penalty_of(group: Mapping[str, Any]) -> Penalty | None:
-    """The penalty that lies in a group, as its specification or as somebody has put it there; None without one."""
-    specification = specified(group.get("penalty"))
+    """The penalty that lies in a group, as its specification or as an object; None without one."""
+    specification = to_specification(group.get("penalty"))
     return None if specification is None else from_specification(specification)
 
 

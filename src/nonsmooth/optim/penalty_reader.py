@@ -1,4 +1,4 @@
-"""The penalties that specifications in `param_groups` stand for: each is built once, and again when it changes."""
+"""Penalties built from the specifications in `param_groups`: once each, and again when a specification changes."""
 
 from __future__ import annotations
 
@@ -57,30 +57,30 @@ class PenaltyReader:
     def __call__(self, group: MutableMapping[str, Any]) -> Penalty | None:
         """The penalty of a group, None if it has none.
 
-        A group keeps the class that it has begun with, also where another of the same name is defined meanwhile.
+        A group keeps the class that it started with, even if another of the same name is defined later.
 
         Raises:
-            TypeError: it is neither a penalty nor a specification.
-            ValueError: the specification names no penalty, or not its numbers.
+            TypeError: the group holds neither a penalty nor a specification.
+            ValueError: the specification has an unknown name or other fields.
         """
         specification = group.get("penalty")
         if specification is None:
             return None
-        if not isinstance(specification, dict):  # as somebody may have put it there; a checkpoint holds but numbers
-            group["penalty"] = specified(specification)
+        if not isinstance(specification, dict):  # assigned as an object; store plain data
+            group["penalty"] = to_specification(specification)
             return self(group)
         items = tuple(specification.items())
         known = self._read.get(id(group))
         if known is not None and known.is_of(items):
             strength = known.penalty.strength
             if isinstance(strength, Tensor) and strength.numel() == 1 and may_look(strength):
-                # Written to by way of its `data` it has no new version.
+                # A write through `.data` does not change its version.
                 check_not_negative("strength", strength)
             return known.penalty
         kept = type(known.penalty) if known is not None and ("name", specification.get("name")) in known.items else None
         penalty = from_specification(specification, kind=kept)
         if any(type(value) not in PLAIN and not isinstance(value, Tensor) for value in specification.values()):
-            # A list or an array may change unseen, and a checkpoint holds no number of NumPy's.
+            # A list or an array may change unseen, and a checkpoint cannot hold NumPy's numbers.
             specification.update(penalty.specification())
             items = tuple(specification.items())
         self._forget(id(group))
@@ -122,15 +122,15 @@ class PenaltyReader:
         return moved
 
 
-def specified(penalty: Any) -> dict[str, Any] | None:
-    """A penalty as what lies in `param_groups`: its name and numbers.
+def to_specification(penalty: Any) -> dict[str, Any] | None:
+    """A penalty as plain data for `param_groups`: its name and its numbers.
 
     Args:
         penalty: a penalty, its specification, or None.
 
     Raises:
-        TypeError: something else.
-        ValueError: a specification that no penalty has.
+        TypeError: it is something else.
+        ValueError: no penalty has this specification.
     """
     if penalty is None:
         return None

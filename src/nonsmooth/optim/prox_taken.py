@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from nonsmooth.optim.evaluation import layers, unwrapped
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
-from nonsmooth.optim.penalised import PenalisedOptimizer
+from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.proximal_step import is_off
 
 VERSIONS_AFTER_PROX = "_nonsmooth_versions"
@@ -34,7 +34,7 @@ def takes_prox(optimizer: Optimizer) -> bool:
         optimizer: any optimiser, or a wrapper with one in an attribute.
     """
     inner = unwrapped(optimizer)
-    return isinstance(inner, PenalisedOptimizer) or bool(getattr(inner, ATTACHED, False))
+    return isinstance(inner, PenalizedOptimizer) or bool(getattr(inner, ATTACHED, False))
 
 
 def remember_weights(optimizer: Optimizer) -> None:

@@ -19,7 +19,7 @@ from nonsmooth import extremes
 from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate, whole
 from nonsmooth.optim.parameter_groups import penalty_of
 from nonsmooth.optim.proximal_step import is_off
-from nonsmooth.optim.unpenalised import minimised_over
+from nonsmooth.optim.unpenalized import minimized_over
 from nonsmooth.penalties import Penalty, SeparablePenalty
 
 PROBE_SEED = 0
@@ -28,7 +28,7 @@ PROBE_SEED = 0
 def quadratic_gap(
     optimizer: Optimizer, closure: Callable[[], Any], found: Evaluation, loss: float
 ) -> tuple[float | None, str | None]:
-    """An upper bound of the objective's distance from its minimum, and why there is none.
+    """An upper bound of the objective's distance from its minimum, or the reason why there is none.
 
     Args:
         optimizer: holds parameters and penalties.
@@ -50,7 +50,7 @@ def quadratic_gap(
     decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
     if unpenalised > 0 and not decays:
         # The dual asks that these gradients vanish, as they do where the loss is least over these coordinates.
-        settled = minimised_over(optimizer, closure, found, free, size)
+        settled = minimized_over(optimizer, closure, found, free, size)
         if settled is not None:
             gradients, moves, loss, unpenalised = settled[0].gradients, settled[1], settled[0].signed_loss, 0.0
     if unpenalised == 0:
@@ -163,7 +163,7 @@ def check_quadratic(optimizer: Optimizer, closure: Callable[[], Any]) -> float:
     size: float = sum(float(seen[i][p].abs().square().sum()) for p, _ in moved for i in range(3)) ** 0.5
     rise = sum(float(((seen[1][p] - seen[0][p]) * m.conj()).real.sum()) for p, m in moved)
     precision = max(torch.finfo(p.dtype).eps for p in parameters)
-    # So written, a number that is none is refused.
+    # Written like this, NaN is refused.
     if not (bend <= 1e4 * precision * size and rise >= -1e4 * precision * size):
         raise ValueError(
             "quadratic is True, but the gradient of the loss is not linear and increasing along a line through the "

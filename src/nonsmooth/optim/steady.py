@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
 
 from nonsmooth.optim.metric import WARM_UP, AdaptiveStep, UnitStep, unit_step_of
-from nonsmooth.optim.optimisers import Proximal
+from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter, weights_at_zero
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative

@@ -197,7 +197,7 @@ def as_index(index: Any) -> Tensor:
             sequence of groups, each a sequence of coordinates of the flattened tensor.
 
     Raises:
-        TypeError: it is none of these.
+        TypeError: `index` is something else.
         ValueError: the groups are not a partition, or a number is missing.
     """
     if hasattr(index, "__array__") and not isinstance(index, Tensor):

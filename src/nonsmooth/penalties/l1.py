@@ -76,7 +76,7 @@ def soft_threshold_(point: Tensor, strength: Strength, step: Step) -> None:
     Args:
         point: w, real.
         strength: λ ≥ 0, a number or a tensor that broadcasts against the point.
-        step: α ≥ 0, likewise.
+        step: α ≥ 0, a number or a tensor that broadcasts against the point.
     """
     if not isinstance(strength, Tensor):
         if not isinstance(step, Tensor):

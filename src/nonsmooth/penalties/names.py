@@ -1,8 +1,8 @@
 """The names under which penalties are written down: the package's by their class, others by module and class.
 
-Classes are found through their base, so that nobody has to register one and none is kept alive by being known. A
-package may announce its classes by entry points of the group `nonsmooth.penalties`: a name that is not known yet is
-then looked up there, and a checkpoint loads without an import of the package.
+Classes are found through their base: they need no registration, and are not kept alive by being known. A package
+may announce its classes by entry points of the group `nonsmooth.penalties`: a name that is not known yet is then looked
+up there, and a checkpoint loads without an import of the package.
 """
 
 from __future__ import annotations

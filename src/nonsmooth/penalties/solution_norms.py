@@ -23,7 +23,7 @@ NEAR = 0.1
 """A residual up to which the step is governed by curvature at the present point."""
 
 ROUNDINGS = 8
-"""A residual of so many roundings is none: the sums are no more exact."""
+"""A residual below this many roundings counts as zero: the sums are no more exact."""
 
 Buffers = tuple[Tensor, Tensor]
 """Memory for two tensors of the point's shape; on a CPU it costs as much to get as several passes over it."""

@@ -1,0 +1,180 @@
+"""Proximal versions of torch's optimisers: the same options, a penalty per group, and λ that means one number."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
+
+from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
+from nonsmooth.optim.penalized import PenalizedOptimizer
+from nonsmooth.optim.penalty_reader import to_specification
+from nonsmooth.optim.prox_taken import remember_weights
+from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, weights_at_zero
+from nonsmooth.penalties import Penalty
+
+
+class Proximal(PenalizedOptimizer):
+    """What turns an optimiser of torch into its proximal version, to stand before it among the bases of a class.
+
+    A step is the optimiser's own step on the loss, then the prox of the penalty in the metric of that step. A plain
+    optimiser's `state_dict` can be loaded: its groups keep the penalties that they have here.
+    """
+
+    parent: ClassVar[type[Optimizer]]
+    """torch's optimiser."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.parent = next(
+            kind for kind in cls.__mro__ if issubclass(kind, Optimizer) and not issubclass(kind, PenalizedOptimizer)
+        )
+        if cls.parent is Optimizer:
+            return
+        own = inspect.signature(cls.parent.__init__)
+        penalty = inspect.Parameter(
+            "penalty", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Penalty | None"
+        )
+        cls.__signature__ = own.replace(parameters=[*list(own.parameters.values())[1:], penalty])  # type: ignore[attr-defined]
+
+    def __init__(self, params: Any, *arguments: Any, penalty: Penalty | None = None, **options: Any) -> None:
+        self._default_penalty = to_specification(penalty)
+        super().__init__(params, *arguments, **options)
+        self.defaults["penalty"] = self._default_penalty
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take torch's step on the loss, then the prox of the penalty.
+
+        Args:
+            closure: clears gradients, computes the loss without its penalty, calls backward and returns the loss.
+
+        Returns:
+            What the closure returned, None without one.
+
+        Raises:
+            TypeError: a group holds something else than a penalty; nothing has been changed then.
+            ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not
+                fit, or the step is too large for a penalty that is not convex; nothing has been changed then.
+        """
+        loss = None
+        if closure is not None:
+            self.check_before_step(ahead=True)
+            with torch.enable_grad():
+                loss = closure()
+        self.check_before_step()
+        base: Any = self.parent.step
+        # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
+        if getattr(base, "hooked", False):
+            base = base.__wrapped__
+        awaiting, at_zero = awaiting_momentum(self), self.weights_at_zero()
+        base(self)
+        forget_unwritten(self, awaiting)
+        self.apply_penalties(at_zero)
+        remember_weights(self)
+        return loss
+
+    def check_before_step(self, *, ahead: bool = False) -> None:
+        """Raise where the coming step would be wrong.
+
+        Args:
+            ahead: whether gradients are not there yet.
+
+        Raises:
+            TypeError: a penalty is not a Penalty.
+            ValueError: as `step`.
+        """
+        check_before_step(self, self._reader, self.check_group, ahead=ahead)
+
+    def weights_at_zero(self) -> dict[Tensor, Tensor]:
+        """Which weights are 0 before a step, by penalised parameter, where the prox has to know."""
+        return weights_at_zero(self, self._reader)
+
+    def apply_penalties(self, at_zero: Mapping[Tensor, Tensor]) -> None:
+        """Take the prox of every penalised parameter that the base step has just moved.
+
+        Args:
+            at_zero: which weights were 0 before.
+        """
+        apply_penalties(self, self._reader, at_zero)
+
+
+class ProxSGD(Proximal, SGD):
+    """torch.optim.SGD, then the prox with step α(1-τ)/(1-μ): ISTA without momentum, on a full batch.
+
+    Takes every option of torch.optim.SGD, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty does not fit a parameter.
+    """
+
+
+class ProxAdam(Proximal, Adam):
+    """torch.optim.Adam (AMSGrad too), then the prox in its metric, D = α/(√v̂ + ε).
+
+    Takes every option of torch.optim.Adam, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty does not fit a parameter.
+    """
+
+
+class ProxAdamW(Proximal, AdamW):
+    """torch.optim.AdamW, then the prox in its metric, D = α/(√v̂ + ε).
+
+    Takes every option of torch.optim.AdamW, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty does not fit a parameter.
+    """
+
+
+class ProxNAdam(Proximal, NAdam):
+    """torch.optim.NAdam, then the prox in its metric, D = α/(√v̂ + ε) times NAdam's answer to a constant gradient.
+
+    Takes every option of torch.optim.NAdam, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty does not fit a parameter.
+    """
+
+
+class ProxRMSprop(Proximal, RMSprop):
+    """torch.optim.RMSprop, then the prox in its metric, D = α/((√v + ε)(1-μ)).
+
+    Takes every option of torch.optim.RMSprop, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty does not fit a parameter.
+    """
+
+
+class ProxAdagrad(Proximal, Adagrad):
+    """torch.optim.Adagrad, then the prox in its metric, D = α_t/(√s + ε).
+
+    Takes every option of torch.optim.Adagrad, and:
+
+    Args:
+        penalty: λR, for all groups that do not bring their own.
+
+    Raises:
+        ValueError: an option is out of its range, or the penalty does not fit a parameter.
+    """
