@@ -49,7 +49,7 @@ PENALTIES = {
     "group-columns-weighted": lambda shape, lam: GroupL1(lam, dim=1, weights=ramp(shape[1])),
     "sparse-group-index": lambda shape, lam: SparseGroupL1(lam, 0.3, index=torch.arange(shape.numel()) % 3),
     "mcp": lambda shape, lam: MCP(lam, 20.0),
-    "nuclear": lambda shape, lam: Nuclear(2 * lam),
+    "nuclear": lambda shape, lam: Nuclear(6 * lam),
 }
 SPLIT_GROUPS = ("group-columns", "group-columns-weighted", "sparse-group-index")
 
