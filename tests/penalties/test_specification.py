@@ -263,7 +263,7 @@ def test_what_is_no_dimension_is_named(dim):
         (L1(1.0, weights=torch.ones(4)), (3,), r"weights has shape \(4,\); accepted is one that broadcasts"),
         (L1(torch.ones(2, 1)), (3,), r"strength has shape \(2, 1\)"),
         (GroupL1(1.0, dim=2), (3, 4), "dim is 2; a tensor of shape .3, 4. has the dimensions 0 to 1"),
-        (GroupL1(1.0, index=[[0, 1], [2]]), (4,), "index numbers 3 coordinates; accepted is .* 4 coordinates"),
+        (GroupL1(1.0, index=[[0, 1], [2]]), (4,), "index has 3 numbers; accepted is one for each of the 4 coordinates"),
         (GroupL1(1.0, index=torch.zeros(4, 3, dtype=torch.int64)), (3, 4), r"index has shape \(4, 3\)"),
         (GroupL1(1.0, weights=torch.ones(2)), (3, 4), "weights has 2 entries; accepted are 3"),
         (Nuclear(1.0), (3,), r"shape is \(3,\); Nuclear accepts tensors of at least two dimensions"),
@@ -310,3 +310,15 @@ def test_a_field_called_name_would_be_read_as_the_name_of_a_class():
 def test_what_is_no_sum_over_coordinates_has_no_value_along_a_dimension(penalty):
     with pytest.raises(ValueError, match="dim is 0"):
         penalty.value(torch.ones(2, 2), dim=0)
+
+
+def test_labels_of_columns_group_them_in_every_row():
+    labels, weight = [0, 0, 1, 1, 1], torch.randn(3, 5, dtype=torch.float64)
+    by_columns = GroupL1(0.4, dim=1, index=labels)
+    by_coordinates = GroupL1(0.4, index=torch.tensor(labels).repeat(3, 1))
+    assert torch.equal(by_columns.prox(weight, 0.5), by_coordinates.prox(weight, 0.5))
+    assert float(by_columns.value(weight)) == pytest.approx(
+        0.4 * (6**0.5 * float(weight[:, :2].norm()) + 9**0.5 * float(weight[:, 2:].norm()))
+    )
+    with pytest.raises(ValueError, match="for each slice along dim"):
+        by_columns.prox(weight.T, 0.5)

@@ -82,6 +82,11 @@ def add_claim_file(path: str | Path) -> str:
     return claim_id
 
 
+def argument_of(claim_id: str) -> str:
+    """What names a claim on the command line: its id, or the file that it was read from."""
+    return str(_of_files[claim_id][0]) if claim_id in _of_files else claim_id
+
+
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")

@@ -39,6 +39,9 @@ from nonsmooth.tables import Row, Tabular
 ROUNDINGS = 16
 """Roundings of the objective's largest part that a sum over data may be off by, times what the next line says."""
 
+SHOWN = 5
+"""Parameters that a certificate prints, those with the largest residuals."""
+
 LOW_PRECISION = 1e-4
 """Of types in which orthogonal vectors are no more so than random ones."""
 
@@ -106,8 +109,10 @@ class Certificate(Tabular):
         lines += [
             f"  {visible(t.name)} {t.shape}: residual/λ {t.relative_residual:.3g}, {t.zeros:,} zeros"
             + (f", moves by {t.movement:.2g}" if t.movement is not None else "")
-            for t in worst[:5]
+            for t in worst[:SHOWN]
         ]
+        if len(worst) > SHOWN:
+            lines.append(f"  and {len(worst) - SHOWN} more with smaller residuals")
         return "\n".join([*lines, *self.notes])
 
     def rows(self) -> list[Row]:
@@ -301,6 +306,8 @@ def _notes(optimizer: Optimizer, found: Evaluation, relative: float) -> tuple[st
         notes.append("decoupled weight decay is counted as it acts in the metric of the optimiser's present state")
     if any((penalty := penalty_of(group)) is not None and not penalty.convex for group in optimizer.param_groups):
         notes.append("a penalty is not convex: the residual certifies a stationary point, not a minimum")
+    if all(group["lr"] == 0 for group in optimizer.param_groups if "lr" in group):
+        notes.append("every lr is 0, as after a schedule that has ended, so nothing would move")
     if found.precision > relative:
         notes.append(f"residual/λ is less than rounding leaves of a gradient, {found.precision:.2g}")
     return tuple(notes)

@@ -223,7 +223,7 @@ def _local_groups(penalty: Grouped, parameter: DTensor) -> tuple[Tensor, Groups]
         weights = local_part(whole.spread(weights), parameter, numbering).reshape(-1)
         split = [axis for axis, dim in enumerate(divided) if dim is not None and dim not in numbering]
     else:
-        index = local_part(penalty.index.reshape(shape), parameter).to(shard.device)
+        index = local_part(penalty.numbers(shape).reshape(shape), parameter).to(shard.device)
         groups = indexed(shard.shape, index, whole.count)
         split = [axis for axis, dim in enumerate(divided) if dim is not None]
     processes = [parameter.device_mesh.get_group(axis) for axis in split if parameter.device_mesh.size(axis) > 1]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nonsmooth.penalties.extremes import beyond, product, widened
 from nonsmooth.penalties.group_prox import group_prox, group_prox_, one_for_all
-from nonsmooth.penalties.groups import Groups, along, as_dimensions, as_index, indexed
+from nonsmooth.penalties.groups import Groups, along, as_dimensions, as_index, by_coordinate, indexed
 from nonsmooth.penalties.l1 import soft_threshold_
 from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative, check_share, check_weights
 
@@ -40,13 +40,17 @@ class _Grouped(Penalty):
             object.__setattr__(self, "index", as_index(self.index))
         check_weights(self.weights)
 
+    def numbers(self, shape: torch.Size) -> Tensor:
+        """The number of each coordinate's group, where there is an index."""
+        return by_coordinate(shape, self.index, self.dim)
+
     def groups(self, shape: torch.Size) -> Groups:
         """The partition of a tensor of that shape.
 
         Raises:
             ValueError: the dimension or the index does not fit the shape.
         """
-        return along(shape, self.dim) if self.index is None else indexed(shape, self.index)
+        return along(shape, self.dim) if self.index is None else indexed(shape, self.numbers(shape))
 
     def check_shape(self, shape: torch.Size) -> None:
         """Raise unless groups and weights fit a tensor of that shape.
@@ -232,9 +236,9 @@ class GroupL1(_Grouped):
         strength: λ ≥ 0.
         dim: the dimension or dimensions that number the groups, where no index is given: 0 for the rows of a matrix or
             the filters of a convolution, 1 for input features or channels, (0, 1) for the kernels of a convolution.
-        index: the groups in another way: the number of each coordinate's group, as a tensor, an array or a sequence of
-            integers, or a sequence of groups, each a sequence of coordinates of the flattened tensor. They have to be a
-            partition.
+        index: the groups in another way: the number of each coordinate's group, or of each slice's along `dim` (with
+            `dim=1`, which input features belong together), as a tensor, an array or a sequence of integers, or a
+            sequence of groups, each a sequence of coordinates of the flattened tensor. They have to be a partition.
         weights: c_g ≥ 0, (G,); None for the square roots of the groups' sizes.
 
     Raises:

@@ -143,6 +143,16 @@ def along(shape: torch.Size, dim: Dimensions) -> Groups:
     return Groups(count, total, spread, largest=largest, subset=subset, dimensions=tuple(kept))
 
 
+def by_coordinate(shape: torch.Size, index: Tensor, dim: Dimensions) -> Tensor:
+    """An index that numbers the slices along one dimension, such as the columns of a matrix, as one of coordinates."""
+    along_one = index.ndim == 1 and isinstance(dim, int) and -len(shape) <= dim < len(shape)
+    if not along_one or index.numel() == math.prod(shape) or index.numel() != shape[dim]:  # type: ignore[index]
+        return index
+    sides = [1] * len(shape)
+    sides[dim] = -1  # type: ignore[index]
+    return index.reshape(sides).expand(shape)
+
+
 def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Groups:
     """The coordinates that an index gives the same number.
 
@@ -158,8 +168,8 @@ def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Group
         raise ValueError(f"index has shape {tuple(index.shape)}; accepted is one that is flat or {tuple(shape)}")
     if index.numel() != math.prod(shape):
         raise ValueError(
-            f"index numbers {index.numel()} coordinates; accepted is one number for each of the {math.prod(shape)} "
-            f"coordinates of a tensor of shape {tuple(shape)}"
+            f"index has {index.numel()} numbers; accepted is one for each of the {math.prod(shape)} coordinates of a "
+            f"tensor of shape {tuple(shape)}, or for each slice along dim"
         )
     if count is None:
         count = int(index.max()) + 1 if index.numel() else 0

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import nonsmooth
+from nonsmooth.claims import registry
 from nonsmooth.claims.claim import format_number
 from nonsmooth.claims.figure import Figure
 from nonsmooth.claims.results import ClaimEntry, Results, ValueEntry
@@ -48,6 +49,8 @@ def render(
     panels = {panel["id"]: panel.pop("spec") for group in drawn.values() for f in group for panel in f["panels"]}
     scripts = {name: Markup(_template_text(name)) for name in ("theme.js", "page.js")}
     scripts["plotly.js"] = Markup(_plotly())
+    own = any(registry.argument_of(entry["id"]) != entry["id"] for entry in results["claims"])
+    all_claims = [entry["id"] for entry in results["claims"]] if own else []
     page = _environment().get_template("page.html.j2")
     return page.render(
         results=results,
@@ -55,8 +58,11 @@ def render(
         title=headline(results),
         shown=SHOWN,
         figures=drawn,
-        command=_command("", results["settings"], parts or {}),
-        commands={entry["id"]: _command(entry["id"], results["settings"], parts or {}) for entry in results["claims"]},
+        command=_command("", all_claims, results["settings"], parts or {}),
+        commands={
+            entry["id"]: _command(entry["id"], [entry["id"]], results["settings"], parts or {})
+            for entry in results["claims"]
+        },
         data=_script_json({"panels": panels, "tones": _tones(), "background": palette.BACKGROUND}),
         tones=palette.TONES,
         verdicts=palette.VERDICTS,
@@ -177,13 +183,16 @@ def value_table(entry: ClaimEntry) -> dict[str, Any]:
     return {"sources": [source for source in SOURCES if groups[source]], "rows": rows}
 
 
-def _command(claim_id: str, settings: Mapping[str, Any], parts: Mapping[str, Sequence[str]]) -> str:
-    """What measures this claim again under the same settings; "" for all claims."""
+def _command(
+    claim_id: str, names: Sequence[str], settings: Mapping[str, Any], parts: Mapping[str, Sequence[str]]
+) -> str:
+    """What measures claims again under the same settings; without a name, all of the paper's."""
     options = {"scale": settings["scale"], "data": settings["data"], "seeds": settings["seeds"]}
     conditions = [f" --where {shlex.quote(condition)}" for condition in parts.get(claim_id, settings["part"])]
     words = [f" --{name} {value}" for name, value in options.items() if value is not None]
     first = f" --seed {settings['first_seed']}" if settings["first_seed"] else ""
-    return f"nonsmooth reproduce {claim_id}".rstrip() + "".join((*words, first, *conditions))
+    typed = [f" {shlex.quote(registry.argument_of(name))}" for name in names]
+    return "nonsmooth reproduce" + "".join((*typed, *words, first, *conditions))
 
 
 def _words(value: Any) -> str:
