@@ -308,8 +308,9 @@ def report(rows: list[Row]) -> str:
         f"- After {FIRST} steps more zeros than `ProxSGD`'s at the same λ plus {MORE_ZEROS:.0%}: {len(many)} of "
         f"{len(rows)}.",
         f"- After training more than {LOST:.0%} less accuracy than the same optimiser without the penalty, where "
-        f"`ProxSGD` learns (more than {LEARNED:.0%} without a penalty) and loses less than that: {len(lost)} of {len(kept)}. In {sum(r.gained > 0 for r in lost)} of them the "
-        "penalised objective is lower than without the penalty: the optimiser did what λ asks, and λ costs accuracy. By "
+        f"`ProxSGD` learns (more than {LEARNED:.0%} without a penalty) and loses less than that: {len(lost)} of "
+        f"{len(kept)}. In {sum(r.gained > 0 for r in lost)} of them the penalised objective is lower than without the "
+        "penalty: the optimiser did what λ asks, and λ costs accuracy. By "
         f"λ: {_by_strength(lost)}.",
         f"- After training more than {LOST:.0%} less accuracy than torch's Adam without a penalty, where `ProxSGD` has "
         f"as much: {len(below_adam)} of {len(beside_adam)} ({_by_strength(below_adam)}). {len(without)} of "
