@@ -40,6 +40,7 @@ def test_without_a_penalty_every_way_around_adam_is_adam(method):
     assert other["zeros"] == 0
 
 
+@pytest.mark.slow
 def test_what_a_strong_penalty_does_to_each_way():
     """In the loss it makes no zeros; by a prox on single weights some, on filters whole ones."""
     norm = measured("dense-adam", 0.0, scale=LONGER)["norm"]

@@ -112,6 +112,7 @@ def test_a_law_that_does_not_settle_says_so():
     assert "Not settled after 32,768 steps: in the last comparison, mean |w| went from" in words(result)
 
 
+@pytest.mark.slow
 def test_what_kept_a_law_from_settling_is_said_though_its_mean_has_come_to_rest():
     result = invoke(
         *("--optimizer", "adamw", "--lr", "1e-3", "--lam", "0.01", "--dtype", "bfloat16", "--start", "0.02")

@@ -44,7 +44,9 @@ COMMANDS = {
 OTHERS = ("claims", "claims as JSON", "floor", "help")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", *(pytest.param(e, marks=pytest.mark.slow) for e in ENCODINGS)])
+@pytest.mark.parametrize(
+    "encoding", ["cp1252", *(pytest.param(e, marks=pytest.mark.slow) for e in ("ascii", *ENCODINGS))]
+)
 def test_every_command_ends_under_every_encoding(stored, tmp_path, encoding):
     """One process per encoding runs them all, as loading torch takes long."""
     program = """

@@ -258,7 +258,7 @@ def test_bad_input_is_named():
         sharpness(lambda: weight, [weight])
     with pytest.raises(ValueError, match="depends on no parameter"):
         sharpness(lambda: torch.ones(1), [weight])
-    with pytest.raises(ValueError, match="none that requires"):
+    with pytest.raises(ValueError, match="no entry that requires"):
         sharpness(loss, [])
     with pytest.raises(TypeError, match="closure is 3"):
         sharpness(3, [weight])

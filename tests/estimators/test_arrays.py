@@ -113,7 +113,7 @@ def test_features_that_are_constant_leave_the_intercept(value):
 @pytest.mark.parametrize("penalty", ["L1", MCP(0.05), GroupL1(0.05, dim=1), "TransformedL1"])
 @pytest.mark.parametrize("kind", [ProxRegressor, ProxClassifier])
 def test_a_zero_coefficient_has_no_sign(penalty, kind):
-    found = kind(penalty, strength=0.1).fit(DATA, RESPONSE if kind is ProxRegressor else CLASSES)
+    found = kind(penalty, strength=0.1, max_iter=500).fit(DATA, RESPONSE if kind is ProxRegressor else CLASSES)
     zeros = found.coef_[found.coef_ == 0]
     assert len(zeros)
     assert not np.signbit(zeros).any()

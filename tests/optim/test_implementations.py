@@ -159,7 +159,7 @@ def strided(tensor):
     return wide[..., 0]
 
 
-@pytest.mark.parametrize("chunk", [48, 1 << 15])
+@pytest.mark.parametrize("chunk", [pytest.param(48, marks=pytest.mark.slow), 1 << 15])
 @pytest.mark.parametrize("layout", [channels_last, transposed, strided])
 @pytest.mark.parametrize(("kind", "options"), [CASES[0], CASES[3], CASES[8]])
 def test_the_layout_in_memory_changes_nothing(kind, options, layout, chunk, monkeypatch):
