@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -14,11 +15,28 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+ATTEMPTS = 3
 PATIENCE = 240.0
 
 
 def run_together(program: Path, count: int, folder: Path, patience: float = PATIENCE) -> dict[str, Any]:
-    """What the first of the processes reports; an AssertionError with their output where one fails."""
+    """What the first of the processes reports; an AssertionError with their output where one fails.
+
+    Once in a while gloo's own thread dies of a segmentation fault, and its process without a word: then once more.
+    """
+    for attempt in range(ATTEMPTS):
+        place = folder / f"attempt-{attempt}"
+        place.mkdir()
+        codes, said = _run(program, count, place, patience)
+        if -signal.SIGSEGV not in codes:
+            break
+    assert codes == [0] * count, said
+    report: dict[str, Any] = json.loads((place / "report.json").read_text())
+    return report
+
+
+def _run(program: Path, count: int, folder: Path, patience: float) -> tuple[list[int], str]:
+    """The exit codes of the processes, and what they said."""
     logs = [folder / f"log-{rank}" for rank in range(count)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "WORLD_SIZE": str(count)}
     running: list[subprocess.Popen[bytes]] = []
@@ -39,9 +57,7 @@ def run_together(program: Path, count: int, folder: Path, patience: float = PATI
                 process.kill()
                 process.wait()
     said = "\n".join(f"process {rank}:\n{log.read_text()[-4000:]}" for rank, log in enumerate(logs))
-    assert [process.returncode for process in running] == [0] * count, said
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
-    return report
+    return [process.returncode for process in running], said
 
 
 def take_part(main: Callable[[int, Path], dict[str, Any]]) -> None:
