@@ -293,6 +293,7 @@ def report(rows: list[Row]) -> str:
     many = [r for r in rows if r.zeros > r.sgd_zeros + MORE_ZEROS]
     kept = [r for r in rows if r.sgd >= r.sgd_own - LOST and r.sgd_own > LEARNED]
     lost = [r for r in kept if r.accuracy < r.own - LOST]
+    unlearned = [r for r in rows if r.sgd >= r.sgd_own - LOST and r.sgd_own <= LEARNED]
     beside_adam = [r for r in rows if r.sgd >= r.adam - LOST]
     below_adam = [r for r in beside_adam if r.accuracy < r.adam - LOST]
     without = [r for r in below_adam if r.own < r.adam - LOST]
@@ -311,7 +312,8 @@ def report(rows: list[Row]) -> str:
         f"`ProxSGD` learns (more than {LEARNED:.0%} without a penalty) and loses less than that: {len(lost)} of "
         f"{len(kept)}. In {sum(r.gained > 0 for r in lost)} of them the penalised objective is lower than without the "
         "penalty: the optimiser did what λ asks, and λ costs accuracy. By "
-        f"λ: {_by_strength(lost)}.",
+        f"λ: {_by_strength(lost)}. (Where `ProxSGD` does not learn, which was set apart after looking: "
+        f"{sum(r.accuracy < r.own - LOST for r in unlearned)} of {len(unlearned)}.)",
         f"- After training more than {LOST:.0%} less accuracy than torch's Adam without a penalty, where `ProxSGD` has "
         f"as much: {len(below_adam)} of {len(beside_adam)} ({_by_strength(below_adam)}). {len(without)} of "
         "them have less than Adam without the penalty too.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nonsmooth.claims.claim import Value
-from nonsmooth.claims.results import RESULTS_FILE
+from nonsmooth.claims.run_folder import RESULTS_FILE
 
 
 def summary(results: dict[str, Any], title: str) -> str:

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,16 +9,8 @@ import pytest
 from nonsmooth.claims import registry
 from nonsmooth.claims.claim import Claim, Headline, Judgement, Settings, Value, Verdict
 from nonsmooth.claims.figure import Axis, Figure, Panel
-from nonsmooth.claims.results import (
-    assess,
-    illustrate,
-    merged_origins,
-    read_settings,
-    stored_records,
-    summarise,
-    write_json,
-    write_settings,
-)
+from nonsmooth.claims.results import assess, illustrate, merged_origins, stored_records, summarise
+from nonsmooth.claims.run_folder import read_settings, settings_name, write_json, write_settings
 from nonsmooth.lab import Cell, LabError, Record, Store
 
 CELLS = [Cell("capture", {"kind": kind, "seeds": 4}, 10) for kind in ("plain", "control")]
@@ -198,3 +191,22 @@ def test_stored_records_are_those_that_exist(tmp_path):
     store = Store(tmp_path)
     store.save(RECORDS[CELLS[0]])
     assert list(stored_records(store, CELLS)) == [CELLS[0]]
+
+
+def test_the_name_of_a_folder_tells_settings_apart_and_is_one_name():
+    named = [
+        Settings(),
+        Settings(data="cifar10"),
+        Settings(data="/some/where/cifar"),
+        Settings(data="/some/where else/cifar"),
+        Settings(data="../cifar"),
+        Settings(data=".."),
+        Settings(seeds=50),
+        Settings(seeds=50, first_seed=7),
+        Settings(scale="standard"),
+        Settings(scale="standard", data="cifar10"),
+    ]
+    names = [settings_name(settings) for settings in named]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[\w-]+", name) for name in names), names
+    assert settings_name(Settings(part=("seed=0",))) == "quick"

@@ -320,5 +320,5 @@ def test_labels_of_columns_group_them_in_every_row():
     assert float(by_columns.value(weight)) == pytest.approx(
         0.4 * (6**0.5 * float(weight[:, :2].norm()) + 9**0.5 * float(weight[:, 2:].norm()))
     )
-    with pytest.raises(ValueError, match="for each slice along dim"):
+    with pytest.raises(ValueError, match="dim=1 for the columns"):
         by_columns.prox(weight.T, 0.5)

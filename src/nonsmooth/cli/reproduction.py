@@ -17,14 +17,11 @@ from rich.text import Text
 from nonsmooth.claims.claim import Settings
 from nonsmooth.claims.part import planned_cells
 from nonsmooth.claims.registry import measure_cell
-from nonsmooth.claims.results import (
-    FAILED,
+from nonsmooth.claims.results import FAILED, INCOMPLETE, ClaimEntry, Results
+from nonsmooth.claims.run_folder import (
     FAILURES_FILE,
-    INCOMPLETE,
     REPORT_FILE,
     RESULTS_FILE,
-    ClaimEntry,
-    Results,
     settings_name,
     write_settings,
     write_text,

@@ -306,7 +306,8 @@ def _notes(optimizer: Optimizer, found: Evaluation, relative: float) -> tuple[st
         notes.append("decoupled weight decay is counted as it acts in the metric of the optimiser's present state")
     if any((penalty := penalty_of(group)) is not None and not penalty.convex for group in optimizer.param_groups):
         notes.append("a penalty is not convex: the residual certifies a stationary point, not a minimum")
-    if all(group["lr"] == 0 for group in optimizer.param_groups if "lr" in group):
+    rates = [group["lr"] for group in optimizer.param_groups if "lr" in group]
+    if rates and all(rate == 0 for rate in rates):
         notes.append("every lr is 0, as after a schedule that has ended, so nothing would move")
     if found.precision > relative:
         notes.append(f"residual/λ is less than rounding leaves of a gradient, {found.precision:.2g}")

@@ -169,7 +169,7 @@ def indexed(shape: torch.Size, index: Tensor, count: int | None = None) -> Group
     if index.numel() != math.prod(shape):
         raise ValueError(
             f"index has {index.numel()} numbers; accepted is one for each of the {math.prod(shape)} coordinates of a "
-            f"tensor of shape {tuple(shape)}, or for each slice along dim"
+            f"tensor of shape {tuple(shape)}, or, with dim, for each slice along it: dim=1 for the columns of a matrix"
         )
     if count is None:
         count = int(index.max()) + 1 if index.numel() else 0

@@ -10,19 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from nonsmooth.claims.part import planned_cells
-from nonsmooth.claims.results import (
-    REPORT_FILE,
-    RESULTS_FILE,
-    SETTINGS_FILE,
-    Results,
-    assess,
-    illustrate,
-    read_settings,
-    stored_records,
-    summarise,
-    write_json,
-    write_text,
-)
+from nonsmooth.claims.results import Results, assess, illustrate, stored_records, summarise
+from nonsmooth.claims.run_folder import REPORT_FILE, RESULTS_FILE, SETTINGS_FILE, read_settings, write_json, write_text
 from nonsmooth.lab import Cell, LabError, Store
 from nonsmooth.lab.folder import Folder
 from nonsmooth.lab.values import checked_seconds

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def run_together(program: Path, count: int, folder: Path, patience: float = PATI
         codes, said = _run(program, count, place, patience)
         if -signal.SIGSEGV not in codes:
             break
+        warnings.warn(f"attempt {attempt + 1}: a process died of a segmentation fault", stacklevel=2)
     assert codes == [0] * count, said
     report: dict[str, Any] = json.loads((place / "report.json").read_text())
     return report
