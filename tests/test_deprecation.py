@@ -1,10 +1,13 @@
 """Old public names work, say so, and give what the new ones give."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import nonsmooth as ns
 from nonsmooth.curvature import stability_threshold
 from nonsmooth.deprecation import renamed_arguments
 from nonsmooth.dynamics import stationary_law
@@ -64,3 +67,17 @@ def test_an_argument_under_both_names_is_refused():
 
     with pytest.raises(TypeError, match="function got both 'strength' and its old name 'lam'"):
         function(strength=1, lam=2)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [ns.ProxSGD, ns.ProxAdam, ns.ProxAdamW, ns.ProxNAdam, ns.ProxRMSprop, ns.ProxAdagrad],
+    ids=lambda k: k.__name__,
+)
+def test_an_optimizer_that_was_pickled_whole_under_the_old_module_loads(kind):
+    optimizer = kind([torch.ones(3, requires_grad=True)], lr=0.1, penalty=ns.L1(0.5))
+    pickled = pickle.dumps(optimizer)
+    assert b"nonsmooth.optim.optimizers" in pickled
+    again = pickle.loads(pickled.replace(b"nonsmooth.optim.optimizers", b"nonsmooth.optim.optimisers"))
+    assert type(again) is kind
+    assert again.param_groups[0]["penalty"] == optimizer.param_groups[0]["penalty"]

@@ -65,6 +65,7 @@ def test_a_report_keeps_a_claim_whose_file_is_not_named(command, own, monkeypatc
     [
         (None, "there is no file"),
         ("1 / 0", "cannot be run: ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(3)", "cannot be run: SystemExit: 3"),
         ("x = 1", "it has no CLAIM"),
         (CODE.replace("def draw", "def paint"), "it has no function draw"),
         (CODE.replace('id="two-cycle"', 'id="capture"'), "the id 'capture', which another claim has"),
