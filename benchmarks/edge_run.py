@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nonsmooth.claims.huber_data import draw_regression, draw_start
-from nonsmooth.claims.lasso_data import draw_lasso
+from nonsmooth.claims.huber.huber_data import draw_regression, draw_start
+from nonsmooth.claims.lasso.lasso_data import draw_lasso
 from nonsmooth.curvature import (
     OptimizerSharpness,
     Point,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from nonsmooth.claims.capture import RIDGE, _draw
+from nonsmooth.claims.rates.capture import RIDGE, _draw
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import Count, FirstStep, LastStep, active_units, loss_rose, norm
 from nonsmooth.problems import relu_regression

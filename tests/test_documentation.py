@@ -18,9 +18,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from nonsmooth.claims.claim import Settings
-from nonsmooth.claims.registry import CLAIM_IDS, load_claim, measure_cell
-from nonsmooth.claims.run_folder import write_settings
+from nonsmooth.claims.framework.claim import Settings
+from nonsmooth.claims.framework.registry import CLAIM_IDS, load_claim, measure_cell
+from nonsmooth.claims.framework.run_folder import write_settings
 from nonsmooth.cli import app
 from nonsmooth.lab import Context, Store, run
 from nonsmooth.report import write_report

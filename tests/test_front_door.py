@@ -75,7 +75,7 @@ def test_all_names_can_be_imported_with_a_star():
         ("import nonsmooth.estimators", "sklearn"),
         ("import nonsmooth as ns; ns.ProxRegressor", "sklearn"),
         ("import nonsmooth.lab", "reproduce"),
-        ("import nonsmooth.claims.registry", "reproduce"),
+        ("import nonsmooth.claims.framework.registry", "reproduce"),
         ("import nonsmooth.report", "reproduce"),
         ("import nonsmooth.data; nonsmooth.data.load_images('digits')", "sklearn"),
         ("from nonsmooth.dynamics import Diminishing; Diminishing(1.0, 2.0).total", "sklearn"),

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 import nonsmooth
-from nonsmooth.claims.claim import SCALES, Claim, Settings
-from nonsmooth.claims.registry import CLAIM_IDS, load_claim, rule_of
+from nonsmooth.claims.framework.claim import SCALES, Claim, Settings
+from nonsmooth.claims.framework.registry import CLAIM_IDS, load_claim, rule_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HEAVY = ("sklearn", "scipy", "pandas", "plotly", "datasets", "torchvision", "dask", "distributed", "jinja2", "rich")

@@ -17,8 +17,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import nonsmooth
-from nonsmooth.claims.claim import SCALES, Claim, Settings
-from nonsmooth.claims.registry import CLAIM_IDS, load_claim, rule_of
+from nonsmooth.claims.framework.claim import SCALES, Claim, Settings
+from nonsmooth.claims.framework.registry import CLAIM_IDS, load_claim, rule_of
 
 PARTS = (
     "penalties",

@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nonsmooth.claims.claim import Value
-from nonsmooth.claims.run_folder import RESULTS_FILE
+from nonsmooth.claims.framework.claim import Value
+from nonsmooth.claims.framework.run_folder import RESULTS_FILE
 
 
 def summary(results: dict[str, Any], title: str) -> str:

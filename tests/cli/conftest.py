@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 
 import nonsmooth.claims
 from nonsmooth import lab
-from nonsmooth.claims import registry
+from nonsmooth.claims.framework import registry
 from nonsmooth.cli import app, listing, reproduction
 
 FAKES = Path(__file__).parent / "fakes"
 PATCH = f"""
 import nonsmooth.claims
 nonsmooth.claims.__path__.insert(0, {str(FAKES)!r})
-from nonsmooth.claims import registry
+from nonsmooth.claims.framework import registry
 registry.CLAIM_IDS = ("capture", "rate")
 """
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import nonsmooth
-from nonsmooth.claims.registry import load_claim
+from nonsmooth.claims.framework.registry import load_claim
 from nonsmooth.cli import app
 from nonsmooth.cli.listing import available_claims
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from nonsmooth.claims.claim import Verdict
+from nonsmooth.claims.framework.claim import Verdict
 from nonsmooth.cli.listing import print_results
 
 LONG = "a finite sum of differentiable subproblems, " * 5

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nonsmooth.claims import registry
+from nonsmooth.claims.framework import registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-claim.md"
 CODE = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1]

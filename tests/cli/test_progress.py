@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from nonsmooth.claims import registry
-from nonsmooth.claims.claim import Claim, Headline, Judgement, Verdict
+from nonsmooth.claims.framework import registry
+from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Verdict
 from nonsmooth.cli import progress
 from nonsmooth.cli.progress import LiveProgress, PlainProgress, watch
 from nonsmooth.lab import Cell, Record, Store

@@ -8,8 +8,8 @@ from cases import digits
 from torch import nn
 from torch.nn import functional
 
-from nonsmooth.claims.huber_data import draw_regression, draw_start
-from nonsmooth.claims.lasso_data import draw_lasso
+from nonsmooth.claims.huber.huber_data import draw_regression, draw_start
+from nonsmooth.claims.lasso.lasso_data import draw_lasso
 from nonsmooth.curvature import evaluate_point, optimizer_sharpness, step_smoothness
 
 OPTIMISERS = {

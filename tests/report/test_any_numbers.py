@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonsmooth.claims.figure import KINDS, Axis, Figure, Panel, Series
+from nonsmooth.claims.framework.figure import KINDS, Axis, Figure, Panel, Series
 from nonsmooth.report import page, render
 from nonsmooth.report.figures import panel_specification
 from nonsmooth.report.page import figure_fault

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from nonsmooth.claims.figure import KINDS, TONES, Axis, Figure, Panel, Series
+from nonsmooth.claims.framework.figure import KINDS, TONES, Axis, Figure, Panel, Series
 from nonsmooth.report import render
 from nonsmooth.report.figures import legend, panel_specification
 from nonsmooth.report.page import number, value_table

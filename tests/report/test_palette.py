@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nonsmooth.claims.figure import TONES as TONE_NAMES
+from nonsmooth.claims.framework.figure import TONES as TONE_NAMES
 from nonsmooth.report.palette import BACKGROUND, TONES
 
 # Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nonsmooth.claims.claim import Verdict
-from nonsmooth.claims.registry import CLAIM_IDS, claim_ids, load_claim
-from nonsmooth.claims.results import FAILED, ClaimEntry
+from nonsmooth.claims.framework.claim import Verdict
+from nonsmooth.claims.framework.registry import CLAIM_IDS, claim_ids, load_claim
+from nonsmooth.claims.framework.results import FAILED, ClaimEntry
 from nonsmooth.cli.terminal import Terminal, foreign, print_json
 
 STYLES = {

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nonsmooth.claims.results import JUDGED, assess, stored_records
+from nonsmooth.claims.framework.results import JUDGED, assess, stored_records
 from nonsmooth.cli.listing import verdict_text
 from nonsmooth.cli.terminal import OutputError, foreign
 from nonsmooth.lab import Cell, Record, SilentWatcher, Store

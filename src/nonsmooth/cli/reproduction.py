@@ -14,11 +14,11 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from nonsmooth.claims.claim import Settings
-from nonsmooth.claims.part import planned_cells
-from nonsmooth.claims.registry import measure_cell
-from nonsmooth.claims.results import FAILED, INCOMPLETE, ClaimEntry, Results
-from nonsmooth.claims.run_folder import (
+from nonsmooth.claims.framework.claim import Settings
+from nonsmooth.claims.framework.part import planned_cells
+from nonsmooth.claims.framework.registry import measure_cell
+from nonsmooth.claims.framework.results import FAILED, INCOMPLETE, ClaimEntry, Results
+from nonsmooth.claims.framework.run_folder import (
     FAILURES_FILE,
     REPORT_FILE,
     RESULTS_FILE,

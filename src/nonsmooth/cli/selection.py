@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from nonsmooth.claims.registry import CLAIM_IDS, add_claim_file, claim_ids
+from nonsmooth.claims.framework.registry import CLAIM_IDS, add_claim_file, claim_ids
 from nonsmooth.cli.listing import available_claims
 from nonsmooth.data import HUB_NAMES, DataError, load_images
 from nonsmooth.foreign_text import visible

@@ -1,6 +1,7 @@
 """Methods iterated over ensembles: recursions, step sizes, stationary laws, training."""
 
 from nonsmooth.dynamics.ensemble import Run, iterate, subgradient_step
+from nonsmooth.dynamics.proximal import proximal_step
 from nonsmooth.dynamics.stationary import StationaryLaw, stationary_law
 from nonsmooth.dynamics.step_sizes import Constant, Diminishing, Reducing
 
@@ -11,6 +12,7 @@ __all__ = [
     "Run",
     "StationaryLaw",
     "iterate",
+    "proximal_step",
     "stationary_law",
     "subgradient_step",
 ]

@@ -4,7 +4,7 @@ from nonsmooth.extras import require
 
 require("reproduce", "nonsmooth.report")
 
-from nonsmooth.claims.run_folder import REPORT_FILE
+from nonsmooth.claims.framework.run_folder import REPORT_FILE
 from nonsmooth.report.page import render
 from nonsmooth.report.writing import write_report
 

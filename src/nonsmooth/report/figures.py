@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from typing import Any
 
-from nonsmooth.claims.claim import format_number
-from nonsmooth.claims.figure import Figure, Panel, Series
+from nonsmooth.claims.framework.claim import format_number
+from nonsmooth.claims.framework.figure import Figure, Panel, Series
 from nonsmooth.foreign_text import visible
 from nonsmooth.report.palette import TONES
 

@@ -16,10 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import nonsmooth
-from nonsmooth.claims import registry
-from nonsmooth.claims.claim import format_number
-from nonsmooth.claims.figure import Figure
-from nonsmooth.claims.results import ClaimEntry, Results, ValueEntry
+from nonsmooth.claims.framework import registry
+from nonsmooth.claims.framework.claim import format_number
+from nonsmooth.claims.framework.figure import Figure
+from nonsmooth.claims.framework.results import ClaimEntry, Results, ValueEntry
 from nonsmooth.foreign_text import visible
 from nonsmooth.report import palette
 from nonsmooth.report.figures import legend, panel_specification, table

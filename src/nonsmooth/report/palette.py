@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nonsmooth.claims.claim import Verdict
+from nonsmooth.claims.framework.claim import Verdict
 
 BACKGROUND = {"light": "#ffffff", "dark": "#161b22"}
 """What figures and badges lie on."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from nonsmooth.claims.claim import Verdict
-from nonsmooth.claims.results import Results
+from nonsmooth.claims.framework.claim import Verdict
+from nonsmooth.claims.framework.results import Results
 
 
 def answer(results: Results) -> str:

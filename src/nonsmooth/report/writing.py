@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from nonsmooth.claims.part import planned_cells
-from nonsmooth.claims.results import Results, assess, illustrate, stored_records, summarise
-from nonsmooth.claims.run_folder import REPORT_FILE, RESULTS_FILE, SETTINGS_FILE, read_settings, write_json, write_text
+from nonsmooth.claims.framework.part import planned_cells
+from nonsmooth.claims.framework.results import Results, assess, illustrate, stored_records, summarise
+from nonsmooth.claims.framework.run_folder import (
+    REPORT_FILE,
+    RESULTS_FILE,
+    SETTINGS_FILE,
+    read_settings,
+    write_json,
+    write_text,
+)
 from nonsmooth.lab import Cell, LabError, Store
 from nonsmooth.lab.folder import Folder
 from nonsmooth.lab.values import checked_seconds

@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from nonsmooth.claims.claim import Claim, Headline, Judgement, Value, Verdict
-from nonsmooth.claims.figure import Axis, Figure, Panel, Series
+from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Value, Verdict
+from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
 from nonsmooth.lab import Cell
 
 CLAIM = Claim(

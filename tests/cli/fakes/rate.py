@@ -1,6 +1,6 @@
 """A second stand-in: one cell, an inconclusive verdict."""
 
-from nonsmooth.claims.claim import Claim, Headline, Judgement, Verdict
+from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Verdict
 from nonsmooth.lab import Cell
 
 CLAIM = Claim("rate", "Another invented claim", "§0", "Nothing.", "None.", "None.")

@@ -1,0 +1,1 @@
+"""Huber and ReLU regression: convex problems with and without a Lipschitz gradient (§1, §4)."""

@@ -1,0 +1,1 @@
+"""What a constant step does at the kink of λ‖β‖₁ (§3)."""

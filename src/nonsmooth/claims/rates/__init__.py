@@ -1,0 +1,1 @@
+"""How fast, how far and whether the subgradient method converges (§1, §2, §4)."""
