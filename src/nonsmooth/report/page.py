@@ -30,7 +30,7 @@ SOURCES = ("paper", "measured", "control", "predicted")
 """Where a value comes from: the columns of a claim's table, each only if something stands in it."""
 
 SHOWN = 8
-"""So many rows of a claim's numbers are in sight; the others are folded away."""
+"""So many rows of a claim's numbers are in sight, those that its rule asks for first; the others are folded away."""
 
 _NOT_FINITE = {"inf": "∞", "-inf": "−∞", "nan": "not a number"}
 
@@ -174,7 +174,8 @@ def value_table(entry: ClaimEntry) -> dict[str, Any]:
     Quantities of the same name stand in the same row, so that the paper's number and ours can be compared.
     """
     groups: dict[str, list[ValueEntry]] = {source: entry[source] for source in SOURCES}  # type: ignore[literal-required]
-    names = list(dict.fromkeys(value["name"] for source in SOURCES for value in groups[source]))
+    given = dict.fromkeys(value["name"] for source in SOURCES for value in groups[source])
+    names = list(dict.fromkeys([*(name for name in entry["asked"] if name in given), *given]))
     rows = []
     for name in names:
         cells = {source: [v for v in groups[source] if v["name"] == name] for source in SOURCES}

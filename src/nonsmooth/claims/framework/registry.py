@@ -46,6 +46,12 @@ CLAIMS = {
 
 CLAIM_IDS = tuple(CLAIMS)
 
+HOW_A_RULE_IS_READ = (
+    "The first line that holds gives the verdict. A comparison holds only with the whole interval of the number; where "
+    "the interval reaches to both sides, or the number is missing, the claim is inconclusive there."
+)
+"""Stands above the rule of every study."""
+
 ENTRY_POINTS = "nonsmooth.claims"
 """The group of entry points by which other packages announce their claims."""
 
@@ -183,7 +189,8 @@ def rule_of(claim_id: str) -> str:
     """The rule by which a claim is judged: a study's rows, or the docstring of `judge` up to a section heading."""
     module = load_claim(claim_id)
     if isinstance(module, Study):
-        return "\n".join(f"{number}. {line}" for number, line in enumerate(module.rule_in_words(), 1))
+        lines = "\n".join(f"{number}. {line}" for number, line in enumerate(module.rule_in_words(), 1))
+        return f"{HOW_A_RULE_IS_READ}\n\n{lines}"
     text = inspect.getdoc(module.judge) or ""
     lines = []
     for line in text.splitlines():

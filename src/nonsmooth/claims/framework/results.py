@@ -73,6 +73,7 @@ class ClaimEntry(TypedDict):
     verdict: str | None
     because: str | None
     error: str | None
+    plain: str
     statement: str
     explanation: str
     control_experiment: str
@@ -176,6 +177,7 @@ def _entry(
         "verdict": str(judgement.verdict) if judgement else None,
         "because": judgement.because if judgement else None,
         "error": error,
+        "plain": claim.plain or claim.title,
         "statement": claim.statement,
         "explanation": claim.explanation,
         "control_experiment": claim.control,
