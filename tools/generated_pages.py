@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -17,8 +16,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import nonsmooth
+from nonsmooth.claims.assertions import ASSERTIONS
 from nonsmooth.claims.framework.claim import SCALES, Claim, Settings
 from nonsmooth.claims.framework.registry import CLAIM_IDS, load_claim, rule_of
+from nonsmooth.claims.framework.results import choice_entries
 
 PARTS = (
     "penalties",
@@ -37,7 +38,23 @@ PARTS = (
 )
 """The parts of the package in a reader's order; parts that are not named here follow."""
 
-CLAIM_MODULES = ("claim", "figure", "statistics", "registry", "results")
+CLAIM_MODULES = tuple(
+    f"framework.{name}"
+    for name in (
+        "claim",
+        "quantity",
+        "condition",
+        "rule",
+        "choice",
+        "evidence",
+        "experiment",
+        "study",
+        "figure",
+        "registry",
+        "results",
+        "checking",
+    )
+)
 """What all claims share."""
 
 
@@ -46,7 +63,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     sections = {
         "Results": pages_in(config, "results"),
         "Benchmarks": pages_in(config, "benchmarks"),
-        "Claims": ["claims/index.md", *(f"claims/{claim.id}.md" for claim in claims())],
+        "Claims": ["claims/index.md", "claims/sentences.md", *(f"claims/{claim.id}.md" for claim in claims())],
         "Reference": ["reference/index.md", *(f"reference/{part}.md" for part in parts())],
     }
     for entry in config.nav or []:
@@ -60,6 +77,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to those that are in the folder."""
     pages = {
         "claims/index.md": claim_index(claims()),
+        "claims/sentences.md": sentence_page(),
         **{f"claims/{claim.id}.md": claim_page(claim) for claim in claims()},
         "reference/index.md": reference_index(parts()),
         **{f"reference/{part}.md": reference_page(part) for part in parts()},
@@ -76,9 +94,8 @@ def pages_in(config: MkDocsConfig, folder: str) -> list[str]:
 
 
 def claims() -> list[Claim]:
-    """The claims that have a module, in the paper's order."""
-    written = [name for name in CLAIM_IDS if find_spec(f"nonsmooth.claims.{name.replace('-', '_')}")]
-    return [load_claim(name).CLAIM for name in written]
+    """The claims, in the paper's order."""
+    return [load_claim(name).CLAIM for name in CLAIM_IDS]
 
 
 def parts() -> list[str]:
@@ -101,9 +118,43 @@ def claim_index(described: list[Claim]) -> str:
         "# The claims\n\n"
         "What the paper says, claim by claim, with the experiment that would come out differently if the paper's "
         "explanation were wrong, and the rule by which the evidence decides. These pages are written from the code "
-        "that decides.\n\n"
+        "that decides. The paper [sentence by sentence](sentences.md), with the claims that test each.\n\n"
         f"| claim | where | in a line |\n|---|---|---|\n{rows}\n"
     )
+
+
+def sentence_page() -> str:
+    """What the paper asserts, and where it is tested, or why not."""
+    rows = "\n".join(
+        f"| {plain(one.where)} | {plain(one.says)} | "
+        + (", ".join(f"[`{claim_id}`]({claim_id}.md)" for claim_id in one.claims) or plain(one.untested))
+        + " |"
+        for one in ASSERTIONS
+    )
+    tested = sum(bool(one.claims) for one in ASSERTIONS)
+    return (
+        "# The paper, sentence by sentence\n\n"
+        f"{len(ASSERTIONS)} sentences of the paper could be false. {tested} of them are tested here; beside the others "
+        "stands why no experiment tests them. The sentences are put in our words.\n\n"
+        f"| where | what it says | tested by |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def choice_table(claim_id: str) -> str:
+    """What a claim's verdict rests on besides the evidence."""
+    study = load_claim(claim_id)
+    rows = "\n".join(
+        f"| {plain(one['label'])} | {plain(one['value'])} | {plain('; '.join(one['alternatives']))} | {plain(one['why'])} |"
+        for one in choice_entries(claim_id)
+    )
+    looked = "\n".join(
+        f"- {plain(one.what)} ({one.when}). {plain(one.why)} {plain(one.changed)}"
+        for one in getattr(study, "afterthoughts", ())
+    )
+    table = (
+        f"| choice | value | alternatives that are judged too | why |\n|---|---|---|---|\n{rows}" if rows else "None."
+    )
+    return table + (f"\n\nChosen after looking at the evidence:\n\n{looked}" if looked else "")
 
 
 def claim_page(claim: Claim) -> str:
@@ -119,7 +170,8 @@ def claim_page(claim: Claim) -> str:
     sections += [
         f"## Why, according to the paper\n\n{plain(claim.explanation)}",
         f"## What would come out differently if that were wrong\n\n{plain(claim.control)}",
-        f"## The rule\n\n{rule_of(claim.id)}",
+        f"## The rule\n\n{plain(rule_of(claim.id))}",
+        f"## What the verdict rests on\n\n{choice_table(claim.id)}",
         f"## The work\n\n{work(claim.id)}",
     ]
     return "\n\n".join(sections) + "\n"

@@ -111,6 +111,8 @@ class Study:
 
     def judge(self, records: Sequence[Record]) -> Judgement:
         """The verdict of the rule, with what it would be under every alternative that the records allow."""
+        if not records:
+            return _not_measured("there are no records")
         evidence, choices = Evidence(records, self.experiments), Choices(self.choices)
         try:
             findings = self._findings(evidence, choices)
