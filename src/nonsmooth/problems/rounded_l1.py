@@ -62,7 +62,7 @@ class RoundedL1(Problem):
         return Evaluation(value, gradient, gradient)
 
     @property
-    def minimiser(self) -> Tensor:
+    def minimizer(self) -> Tensor:
         """Zero."""
         return torch.zeros(1, 1, self.features, dtype=torch.float64)
 
