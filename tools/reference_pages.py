@@ -90,8 +90,8 @@ PAGES = (
         "Predict where training ends",
         "The stationary law of an optimizer at a kink, and methods iterated over ensembles of seeds and step sizes.",
         {
-            "nonsmooth.dynamics": "stationary_law StationaryLaw iterate Run subgradient_step proximal_step Constant Diminishing "
-            "Reducing",
+            "nonsmooth.dynamics": "stationary_law StationaryLaw iterate Run subgradient_step proximal_step "
+            "Constant Diminishing Reducing",
             "nonsmooth.dynamics.recording": "loss norm Trace Points Largest Smallest Count FirstStep LastStep "
             "log_spaced evenly_spaced",
         },
@@ -130,8 +130,8 @@ PAGES = (
         "Convex test problems with known minimisers, networks to study, and images.",
         {
             "nonsmooth.problems": "Problem Evaluation Regression lasso huber_regression relu_regression l1_norm "
-            "RoundedL1 SupportFunction LargestCoordinate SlopedLine Loss Squared Absolute Huber PseudoHuber Power Link Identity "
-            "Relu QuadraticRelu Softplus",
+            "RoundedL1 SupportFunction LargestCoordinate SlopedLine Loss Squared Absolute Huber PseudoHuber Power Link "
+            "Identity Relu QuadraticRelu Softplus",
             "nonsmooth.models": "vgg CONFIGURATIONS WEIGHT_LAYERS INITIALIZATIONS ACTIVATIONS Activation SmoothReLU "
             "PiecewiseLinearGELU",
             "nonsmooth.data": "load_images Images DataError",
