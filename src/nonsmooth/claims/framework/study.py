@@ -27,7 +27,7 @@ from nonsmooth.claims.framework.evidence import Evidence, NotStoredError
 from nonsmooth.claims.framework.experiment import Experiment, Scale
 from nonsmooth.claims.framework.figure import Figure
 from nonsmooth.claims.framework.quantity import Findings
-from nonsmooth.claims.framework.rule import Decision, Rule
+from nonsmooth.claims.framework.rule import Rule
 from nonsmooth.lab import Cell, Context, Record, Scalar
 
 FindingsOf = Callable[[Evidence, Choices], Findings]
@@ -155,21 +155,19 @@ class Study:
         for choice, value, choices in Choices(self.choices).alternatives():
             what = f"{choice.label}: {in_words(value)} instead of {in_words(choice.value)}"
             try:
-                found = self._decide(evidence, choices).gives.verdict
+                found = self.rule.verdict(self._findings(evidence, choices), choices)
                 judged.append((choice, Alternative(what, found)))
             except NotStoredError as reason:
                 not_judged.append(f"{what}: {reason}")
         groups = evidence.groups()
         for group in range(groups):
-            found = self._decide(evidence.without(group, groups), Choices(self.choices)).gives.verdict
+            choices = Choices(self.choices)
+            found = self.rule.verdict(self._findings(evidence.without(group, groups), choices), choices)
             judged.append(
                 (None, Alternative(f"{groups - 1} of {groups} groups of seeds, without group {group + 1}", found))
             )
         robustness = Robustness(verdict, tuple(alternative for _, alternative in judged), tuple(not_judged))
         return robustness, [(choice, one) for choice, one in judged if one.verdict is not verdict]
-
-    def _decide(self, evidence: Evidence, choices: Choices) -> Decision:
-        return self.rule.decide(self._findings(evidence, choices), choices)
 
 
 def _not_measured(reason: str) -> Judgement:
