@@ -6,9 +6,9 @@ import random
 import pytest
 
 from nonsmooth.claims.claim import Settings, Value, Verdict
-from nonsmooth.claims.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.registry import CLAIM_IDS
 from nonsmooth.claims.results import _seeds, summarise, value_entries
+from nonsmooth.figures.figure import Axis, Figure, Panel, Series
 from nonsmooth.lab import Cell, Record
 
 TITLES = (

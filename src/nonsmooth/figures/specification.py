@@ -1,24 +1,21 @@
-"""Figure specifications to what the page's script hands to plotly.
+"""A panel as what plotly draws, in JSON types.
 
-Colours are left open: "@ours" stands for a tone's colour and "@ours/20" for the same at 20 % opacity. The script fills
-them in for the theme at hand, so that one specification serves the light page, the dark page and paper.
+Colours are left open: "@ours" stands for a tone's colour and "@ours/20" for the same at 20 % opacity. They
+are filled in for the theme at hand, so that one specification serves light pages, dark pages and paper.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
-from nonsmooth.claims.claim import format_number
-from nonsmooth.claims.figure import Figure, Panel, Series
+from nonsmooth.figures.figure import Figure, Panel, Series
+from nonsmooth.figures.legend import LegendEntry, legend, rule_place, series_key
 from nonsmooth.foreign_text import visible
-from nonsmooth.report.palette import TONES
+from nonsmooth.number_text import format_number
 
 MARKED_POINTS = 16
 """A line through at most so many points shows them."""
@@ -28,112 +25,6 @@ BARRED_POINTS = 24
 
 CROWDED_POINTS = 150
 """More points than this are drawn small."""
-
-DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
-MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "circle-open")
-
-_LINES = ("line", "horizontal", "vertical")
-_DOTS = ("points", "line")
-
-
-@dataclass(frozen=True)
-class LegendEntry:
-    """One line of a legend: what shares a name and a tone is switched on and off together.
-
-    Attributes:
-        key: identifies what it switches, in every panel of the figure.
-        name: what a reader sees.
-        tone: of its colour.
-        marks: how it is drawn, such as ("line",) or ("line", "band").
-        dash: of its lines, as plotly names it; entries of one tone in one panel differ in it.
-        marker: of its points, as plotly names it; the same holds.
-        hint: where a straight rule stands; empty for others.
-        panels: the numbers of the panels that show it.
-    """
-
-    key: str
-    name: str
-    tone: str
-    marks: tuple[str, ...]
-    dash: str
-    marker: str
-    hint: str
-    panels: tuple[int, ...]
-
-
-def legend(figure: Figure) -> list[LegendEntry]:
-    """The legend of a figure; in each panel no two entries look alike, while there are dashes and markers left."""
-    groups: dict[str, list[tuple[int, Series]]] = {}
-    for number, panel in enumerate(figure.panels):
-        for series in panel.series:
-            groups.setdefault(_key(series), []).append((number, series))
-    drawn = {key: [series for _, series in group] for key, group in groups.items()}
-    lines = {key: _dash(group) for key, group in drawn.items() if any(series.kind in _LINES for series in group)}
-    dots = {
-        key: TONES[group[0].tone].marker
-        for key, group in drawn.items()
-        if any(series.kind in _DOTS for series in group)
-    }
-    dashes, markers = _told_apart(lines, groups, DASHES), _told_apart(dots, groups, MARKERS)
-    return [
-        LegendEntry(
-            key,
-            group[0].name,
-            group[0].tone,
-            tuple(dict.fromkeys(series.kind for series in group)),
-            dashes.get(key, "solid"),
-            markers.get(key, TONES[group[0].tone].marker),
-            _rule_hint(group),
-            tuple(dict.fromkeys(number for number, _ in groups[key])),
-        )
-        for key, group in drawn.items()
-    ]
-
-
-def _dash(group: Sequence[Series]) -> str:
-    return "dash" if any(series.dashed for series in group) else "solid"
-
-
-def _told_apart(
-    wanted: Mapping[str, str], groups: Mapping[str, Sequence[tuple[int, Series]]], looks: Sequence[str]
-) -> dict[str, str]:
-    """A look for each key: the one it wants, or another where a panel has an earlier one of its tone with that look.
-
-    Args:
-        wanted: the look that each key wants.
-        groups: the series of each key, with the numbers of their panels.
-        looks: what else may be given; if all are taken, keys get what they want.
-    """
-    places = {key: {(number, series.tone) for number, series in groups[key]} for key in wanted}
-    given: dict[str, str] = {}
-    for key, look in wanted.items():
-        rivals = [other for other in wanted if other != key and places[other] & places[key]]
-        taken = {given[other] for other in rivals if other in given}
-        later = {wanted[other] for other in rivals}
-        # What another one wants is given away last.
-        candidates = (look, *(other for other in looks if other not in later), *looks)
-        given[key] = next((other for other in candidates if other not in taken), look)
-    return given
-
-
-def _key(series: Series) -> str:
-    return f"{series.tone}:{visible(series.name)}"
-
-
-def _rule_hint(group: Sequence[Series]) -> str:
-    """Where the straight rules of a legend entry stand, if it has no other marks and they stand at one place."""
-    places = {
-        f"{'y' if s.kind == 'horizontal' else 'x'} = {format_number(place)}"
-        for s in group
-        if (place := _place(s)) is not None
-    }
-    return places.pop() if len(places) == 1 and len({s.kind for s in group}) == 1 else ""
-
-
-def _place(series: Series) -> float | str | None:
-    """Where a straight rule stands; None where there is no such place, and for what is no rule."""
-    values = {"horizontal": series.y, "vertical": series.x}.get(series.kind, ())
-    return values[0] if values else None
 
 
 def panel_specification(panel: Panel, entries: Sequence[LegendEntry] | None = None) -> dict[str, Any]:
@@ -145,13 +36,15 @@ def panel_specification(panel: Panel, entries: Sequence[LegendEntry] | None = No
     """
     looks = {entry.key: entry for entry in (legend(Figure("", "", (panel,))) if entries is None else entries)}
     categories = list(dict.fromkeys(visible(x) for series in panel.series for x in series.x if isinstance(x, str)))
-    traces = [trace for series in panel.series for trace in _traces(series, looks[_key(series)], bool(categories))]
+    traces = [
+        trace for series in panel.series for trace in _traces(series, looks[series_key(series)], bool(categories))
+    ]
     return {
         "traces": traces,
         "shapes": [
-            _rule(series, looks[_key(series)], place)
+            _rule(series, looks[series_key(series)], place)
             for series in panel.series
-            if (place := _place(series)) is not None
+            if (place := rule_place(series)) is not None
         ],
         "x": {
             "log": panel.x.log and not categories,
@@ -181,7 +74,7 @@ def _traces(series: Series, look: LegendEntry, categorical: bool) -> list[dict[s
         return [_band(series)]
     many = series.kind == "line" and len(series.x) > BARRED_POINTS and series.low is not None
     trace = {
-        "key": _key(series),
+        "key": series_key(series),
         "name": _plain(series.name),
         "x": _abscissae(series),
         "y": list(series.y),
@@ -262,7 +155,7 @@ def _band(series: Series) -> dict[str, Any]:
             x += [*abscissae[stretch], *reversed(abscissae[stretch]), None]
             y += [*low[stretch], *reversed(high[stretch]), None]
     return {
-        "key": _key(series),
+        "key": series_key(series),
         "name": _plain(series.name),
         "type": "scatter",
         "mode": "lines",
@@ -278,27 +171,10 @@ def _band(series: Series) -> dict[str, Any]:
 def _rule(series: Series, look: LegendEntry, place: float | str) -> dict[str, Any]:
     """A straight rule across the panel."""
     line = {"color": f"@{series.tone}", "width": 1.5, "dash": look.dash}
-    shape = {"key": _key(series), "type": "line", "layer": "above", "line": line}
+    shape = {"key": series_key(series), "type": "line", "layer": "above", "line": line}
     if series.kind == "horizontal":
         return {**shape, "xref": "paper", "x0": 0, "x1": 1, "y0": place, "y1": place}
     return {**shape, "yref": "paper", "y0": 0, "y1": 1, "x0": place, "x1": place}
-
-
-def table(figure: Figure) -> str:
-    """What a figure draws, as CSV: a row for each point, with the ends of its interval."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("panel", "series", "kind", "x", "y", "low", "high"))
-    for number, panel in enumerate(figure.panels, 1):
-        for series in panel.series:
-            columns = (series.x, series.y, series.low or (), series.high or ())
-            name = (visible(panel.title) or number, visible(series.name), series.kind)
-            rows.writerows((*name, *map(_field, point)) for point in zip_longest(*columns))
-    return text.getvalue()
-
-
-def _field(value: float | str | None) -> str | float | None:
-    return visible(value) if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:
