@@ -132,7 +132,7 @@ PAGES = (
             "nonsmooth.problems": "Problem Evaluation Regression lasso huber_regression relu_regression l1_norm "
             "SupportFunction LargestCoordinate SlopedLine Loss Squared Absolute Huber PseudoHuber Power Link Identity "
             "Relu QuadraticRelu Softplus",
-            "nonsmooth.models": "vgg CONFIGURATIONS WEIGHT_LAYERS INITIALISATIONS ACTIVATIONS Activation SmoothReLU "
+            "nonsmooth.models": "vgg CONFIGURATIONS WEIGHT_LAYERS INITIALIZATIONS ACTIVATIONS Activation SmoothReLU "
             "PiecewiseLinearGELU",
             "nonsmooth.data": "load_images Images DataError",
         },

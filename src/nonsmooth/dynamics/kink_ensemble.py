@@ -183,8 +183,8 @@ def steady_step(problem: KinkProblem) -> float:
     exact = KinkProblem(problem.make_optimizer, problem.strength, 0.0, torch.float64)
     ensemble = KinkEnsemble(exact, torch.zeros(1, dtype=torch.float64), torch.Generator())
     # A prox moves a coordinate towards zero by λ per unit of step, and what pushes it away has to be larger.
-    penalised = ensemble.optimizer.param_groups[0].get("penalty") is not None
-    gradient = torch.full((1,), 2 * problem.strength if penalised else problem.strength, dtype=torch.float64)
+    penalized = ensemble.optimizer.param_groups[0].get("penalty") is not None
+    gradient = torch.full((1,), 2 * problem.strength if penalized else problem.strength, dtype=torch.float64)
     for _ in range(PILOT_STEPS):
         ensemble.push(gradient.clone())
     ensemble.check_finite()

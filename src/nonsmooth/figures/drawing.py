@@ -152,9 +152,9 @@ def _paint(item: Any, theme: str) -> Any:
     """A copy with the colours of the theme in place of "@tone" and "@tone/percent"."""
     if isinstance(item, str) and item.startswith("@"):
         name, _, percent = item[1:].partition("/")
-        colour = CHROME[theme]["ink"] if name == "ink" else getattr(TONES[name], theme)
-        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-        return f"rgba({red},{green},{blue},{int(percent) / 100:g})" if percent else colour
+        color = CHROME[theme]["ink"] if name == "ink" else getattr(TONES[name], theme)
+        red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+        return f"rgba({red},{green},{blue},{int(percent) / 100:g})" if percent else color
     if isinstance(item, Mapping):
         return {key: _paint(inner, theme) for key, inner in item.items()}
     return [_paint(inner, theme) for inner in item] if isinstance(item, list) else item

@@ -93,10 +93,10 @@ def _abscissae(series: Series) -> list[float | str | None]:
 
 
 def _style(series: Series, look: LegendEntry) -> dict[str, Any]:
-    colour, dash = f"@{series.tone}", look.dash
-    marker = {"color": colour, "symbol": look.marker, "size": 7, "line": {"width": 0, "color": colour}}
+    color, dash = f"@{series.tone}", look.dash
+    marker = {"color": color, "symbol": look.marker, "size": 7, "line": {"width": 0, "color": color}}
     if series.kind == "bars":
-        return {"type": "bar", "marker": {"color": colour, "line": {"width": 0}}}
+        return {"type": "bar", "marker": {"color": color, "line": {"width": 0}}}
     if series.kind == "points":
         crowded = len(series.x) > CROWDED_POINTS
         return {
@@ -105,7 +105,7 @@ def _style(series: Series, look: LegendEntry) -> dict[str, Any]:
             "marker": {**marker, "size": 4 if crowded else 8, "opacity": 0.65 if crowded else 1},
         }
     mode = "lines+markers" if len(series.x) <= MARKED_POINTS else "lines"
-    return {"type": "scatter", "mode": mode, "line": {"color": colour, "width": 2, "dash": dash}, "marker": marker}
+    return {"type": "scatter", "mode": mode, "line": {"color": color, "width": 2, "dash": dash}, "marker": marker}
 
 
 def _hover(series: Series, categorical: bool) -> dict[str, Any]:
