@@ -6,6 +6,8 @@ A claim's module is imported when it is asked for. Other packages announce their
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -85,6 +87,25 @@ def add_claim_file(path: str | Path) -> str:
 def argument_of(claim_id: str) -> str:
     """What names a claim on the command line: its id, or the file that it was read from."""
     return str(_of_files[claim_id][0]) if claim_id in _of_files else claim_id
+
+
+def is_of_paper(claim_id: str) -> bool:
+    """Whether it is a claim of the paper, and not of another package or of a file of the user's own."""
+    return claim_id in CLAIM_IDS
+
+
+def file_and_hash(claim_id: str) -> tuple[Path, str] | None:
+    """The file of a claim, with a hash of all its code but `judge` and `draw`; None for a claim that has no file.
+
+    What is measured may depend on all of that code. Comments and layout do not count.
+    """
+    if claim_id not in _of_files:
+        return None
+    path = _of_files[claim_id][0]
+    tree = ast.parse(path.read_bytes())
+    after = (ast.FunctionDef, ast.AsyncFunctionDef)
+    tree.body = [s for s in tree.body if not (isinstance(s, after) and s.name in ("judge", "draw"))]
+    return path, hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
 
 def _run_file(path: Path) -> ModuleType:
