@@ -98,7 +98,7 @@ def test_the_minimizer_of_a_problem_has_its_old_spelling_too():
 
 
 def test_a_problem_that_defines_the_old_spelling_of_its_minimizer_has_it():
-    with pytest.warns(DeprecationWarning, match=r"Old\.minimiser is now called 'minimizer'"):
+    with pytest.warns(DeprecationWarning, match=r"Old\.minimiser is now called 'minimizer'") as caught:
 
         class Old(Problem):
             instances, features, bytes_per_instance = 1, 2, 0
@@ -114,6 +114,7 @@ def test_a_problem_that_defines_the_old_spelling_of_its_minimizer_has_it():
             def select(self, instances):
                 return self
 
+    assert caught[0].filename == __file__
     assert torch.equal(Old().minimizer, torch.zeros(1, 1, 2))
     assert Old().minimum == 0
 

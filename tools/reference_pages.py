@@ -107,11 +107,10 @@ PAGES = (
         "Claims, figures and results",
         "Run a claim, read what was stored, write a claim, draw it.",
         {
-            "nonsmooth.claims": "load_claim claim_ids read_settings stored_records check_claim Study Claim Headline "
-            "Settings Run Scale Evidence Runs NotStoredError Quantity Estimate Fact Word Missing Findings Value Rule "
-            "Row Outcome below above within holds surely typically_below typically_above Choice Choices Afterthought "
-            "Judgement Verdict",
-            "nonsmooth.claims.framework.registry": "measure_cell",
+            "nonsmooth.claims": "load_claim measure_cell claim_ids read_settings stored_records check_claim Study Claim Headline "
+            "Settings Run Scale Evidence Runs NotStoredError Quantity Estimate Fact Word Missing Findings "
+            "Value Rule Row Outcome below above within holds surely typically_below typically_above Choice "
+            "Choices Afterthought Judgement Verdict",
             "nonsmooth.figures": "Figure Panel Axis Series",
             "nonsmooth.report": "write_report render REPORT_FILE",
         },

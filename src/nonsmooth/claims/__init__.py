@@ -10,16 +10,17 @@ require("reproduce", "nonsmooth.claims")
 if TYPE_CHECKING:
     from nonsmooth.claims.framework import *  # noqa: F403
     from nonsmooth.claims.framework.checking import check_claim
-    from nonsmooth.claims.framework.registry import claim_ids, load_claim
+    from nonsmooth.claims.framework.registry import claim_ids, load_claim, measure_cell
     from nonsmooth.claims.framework.results import stored_records
     from nonsmooth.claims.framework.run_folder import read_settings
 
-__all__ = ["check_claim", "claim_ids", "load_claim", "read_settings", "stored_records"]
+__all__ = ["check_claim", "claim_ids", "load_claim", "measure_cell", "read_settings", "stored_records"]
 
 _HOME = {
     "check_claim": "checking",
     "claim_ids": "registry",
     "load_claim": "registry",
+    "measure_cell": "registry",
     "read_settings": "run_folder",
     "stored_records": "results",
 }

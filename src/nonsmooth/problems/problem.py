@@ -67,7 +67,7 @@ class Problem(ABC):
         super().__init_subclass__(**options)
         old = vars(cls).get("minimiser")
         if old is not None and "minimizer" not in vars(cls):
-            warnings.warn(f"{cls.__name__}.minimiser is now called 'minimizer'", DeprecationWarning, stacklevel=2)
+            warnings.warn(f"{cls.__name__}.minimiser is now called 'minimizer'", DeprecationWarning, stacklevel=3)
             cls.minimizer = old  # type: ignore[method-assign]
 
     @property

@@ -60,6 +60,7 @@ def render(
         answer=answer(results),
         title=headline(results),
         shown=SHOWN,
+        of_paper={entry["id"] for entry in results["claims"] if registry.is_of_paper(entry["id"])},
         figures=drawn,
         command=_command("", all_claims, results["settings"], parts or {}),
         commands={

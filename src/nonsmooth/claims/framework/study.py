@@ -33,6 +33,9 @@ from nonsmooth.lab import Cell, Context, Record, Scalar
 FindingsOf = Callable[[Evidence, Choices], Findings]
 
 
+_PARTS = {"planned": "plan", "findings": "findings", "figures": "figures"}
+
+
 class Study:
     """What `nonsmooth.claims.framework.registry` runs: `plan`, `measure`, `judge` and `draw` of a claim.
 
@@ -88,6 +91,12 @@ class Study:
         """Make a function that which draws."""
         self._figures = function
         return function
+
+    def missing(self) -> tuple[str, ...]:
+        """The decorators that no function stands under yet."""
+        given = {"experiment": bool(self.experiments)}
+        given |= {name: hasattr(self, f"_{kept}") for name, kept in _PARTS.items()}
+        return tuple(name for name, there in given.items() if not there)
 
     def plan(self, settings: Settings) -> list[Cell]:
         """The cells at these settings."""
