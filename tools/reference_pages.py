@@ -107,8 +107,9 @@ PAGES = (
         "Claims, figures and results",
         "Run a claim, read what was stored, write a claim, draw it.",
         {
-            "nonsmooth.claims": "load_claim measure_cell claim_ids read_settings stored_records check_claim Study Claim Headline "
-            "Settings Run Scale Evidence Runs NotStoredError Quantity Estimate Fact Word Missing Findings "
+            "nonsmooth.claims": "load_claim measure_cell claim_ids read_settings stored_records check_claim "
+            "Study Claim Headline Settings Run Scale Evidence Runs NotStoredError Quantity Estimate Fact Word Missing "
+            "Findings "
             "Value Rule Row Outcome below above within holds surely typically_below typically_above Choice "
             "Choices Afterthought Judgement Verdict",
             "nonsmooth.figures": "Figure Panel Axis Series",
