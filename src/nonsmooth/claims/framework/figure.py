@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nonsmooth.claims.framework.quantity import Estimate, Finding
+
 KINDS = ("line", "points", "bars", "band", "horizontal", "vertical")
 TONES = ("paper", "ours", "control", "theory", "neutral", "a", "b", "c", "d", "e", "f", "g")
 
@@ -69,6 +71,16 @@ class Series:
         for end in (self.low, self.high):
             if end is not None and len(end) != len(self.x):
                 raise ValueError(f"series {self.name!r} has {len(self.x)} x and {len(end)} ends of intervals")
+
+
+def series_of(
+    kind: str, name: str, x: Sequence[float | str | None], found: Sequence[Finding], tone: str = "ours"
+) -> Series:
+    """A series from estimates, with their intervals where all of them have one; what is missing is a gap."""
+    estimates = [one if isinstance(one, Estimate) else None for one in found]
+    y, low, high = ([getattr(one, end, None) for one in estimates] for end in ("value", "low", "high"))
+    bare = any(one is not None and one.low is None for one in estimates)
+    return Series(kind, name, x, y, None if bare else low, None if bare else high, tone)
 
 
 @dataclass(frozen=True)
