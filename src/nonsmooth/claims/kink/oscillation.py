@@ -99,8 +99,8 @@ CLAIM = Claim(
         "steps n until then. The paper's title lays this to non-differentiability."
     ),
     control=(
-        "N₀ = max ⌊|β₀|/αλ₁⌋, which follows from the proof. C¹ twins of λ‖β‖₁ over widths and step sizes: if it takes a "
-        "kink, none oscillates; if it takes a step above 2/L, those with α > 2/L do. The proximal step and diminishing "
+        "N₀ = max ⌊|β₀|/αλ₁⌋, as the proof has it. C¹ twins of λ‖β‖₁ over widths and step sizes: if it takes a kink, "
+        "none oscillates; if it takes a step above 2/L, those with α > 2/L do. The proximal step and diminishing "
         "steps on the kink itself: if the kink alone makes the cycle, these keep it."
     ),
     paper=(Value("bound", "infinity norm of both vectors of the cycle, as a multiple of αλ₁: below", 1),),
