@@ -16,7 +16,7 @@ from nonsmooth.preserve_state import RandomState
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
 """Makes an optimiser of a list of parameters."""
 
-DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 CHUNK = 1 << 16
 """Coordinates that one optimiser holds: with its state they stay in the cache, and memory does not grow with more."""
@@ -57,7 +57,7 @@ class KinkProblem:
 
     Raises:
         TypeError: a `make_optimizer` that cannot be called.
-        ValueError: a `dtype` that is none of float64, float32 and bfloat16.
+        ValueError: a `dtype` that is none of float64, float32, bfloat16 and float16.
     """
 
     make_optimizer: MakeOptimizer
@@ -129,7 +129,7 @@ class KinkEnsemble:
         self._pull = 0.0 if self.optimizer.param_groups[0].get("penalty") is not None else problem.strength
         self._generator = generator
         self._gradient = torch.empty(len(start), dtype=problem.dtype)
-        self._draw = torch.empty(len(start), dtype=torch.float32 if problem.dtype == torch.bfloat16 else problem.dtype)
+        self._draw = torch.empty(len(start), dtype=torch.float32 if problem.dtype.itemsize == 2 else problem.dtype)
 
     @property
     def weight(self) -> Tensor:

@@ -31,6 +31,7 @@ CLAIMS = {
     "depth": "networks.depth",
     "step-sizes": "rates.step_sizes",
     "never-zero": "kink.never_zero",
+    "adaptive-zeros": "kink.adaptive_zeros",
     "oscillation": "kink.oscillation",
     "paradox-2d": "kink.paradox_2d",
     "paradox-lasso": "lasso.paradox_lasso",
