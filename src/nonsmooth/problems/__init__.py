@@ -6,7 +6,12 @@ from nonsmooth.problems.problem import Evaluation, Problem
 from nonsmooth.problems.regression import Regression, huber_regression, l1_norm, lasso, relu_regression
 from nonsmooth.problems.rounded_l1 import RoundedL1
 from nonsmooth.problems.support_function import SupportFunction
-from nonsmooth.problems.worst_case import LargestCoordinate, SlopedLine
+from nonsmooth.problems.worst_case import (
+    LargestCoordinate,
+    QuadraticChain,
+    RoundedLargestCoordinate,
+    SlopedLine,
+)
 
 __all__ = [
     "Absolute",
@@ -19,10 +24,12 @@ __all__ = [
     "Power",
     "Problem",
     "PseudoHuber",
+    "QuadraticChain",
     "QuadraticRelu",
     "Regression",
     "Relu",
     "RoundedL1",
+    "RoundedLargestCoordinate",
     "SlopedLine",
     "Softplus",
     "Squared",
