@@ -40,6 +40,7 @@ CLAIMS = {
     "huber-smooth": "huber.huber_smooth",
     "subquadratic": "huber.subquadratic",
     "kumar-convex": "huber.kumar_convex",
+    "toy-problem": "huber.toy_problem",
     "ways-forward": "lasso.ways_forward",
 }
 """The paper's claims in its order, and the module of each within `nonsmooth.claims`."""
