@@ -89,6 +89,24 @@ def diverged(losses: Array, factor: float = 10.0) -> NDArray[np.bool_]:
     return gone
 
 
+def turning_share(losses: Array, first: Array, vanished: float = 1e-12) -> Array:
+    """The share of steps at which the loss turns from falling to rising or from rising to falling.
+
+    Args:
+        losses: at consecutive steps, shape (steps, ...).
+        first: the first losses, of the remaining shape.
+        vanished: below this share of the first loss a change is the rounding of a converged run, and counts as none.
+
+    Returns:
+        Shares between 0 (monotone) and 1 (a turn at every step).
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        change = np.diff(losses, axis=0)
+        signs = np.where(np.abs(change) > vanished * first, np.sign(change), 0.0)
+        share: Array = (signs[1:] * signs[:-1] < 0).mean(axis=0)
+    return share
+
+
 def gradient_quotient(problem: Problem, first: Tensor, second: Tensor) -> Tensor:
     """‖∇f(x) - ∇f(y)‖/‖x - y‖: at most L for every pair, if eq. (5) holds with L.
 

@@ -43,6 +43,9 @@ CLAIMS = {
     "huber-smooth": "huber.huber_smooth",
     "subquadratic": "huber.subquadratic",
     "kumar-convex": "huber.kumar_convex",
+    "toy-problem": "huber.toy_problem",
+    "kink-minima": "networks.kink_minima",
+    "curvature-estimates": "networks.curvature_estimates",
     "ways-forward": "lasso.ways_forward",
 }
 """The paper's claims in its order, and the module of each within `nonsmooth.claims`."""
