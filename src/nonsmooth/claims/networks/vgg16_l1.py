@@ -403,7 +403,8 @@ def _notes(main: Record | None) -> list[str]:
     says = "names one class for every test image" if dead else "still tells test images apart"
     notes.append(
         f"At the end the full-size network {says}: cross-entropy {main['test_cross_entropy'][-1]:.3f} (guessing among "
-        f"the ten classes gives {math.log(10):.3f}), accuracy {main['accuracy'][-1]:.1%}. What holds in networks that learn is the claim live-law."
+        f"the ten classes gives {math.log(10):.3f}), accuracy {main['accuracy'][-1]:.1%}. It has one seed; "
+        "networks that learn are the claim live-law."
     )
     if left >= 1:
         excess = (main["l1_norm"] - runs.floor_of(main)) / left
