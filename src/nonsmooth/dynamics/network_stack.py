@@ -58,8 +58,7 @@ class NetworkStack:
         """All weights and biases, shape (seeds, weights)."""
         parts = torch.split(self.weights, [one[0].numel() for one in each], dim=1)
         self._views = {
-            name: part.unflatten(1, one.shape[1:]).requires_grad_()
-            for name, part, one in zip(names, parts, each, strict=True)
+            name: part.view(one.shape).requires_grad_() for name, part, one in zip(names, parts, each, strict=True)
         }
 
     def _logits(self, inputs: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from nonsmooth.claims.framework import (
     Afterthought,
     Axis,
@@ -98,8 +99,8 @@ RULE = Rule(
         "only for weights left alone",
         "Dead networks end within {dead_off:.1%} of P·αλ/2; under proximal steps {swinging:.1%} as many weights swing.",
         correction="In a network that learns P·αλ/2 holds for the weights that the loss leaves alone (mean gradient "
-        "and noise below λ): they lie within {off:.1%} of their law. They make up {share} of the weights and {part} of the "
-        "norm; the norm is {norm:.0f} to {norm_most:,.0f} times P·αλ/2, and at the largest λ it is {growth:.2f} times "
+        "and noise below λ): they lie within {off:.1%} of their law. They make up {share} of the weights and {part} of "
+        "the norm; the norm is {norm:.0f} to {norm_most:,.0f} times P·αλ/2, and at the largest λ it is {growth:.2f} times "
         "that at the smallest: it falls as λ grows, until the network is dead.",
     ),
     always="Networks with at least {accuracy:.1%} accuracy have an L1 norm of {norm:.0f} to {norm_most:,.0f} times "
@@ -140,7 +141,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
         images = scale.data if network != "mlp" else "digits"
         steps = 1600 if network == "mlp" else 10_000
         cost = (steps + 2 * WINDOW) * small.SECONDS_PER_STEP[network] + 2
-        setting = {"network": network, "images": images, "train_images": None, "steps": steps}
+        setting: dict[str, Any] = {"network": network, "images": images, "train_images": None, "steps": steps}
         for penalty in (*small.PENALTIES[network], DEAD):
             yield swing.cell(seeds=seeds, cost=cost, rule="subgradient", penalty=penalty, **setting)
         for penalty in small.PENALTIES[network][1:]:
@@ -177,7 +178,8 @@ def _by_penalty(runs: Runs, choices: Choices, rule: str) -> dict[float, Any]:
 def _quiet(record: Any, name: str, choices: Choices) -> np.ndarray:
     """A sum over the held weights whose noise is at most `quiet` λ, per seed."""
     classes = 1 + NOISE_CLASSES.index(choices.quiet)
-    return np.asarray(record[name][choices.length])[:, :classes].sum(1)
+    total: np.ndarray = np.asarray(record[name][choices.length])[:, :classes].sum(1)
+    return total
 
 
 @study.findings
@@ -193,10 +195,10 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         worst(NORM, [r["norm"][at] for r in live.values()], largest=False),
         worst(NORM_MOST, [r["norm"][at] for r in live.values()]),
         worst(GROWTH, [norms[max(norms)] / norms[min(norms)]] if len(norms) > 1 else []),
-        worst(OFF, [abs(ratio - 1) for ratio in ratios]),
+        worst(OFF, [np.abs(ratio - 1) for ratio in ratios]),
     ]
     control: list[Finding] = [
-        worst(DEAD_OFF, [abs(np.asarray(dead["norm"][at]) - 1)] if dead is not None else []),
+        worst(DEAD_OFF, [np.abs(np.asarray(dead["norm"][at]) - 1)] if dead is not None else []),
         worst(
             SWINGING,
             [_quiet(twins[one], "held", choices) / _quiet(live[one], "held", choices) for one in twins if one in live],

@@ -117,7 +117,7 @@ RULE = Rule(
         correction="The weights never are 0 ({zeros:.1%}), and a threshold far below αλ removes {below:.1%} of them. "
         "But they lie within their swing: removing those within α(λ+|g|) of 0 removes {width:.0%} and costs "
         "{width_cost:.2%} of accuracy, where proximal steps at the same α and λ have {twin_zeros:.0%} exact zeros; "
-        "by magnitude the penalty keeps {gain:+.1%} accuracy against none, and {twin_gain:+.2%} against proximal steps.",
+        "by magnitude the penalty keeps {gain:+.1%} accuracy against none, {twin_gain:+.2%} against proximal steps.",
     ),
     always="After removal by magnitude the accuracy with a penalty is {gain:+.1%} from that without.",
 )
@@ -152,7 +152,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
         rules = [("subgradient", 0.0)]
         rules += [(rule, one) for rule in ("subgradient", "proximal") for one in small.PENALTIES[network][1:]]
         for rule, penalty in rules:
-            setting = {"network": network, "images": images, "train_images": None, "steps": steps}
+            setting: dict[str, Any] = {"network": network, "images": images, "train_images": None, "steps": steps}
             yield pruned.cell(seeds=scale.seeds(6, 8), cost=cost, rule=rule, penalty=penalty, **setting)
 
 
@@ -256,8 +256,8 @@ def draw(evidence: Evidence, found: Findings) -> list[Figure]:
             (ours["below"][-1][tau], ours["below_accuracy"][-1][tau], f"below τ = {THRESHOLD.value:g}", "paper"),
             (ours["width"][-1], ours["width_accuracy"][-1], "within α(λ+|g|)", "theory"),
         ):
-            middle, low, high = median_interval(kept)
-            lines.append(Series("points", text, [float(np.median(share))], [middle], [low], [high], tone))
+            left = median_interval(kept)
+            lines.append(Series("points", text, [float(np.median(share))], *([end] for end in left), tone=tone))
         penalty = ours.parameters["penalty"]
         panels.append(Panel(f"λ = {penalty:g}", Axis("share removed"), Axis("test accuracy"), tuple(lines)))
     return [

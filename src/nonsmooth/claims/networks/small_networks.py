@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -89,7 +90,7 @@ def stack(
     )
 
 
-def worst(quantity: Quantity, samples: Sequence[Sequence[float]], *, largest: bool = True) -> Finding:
+def worst(quantity: Quantity, samples: Sequence[Sequence[float] | np.ndarray], *, largest: bool = True) -> Finding:
     """Of several samples over seeds the one whose median is the largest, or the smallest, with its interval.
 
     The interval of a single seed is the whole line: it decides nothing.

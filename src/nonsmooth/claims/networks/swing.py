@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ def measure_swing(networks: NetworkStack, generator: torch.Generator) -> Mapping
     held = (first["flips"] > 0) & (first["drift"].abs() < strength)
     drift, noise, slope, centre = (first[name][held] for name in ("drift", "noise", "slope", "centre"))
     left = (noise**2 - slope**2 * first["spread"][held]).clamp(min=0).sqrt()
-    timing = {"steps": WALK, "burn_in": BURN_IN, "generator": generator}
+    timing: dict[str, Any] = {"steps": WALK, "burn_in": BURN_IN, "generator": generator}
     thresholds = [2 * unit * one for one in LADDER]
     law = walk_at_kink(lr, strength, drift, noise, thresholds=thresholds, **timing)
     sloped = walk_at_kink(lr, strength, drift, left, slope, centre, **timing)
