@@ -37,6 +37,8 @@ CLAIMS = {
     "paradox-lasso": "lasso.paradox_lasso",
     "bound": "kink.bound",
     "vgg16-l1": "networks.vgg16_l1",
+    "live-law": "networks.live_law",
+    "pruning": "networks.pruning",
     "vgg16-adam": "networks.vgg16_adam",
     "unstable-convergence": "rates.unstable_convergence",
     "huber": "huber.huber",
