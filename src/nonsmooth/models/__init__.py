@@ -1,6 +1,7 @@
 """Networks and activations to study."""
 
 from nonsmooth.models.activations import ACTIVATIONS, Activation, PiecewiseLinearGELU, SmoothReLU
+from nonsmooth.models.scales import match_scales
 from nonsmooth.models.vgg import CONFIGURATIONS, INITIALISATIONS, WEIGHT_LAYERS, vgg
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "Activation",
     "PiecewiseLinearGELU",
     "SmoothReLU",
+    "match_scales",
     "vgg",
 ]
