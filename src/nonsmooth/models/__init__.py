@@ -2,6 +2,7 @@
 
 from nonsmooth.deprecation import renamed_names
 from nonsmooth.models.activations import ACTIVATIONS, Activation, PiecewiseLinearGELU, SmoothReLU
+from nonsmooth.models.scales import match_scales
 from nonsmooth.models.vgg import CONFIGURATIONS, INITIALIZATIONS, WEIGHT_LAYERS, vgg
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Activation",
     "PiecewiseLinearGELU",
     "SmoothReLU",
+    "match_scales",
     "vgg",
 ]
 
