@@ -142,3 +142,8 @@ def test_a_choice_needs_an_alternative():
         Choice("limit", 0.5, (), "the limit", "halfway")
     with pytest.raises(ValueError, match="alternatives"):
         Choice("limit", 0.5, (0.5, 0.6), "the limit", "halfway")
+
+
+def test_a_headline_without_its_number_is_empty():
+    study = make()
+    assert study.judge([Record(study.plan(Settings())[0], {"reached": []})]).headline.ours == ""

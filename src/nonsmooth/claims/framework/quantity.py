@@ -301,6 +301,13 @@ class Findings(Mapping[str, Finding]):
         """A text with the findings that it names in braces, such as "{cycles:.0%} of {cycles.count:,} starts"."""
         return template.format_map(_Named(self._by_name))
 
+    def fill_known(self, template: str) -> str:
+        """The same; empty where the text wants the number of a finding that is missing."""
+        try:
+            return self.fill(template)
+        except (ValueError, TypeError, AttributeError):
+            return ""
+
 
 class _Named(dict[str, Any]):
     """What a template looks up; a name that is not there is a mistake of the claim, and is said as one."""

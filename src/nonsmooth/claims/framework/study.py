@@ -133,7 +133,10 @@ class Study:
             decision.gives.verdict,
             decision.gives.because,
             Headline(
-                *(findings.fill(text) for text in (self.headline.paper, self.headline.ours, self.headline.control))
+                *(
+                    findings.fill_known(text)
+                    for text in (self.headline.paper, self.headline.ours, self.headline.control)
+                )
             ),
             findings.measured,
             findings.control,
