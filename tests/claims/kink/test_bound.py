@@ -1,5 +1,7 @@
 """Claim `bound`: the norms against numpy, and the verdict under evidence of every kind."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -38,23 +40,25 @@ def fabricate(example=1.06, worse=None, better=None, infinity=0.9, count=COUNT):
         ({"example": 1.06, "worse": lambda p: 0.9}, Verdict.WITH_CORRECTION),
         ({"infinity": 1.2, "worse": lambda p: 2.0 * p, "better": lambda p: 1.5 * p}, Verdict.NOT_REPRODUCED),
         ({"count": 5}, Verdict.INCONCLUSIVE),
+        ({"infinity": math.nan}, Verdict.INCONCLUSIVE),
+        ({"example": math.nan, "worse": lambda p: 0.9}, Verdict.INCONCLUSIVE),
     ],
 )
 def test_the_evidence_decides(evidence, verdict):
     records = fabricate(**evidence)
-    assert bound.judge(records).verdict is verdict
-    assert bound.draw(records)
+    assert bound.study.judge(records).verdict is verdict
+    assert bound.study.draw(records)
 
 
 def test_the_correction_lists_only_what_holds():
-    text = bound.judge(fabricate(infinity=1.2)).correction
+    text = bound.study.judge(fabricate(infinity=1.2)).correction
     assert "∞" not in text
     assert "Pαλ₁/2" in text
 
 
 def test_norms_against_a_plain_loop():
     cell = Cell("bound", {"part": "random", "features": 4, "seeds": 30}, seed=7)
-    record = bound.measure(cell, Context())
+    record = bound.study.measure(cell, Context())
     start = torch.rand(1, 30, 4, generator=torch.Generator().manual_seed(7), dtype=torch.float64)[0].numpy() * 2 - 1
     points = [start]
     for _ in range(bound.STEPS):
@@ -66,9 +70,9 @@ def test_norms_against_a_plain_loop():
 
 
 def test_measured_evidence():
-    cells = [c for c in bound.plan(Settings(seeds=200)) if c.parameters.get("features", 1) <= 30]
-    records = [Record(cell, bound.measure(cell, Context())) for cell in cells]
-    judgement = bound.judge(records)
+    cells = [c for c in bound.study.plan(Settings(seeds=200)) if c.parameters.get("features", 1) <= 30]
+    records = [Record(cell, bound.study.measure(cell, Context())) for cell in cells]
+    judgement = bound.study.judge(records)
     assert judgement.verdict is Verdict.WITH_CORRECTION
     measured = {v.name: v for v in judgement.measured}
     assert measured["paper_worse_1"].value == pytest.approx(1.06)
@@ -76,3 +80,8 @@ def test_measured_evidence():
     for predicted in judgement.predicted:
         share = measured[predicted.name]
         assert share.low - 0.03 <= predicted.value <= share.high + 0.03
+
+
+def test_without_random_starts_there_is_no_verdict():
+    assert bound.study.judge(fabricate()[:1]).verdict is Verdict.INCONCLUSIVE
+    assert bound.study.judge(fabricate()[1:]).verdict is Verdict.INCONCLUSIVE

@@ -12,7 +12,7 @@ from nonsmooth.lab import Cell, Context, Record
 COUNT = 100
 
 
-def fabricate(cycling=COUNT, offset=0, above=0.01, below=0.0, left=0.1, count=COUNT):
+def fabricate(twin_values, cycling=COUNT, offset=0, above=0.01, below=0.0, left=0.1, largest=0.9, count=COUNT):
     """Records in which `cycling` of each hundred starts cycle, and others move by so much at the end."""
     records = []
     for features, strength in oscillation.SIZES:
@@ -21,17 +21,16 @@ def fabricate(cycling=COUNT, offset=0, above=0.01, below=0.0, left=0.1, count=CO
             "predicted": [9] * count,
             "margin": [0.2] * count,
             "alternates": [i < cycling for i in range(count)],
-            "largest": [0.9] * count,
+            "largest": [largest] * count,
             "hop": [1.0] * count,
         }
         parameters = {"part": "kink", "features": features, "strength": strength, "dtype": "float64", "seeds": count}
         records.append(Record(Cell("oscillation", parameters), values))
-    moved = [[below if edge < 1 else above] * 20 for edge in oscillation.EDGES]
-    twin = {"edge": list(oscillation.EDGES), "moved": moved}
+    twin = twin_values(oscillation.STEP_SIZES, below, above)
     names, ends = ["constant", "slow", "slower", "proximal, constant"], [1.0, left, left, 0.0]
     size = [[[1.0] * 20, [0.01] * 20, [0.01 * end] * 20] for end in ends]
     kept = {"rule": names, "last_step": ends, "at": [0, 400, 1600], "size": size}
-    for part, values in (("twin", twin), ("kept", kept)):
+    for part, values in (("dose", twin), ("kept", kept)):
         records.append(Record(Cell("oscillation", {"part": part, "seeds": 20}), values))
     return records
 
@@ -48,26 +47,27 @@ def fabricate(cycling=COUNT, offset=0, above=0.01, below=0.0, left=0.1, count=CO
         ({"cycling": 99}, Verdict.INCONCLUSIVE),
         ({"cycling": 5, "count": 5}, Verdict.INCONCLUSIVE),
         ({"left": math.nan}, Verdict.INCONCLUSIVE),
+        ({"largest": math.nan}, Verdict.INCONCLUSIVE),
     ],
 )
-def test_the_evidence_decides(evidence, verdict):
-    records = fabricate(**evidence)
+def test_the_evidence_decides(twin_values, evidence, verdict):
+    records = fabricate(twin_values, **evidence)
     judgement = oscillation.study.judge(records)
     assert judgement.verdict is verdict
     assert oscillation.study.draw(records)
 
 
-def test_the_correction_states_the_offset():
-    assert "+3 steps" in oscillation.study.judge(fabricate(above=0.0, offset=3)).correction
+def test_the_correction_states_the_offset(twin_values):
+    assert "+3 steps" in oscillation.study.judge(fabricate(twin_values, above=0.0, offset=3)).correction
 
 
-def test_misses_are_named_with_their_distance():
-    assert "2.0e-01" in oscillation.study.judge(fabricate(offset=1)).notes[0]
-    assert oscillation.study.judge(fabricate()).notes == ()
+def test_misses_are_named_with_their_distance(twin_values):
+    assert "2.0e-01" in oscillation.study.judge(fabricate(twin_values, offset=1)).notes[0]
+    assert oscillation.study.judge(fabricate(twin_values)).notes == ()
 
 
-def test_a_norm_above_the_bound_is_no_cycle_of_the_proposition():
-    records = fabricate()
+def test_a_norm_above_the_bound_is_no_cycle_of_the_proposition(twin_values):
+    records = fabricate(twin_values)
     records[0].values["largest"][:] = [1.5] * COUNT
     assert oscillation.study.judge(records).verdict is Verdict.NOT_REPRODUCED
 
@@ -86,6 +86,13 @@ def test_n0_against_a_plain_loop(strength):
         same = [bool(torch.allclose(a, b, atol=1e-9)) for a, b in zip(points, points[2:], strict=False)]
         assert n0 == same.index(True)
         assert all(same[n0:])
+
+
+def test_what_a_list_of_widths_turns_is_named(twin_values):
+    robustness = oscillation.study.judge(fabricate(twin_values)).robustness
+    turned = [flip for flip in robustness.flips if "widths" in flip.what]
+    assert {flip.verdict for flip in turned} == {Verdict.INCONCLUSIVE}
+    assert len(turned) == 2
 
 
 def test_measured_evidence():

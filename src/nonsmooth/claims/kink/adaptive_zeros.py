@@ -120,8 +120,8 @@ CLAIM = Claim(
     control=(
         "Exact zeros under torch's own optimizers in four precisions. An entry under steps that shrink while it "
         "oscillates comes nearer to zero by the difference of two steps each time: RMSprop with Adam's bias "
-        "correction, whose steps keep their length, must make none, and plain SGD with the steps of RMSprop or Adagrad as many as "
-        "they do. The proximal step must make every entry zero."
+        "correction, whose steps keep their length, must make none, and plain SGD with the steps of RMSprop or "
+        "Adagrad as many as they do. The proximal step must make every entry zero."
     ),
     paper=(Value("probability", "probability that an entry becomes exactly 0", 0),),
     edition="February 2024 (arXiv 2401.08426, early version); later versions, from November 2024, drop Adam from what "
@@ -209,12 +209,15 @@ def share_of_zeros(evidence: Evidence, quantity: Quantity, variant: str, choices
     """Of one variant, with the precision, α and run length that are chosen.
 
     Raises:
-        NotStoredError: it was not measured.
+        NotStoredError: it was not measured, or went off.
     """
     record = evidence[zeros].one(variant=variant, dtype=choices["precision"])
     if choices["step_size"] not in record["step_sizes"]:
         raise NotStoredError(f"{variant} was not run with α = {choices['step_size']} in {choices['precision']}")
-    zero = record["zero"][record["step_sizes"].index(choices["step_size"])][LENGTHS.index(choices["steps"])]
+    at = record["step_sizes"].index(choices["step_size"])
+    if record["lost"][at]:
+        raise NotStoredError(f"{record['lost'][at]} entries under {variant} are not finite")
+    zero = record["zero"][at][LENGTHS.index(choices["steps"])]
     found = quantity.share(sum(zero), len(zero))
     assert isinstance(found, Estimate)
     return found

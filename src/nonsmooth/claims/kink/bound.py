@@ -204,6 +204,8 @@ def _share(records: Sequence[Record], quantity: Quantity, slack: float = SLACK.v
         }.get(quantity.name, ("better", 1.0))
         return sum(number < bound for number in record[norm])
 
+    if any(math.isnan(number) for r in records for number in (*r["worse"], *r["infinity"])):
+        return quantity.missing("is not a number")
     return quantity.share(sum(map(holds, records)), sum(len(r["worse"]) for r in records))
 
 

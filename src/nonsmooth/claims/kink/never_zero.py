@@ -22,6 +22,7 @@ from nonsmooth.claims.framework import (
     Finding,
     Findings,
     Headline,
+    NotStoredError,
     Outcome,
     Panel,
     Quantity,
@@ -255,7 +256,7 @@ class Combination(NamedTuple):
     @property
     def zeros(self) -> float:
         """Probability of an exact zero as far as known: listed, or counted."""
-        return self.expected if self.listed else float(getattr(self.share, "value", math.nan))
+        return self.expected if self.listed and self.expected else float(getattr(self.share, "value", math.nan))
 
 
 def _combinations(records: Sequence[Record]) -> list[Combination]:
@@ -288,6 +289,8 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     every = [one for one in _combinations(records) if one.sampler in choices.drawn]
     reals = [one.share for one in every if one.dtype == "float64" and isinstance(one.share, Estimate)]
     low = [one for one in every if one.dtype in choices.precisions]
+    if not reals or not low:
+        raise NotStoredError("there is no record in float64, or none in another precision")
     found = [one for one in low if one.zeros > 0]
     dyadic = [r for r in evidence[counts] if r.parameters["travel"] == TRAVELS[1]]
     tried, zero = (sum(r[name] for r in records) for name in ("proximal_count", "proximal_zero"))
@@ -303,10 +306,10 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         "size": f"{math.ceil(3 / likeliest):,} random starts" if likeliest > 0 else "a list of all starts",
     }
     derived = (
-        HITS.number(hits if reals else None),
+        HITS.number(hits),
         ASTRAY.number(sum(r["planted"] - r["planted_zero"] + r["beside_zero"] for r in dyadic) if dyadic else None),
         LEFT.number(tried - zero if tried else None),
-        FOUND.number(len(found) if low else None),
+        FOUND.number(len(found)),
         EXPECTED.number(likeliest * starts),
         *(Value(name, name, text) for name, text in words.items()),
     )

@@ -258,7 +258,9 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     fulfilled = doubles.joined("alternates") & (doubles.joined("largest") < 1)
     met = {runs: runs.joined("measured") == runs.joined("predicted") for runs in (doubles, singles) if len(runs)}
     measured: list[Finding] = [
-        CYCLES.share(int(fulfilled.sum()), doubles.seeds),
+        CYCLES.missing("is not a number")
+        if np.isnan(doubles.joined("largest")).any()
+        else CYCLES.share(int(fulfilled.sum()), doubles.seeds),
         MET.share(int(met[doubles].sum()), doubles.seeds),
     ]
     if singles in met:
