@@ -144,6 +144,7 @@ def test_a_choice_needs_an_alternative():
         Choice("limit", 0.5, (0.5, 0.6), "the limit", "halfway")
 
 
-def test_a_headline_without_its_number_is_empty():
-    study = make()
-    assert study.judge([Record(study.plan(Settings())[0], {"reached": []})]).headline.ours == ""
+def test_a_text_that_wants_the_number_of_what_is_missing_is_empty():
+    findings = Findings([SHARE.share(0, 0)])
+    assert findings.fill_known("{share.count} runs") == ""
+    assert findings.fill_known("{share}") == "–"

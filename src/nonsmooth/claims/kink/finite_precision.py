@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from nonsmooth.claims.framework import Run
 
 DTYPES = {
     "bfloat16": torch.bfloat16,
@@ -18,6 +24,12 @@ SAMPLERS = ("rand", "rounded")
 rounds, and replaces 1 by 0.
 """
 RANDOM_BITS = {"float32": 24, "float64": 53}
+TRAVELS = (0.01, 2.0**-7)
+"""αλ: no multiple of a power of two, and a power of two."""
+STAGES = 16
+"""The share of zeros is recorded this often."""
+AT_ZERO = (0.0, 0.5, 1.0, -1.0)
+"""Subgradients of |β| at 0."""
 CHUNK = 1 << 16
 """Coordinates that are walked together: they fit the second-level cache."""
 
@@ -116,3 +128,61 @@ def walk(start: Tensor, travel: float, steps: int, proximal: bool = False, at_ze
             else:
                 part.add_(part.sign(), alpha=-travel)
     return point
+
+
+def counts(run: Run, *, dtype: str, travel: float, seeds: int) -> Mapping[str, Any]:
+    """Walk random starts, listed starts and planted starts in one precision; lists go by sampler."""
+    generator = run.generator()
+    every = math.ceil(1.25 / travel / STAGES)
+    values: dict[str, Any] = {"hits": [], "at_start": [], "multiples": [], "exact": [], "share": [], "steps": []}
+    for sampler in SAMPLERS:
+        hits = at_start = multiples = 0
+        zeros = [0] * (STAGES + 1)
+        for first in range(0, seeds, 1 << 22):
+            start = draw_starts(dtype, sampler, min(1 << 22, seeds - first), generator)
+            point = start
+            for stage in range(STAGES + 1):
+                zeros[stage] += int((point == 0).sum())
+                point = walk(point, travel, every) if stage < STAGES else point
+            hits += int((point == 0).sum())
+            at_start += int((start == 0).sum())
+            multiples += int((torch.fmod(start[point == 0].double(), travel) == 0).sum())
+        for name, number in (("hits", hits), ("at_start", at_start), ("multiples", multiples)):
+            values[name].append(number)
+        values["share"].append([zero / seeds for zero in zeros])
+        values["exact"].append(_listed(dtype, sampler, travel, every * STAGES))
+    values["steps"] = [stage * every for stage in range(STAGES + 1)]
+    tried = draw_starts(dtype, SAMPLERS[0], min(seeds, 1 << 14), generator)
+    last = walk(tried, travel, every * STAGES, proximal=True)
+    values |= {"proximal_zero": int((last == 0).sum()), "proximal_count": len(tried)}
+    return values | _planted(dtype, travel, every * STAGES)
+
+
+def _listed(dtype: str, sampler: str, travel: float, steps: int) -> float:
+    """The probability of an exact zero, from all starts of the lattice; NaN where they are too many to list."""
+    if dtype == "float64" or (dtype == "float32" and sampler == "rounded"):
+        return math.nan
+    starts, weights = all_starts(dtype, sampler)
+    return float(weights[walk(starts, travel, steps) == 0].sum())
+
+
+def _planted(dtype: str, travel: float, steps: int) -> dict[str, Any]:
+    """How many starts vanish that lie on the multiples of αλ (rounded to the dtype), and next to them."""
+    multiples = (torch.arange(1, math.floor(1 / travel) + 1, dtype=torch.float64) * travel).to(DTYPES[dtype])
+    beside = torch.nextafter(multiples, torch.zeros_like(multiples))
+
+    def vanished(start: Tensor) -> int:
+        return int((walk(start, travel, steps) == 0).sum())
+
+    return {"planted": len(multiples), "planted_zero": vanished(multiples), "beside_zero": vanished(beside)}
+
+
+def at_zero(run: Run, *, seeds: int) -> Mapping[str, Any]:
+    """With each subgradient at 0: entries that are 0 for two steps in bfloat16, and runs in float64 that differ."""
+    low, high = (draw_starts(dtype, "rand", seeds, run.generator()) for dtype in ("bfloat16", "float64"))
+    reference, kept, differing = walk(high, TRAVELS[0], 125), [], []
+    for value in AT_ZERO:
+        last = walk(low, TRAVELS[1], 160, at_zero=value)
+        kept.append(int(((last == 0) & (walk(last, TRAVELS[1], 1, at_zero=value) == 0)).sum()))
+        differing.append(int((walk(high, TRAVELS[0], 125, at_zero=value) != reference).sum()))
+    return {"at_zero": AT_ZERO, "kept": kept, "differing": differing}

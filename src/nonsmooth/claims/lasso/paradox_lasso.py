@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import stats
-from torch import Tensor
 
 from nonsmooth.claims.framework import (
     Afterthought,
@@ -42,29 +39,20 @@ from nonsmooth.claims.framework import (
     series_of,
 )
 from nonsmooth.claims.framework.experiment import Experiment
-from nonsmooth.claims.framework.quantity import CONFIDENCE
 from nonsmooth.claims.kink import dose
-from nonsmooth.claims.lasso.lasso_data import FEATURES, LassoData, draw_lasso
-from nonsmooth.dynamics import Constant, iterate, subgradient_step
-from nonsmooth.dynamics.ensemble import Method
-from nonsmooth.dynamics.optimised import Optimised
-from nonsmooth.dynamics.recording import Trace, norm
+from nonsmooth.claims.lasso import paradox_lasso_runs
+from nonsmooth.claims.lasso.lasso_data import FEATURES, draw_lasso
+from nonsmooth.claims.lasso.paradox_lasso_runs import ALPHA, LARGE, TWIN_STEPS, Norms, fits, floor, spread
+from nonsmooth.dynamics import subgradient_step
 from nonsmooth.lab import Cell
-from nonsmooth.optim import ProxSGD
-from nonsmooth.penalties import L1
-from nonsmooth.problems import RoundedL1, Sum, lasso
-from nonsmooth.problems.lasso_reference import largest_useful_strength, lasso_reference
 
 PAPER_SMALL, PAPER_LARGE = 1.62, 25.4
-SMALL, LARGE, ALPHA = (0.01, 0.1), 10.0, 0.01
+SMALL = (0.01, 0.1)
 STEP_SIZES = (0.001, 0.003, 0.01, 0.03)
 SLOW, FAST = (0.001, 0.01), (0.1, 0.3, 1.0, 10.0, 100.0)
 """Strengths over five decades: at α = 0.01 the slow ones need many steps to shrink the start."""
 PROXIMAL = (0.1, 1.0, LARGE)
-TWIN_STEPS = {0.01: 3000, 0.02: 1500, 0.04: 750}
-"""α of the twins, each with the steps that walk from 1 to 0 three times at λ = 0.1."""
 
-Norms = NDArray[np.float64]
 
 LARGER_OFTEN = Choice("often", 0.5, (0.25, 0.75), "share of the draws that counts as most", "More often than not.")
 TOLERANCE = Choice(
@@ -222,54 +210,6 @@ def plan(scale: Scale) -> Iterable[Cell]:
     yield twins.cell(seeds=few, cost=sum(TWIN_STEPS.values()) * 6e-5 * len(few))
 
 
-def _iterated(
-    method_of: Callable[[Tensor], Callable[[], Method]],
-    run: Run,
-    drawn: LassoData,
-    strengths: Tensor,
-    step_sizes: Sequence[float],
-    steps: int,
-) -> Mapping[str, Any]:
-    """The norms at the end of a recursion, by pair of step size and strength (first index) and by seed (second)."""
-    recorded = iterate(
-        lasso(drawn.data, drawn.response, strengths),
-        drawn.starts(strengths.shape[-1]),
-        Constant(torch.tensor([step_sizes], dtype=torch.float64)),
-        steps,
-        {"norm": Trace(norm(1), (steps // 4, steps // 2, steps - 1, steps))},
-        method=method_of(strengths),
-        progress=run.context.progress,
-    )
-    quarter, half, previous, last = recorded["norm"].mT
-    return {
-        "last": last.tolist(),
-        "cycle": ((previous + last) / 2).tolist(),
-        "half_way": half.tolist(),
-        "quarter_way": quarter.tolist(),
-        "zeros": (recorded.point == 0).sum(-1).T.tolist(),
-    }
-
-
-def _proximal_gradient(strengths: Tensor) -> Callable[[], Method]:
-    """By the package's optimizer."""
-    penalty = L1(strengths.unsqueeze(-1))
-    return lambda: Optimised(lambda parameters, step_size: ProxSGD(parameters, lr=step_size, penalty=penalty))
-
-
-def _certified(
-    run: Run, drawn: LassoData, strengths: Tensor, step_sizes: Sequence[float], steps: int
-) -> Mapping[str, Any]:
-    """The solutions, each with its duality gap."""
-    del run, step_sizes, steps
-    reference = lasso_reference(drawn.data, drawn.response, strengths, tolerance=1e-6)
-    return {
-        "last": reference.point.abs().sum(-1).T.tolist(),
-        "zeros": (reference.point == 0).sum(-1).T.tolist(),
-        "gap": reference.gap.T.tolist(),
-        "largest_useful_strength": largest_useful_strength(drawn.data, drawn.response).tolist(),
-    }
-
-
 def _sweep(part: str, body: Callable[..., Mapping[str, Any]], version: int = 1) -> Experiment:
     """An experiment with pairs of step size α and strength λ on the same draws of W, y and β₀."""
 
@@ -292,30 +232,12 @@ def _sweep(part: str, body: Callable[..., Mapping[str, Any]], version: int = 1) 
     return study.experiment(part=part, version=version, seed_axes=axes | {"largest_useful_strength": 0})(sweep)
 
 
-subgradient = _sweep("subgradient", partial(_iterated, lambda strengths: lambda: subgradient_step))
-proximal = _sweep("proximal", partial(_iterated, _proximal_gradient), version=2)
-exact = _sweep("exact", _certified)
+subgradient = _sweep("subgradient", partial(paradox_lasso_runs.iterated, lambda strengths: lambda: subgradient_step))
+proximal = _sweep("proximal", partial(paradox_lasso_runs.iterated, paradox_lasso_runs.proximal_gradient), version=2)
+exact = _sweep("exact", paradox_lasso_runs.certified)
 
 
-@study.experiment(part="dose", seed_axes=dose.SEED_AXES)
-def twins(run: Run, *, seeds: int) -> Mapping[str, Any]:
-    """By how much the whole cycle at λ = 10 lies above that at λ = 0.1, in the L1 norm over P·αλ/2."""
-    drawn = draw_lasso(run.seed, seeds)
-
-    def rounded(strength: Tensor, width: Tensor) -> Sum:
-        return Sum(lasso(drawn.data, drawn.response, 0.0), RoundedL1(FEATURES, strength, width))
-
-    def gap(last: Tensor, alpha: float) -> Tensor:
-        lengths = last.abs().sum(1)
-        difference: Tensor = lengths[..., 1].amin(0) - lengths[..., 0].amax(0)
-        return difference / floor(LARGE, alpha)
-
-    return dose.run_twins(rounded, drawn.start, (0.1, LARGE), TWIN_STEPS, gap)
-
-
-def floor(strength: float, step_size: float = ALPHA) -> float:
-    """P·αλ/2: P weights on the two-cycle {γ, γ-αλ}, each of mean magnitude αλ/2."""
-    return FEATURES * step_size * strength / 2
+twins = study.experiment(part="dose", seed_axes=dose.SEED_AXES)(paradox_lasso_runs.twins)
 
 
 def norms_of(
@@ -337,21 +259,6 @@ def norms_of(
         if (step_size, strength) in pairs:
             return np.asarray(record[value][pairs.index((step_size, strength))], dtype=np.float64)
     raise NotStoredError(f"no record of {part.name} has strength {strength} and step size {step_size}")
-
-
-def spread(samples: Norms) -> tuple[float, float]:
-    """Where one more draw falls with 95 % probability: mean ± t·s·√(1+1/n)."""
-    count = len(samples)
-    if count < 2:
-        return float(samples[0]), float(samples[0])
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * samples.std(ddof=1) * (1 + 1 / count) ** 0.5)
-    return float(samples.mean()) - half, float(samples.mean()) + half
-
-
-def fits(number: float, samples: Norms) -> bool:
-    """Whether the number could be one more draw."""
-    low, high = spread(samples)
-    return low <= number <= high
 
 
 def _departure(quantity: Quantity, ratios: Sequence[Norms]) -> Finding:
