@@ -194,7 +194,7 @@ class DoseResponse:
     def figure(self, record: Record, label: str) -> Figure:
         """The phase diagram, and the size of the effect, whose axis has this label, against the dose."""
         steps, dose, size = record["step_size"], np.asarray(record["dose"]), _sizes(record, LENGTHS[-1])
-        share, lowest = (size > self._threshold.value).mean(-1), 1 / max(EDGES) / 4
+        share, lowest = (size > self._threshold.value).mean(-1), 1 / EDGES[-1] / 4
         kinds = (
             ("every run", "ours", share == 1),
             ("some runs", "a", (share > 0) & (share < 1)),

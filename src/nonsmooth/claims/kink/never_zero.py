@@ -221,7 +221,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     found = [one for one in low if one.zeros > 0]
     dyadic = [r for r in evidence[counts] if r.parameters["travel"] == TRAVELS[1]]
     tried, zero = (sum(r[name] for r in records) for name in ("proximal_count", "proximal_zero"))
-    starts = max((one.share.count or 0 for one in low if isinstance(one.share, Estimate)), default=0)
+    starts = extremes.largest((one.share.count or 0 for one in low if isinstance(one.share, Estimate)), default=0)
     likeliest = extremes.largest((one.expected for one in low), default=math.nan)
     hits, other = sum(share.hits for share in reals), evidence[at_zero].one()
     ends = {dtype: [one.zeros for one in found if one.dtype == dtype] for dtype in choices.precisions}

@@ -203,7 +203,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         for origin in ("even", "odd")
     }
     fits = {origin: sum(met[choices.precision, origin]) for origin in ("even", "odd")}
-    origin = max(fits, key=lambda name: fits[name]) if choices.origin == "better" else choices.origin
+    origin = extremes.largest(fits, key=lambda name: fits[name]) if choices.origin == "better" else choices.origin
     found = {p.name: p.look_up(runs[choices.precision], origin) for p in PRINTED}
     missed = [p.label for p, agrees in zip(PRINTED, met[choices.precision, origin], strict=True) if not agrees]
     prox, reductions, chance = (evidence[part].one() for part in (proximal, decades, random_starts))
@@ -218,7 +218,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         *(Value(p.name, p.label, found[p.name]) for p in PRINTED),
         MATCHES.number(fits[origin], len(PRINTED)),
         Value("matches_float32", "the same, float32", sum(met["float32", origin]), count=len(PRINTED)),
-        Value("matches_other", "the same, α reduced from the other point", min(fits.values())),
+        Value("matches_other", "the same, α reduced from the other point", extremes.smallest(fits.values())),
         *(Quantity(name, label).share(chance[name][-1], count) for name, label in counted),
         Quantity("mean_ratio", f"ratio of the cycle's mean norms, λ = {ratio:g} to λ = 1").median(
             chance["mean_norm_ratio"][-1]
@@ -234,7 +234,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         Value("kink_at_last", f"largest norm of the two λ after reducing α to {DECADES[-1]:g}, kink", kink_last),
         Value("twin_at_last", f"the same, twin with ε = {NARROW:g}", twin_last),
     )
-    paradox = prox["smallest"][1] > max(prox["largest"][0], choices.vanished)
+    paradox = prox["smallest"][1] > extremes.largest(prox["largest"][0], choices.vanished)
     return Findings(
         measured,
         control,

@@ -66,9 +66,7 @@ JUMP = Choice(
 )
 MOST = Choice("most", 0.5, (0.4, 0.6), "share of the minima that counts as most", "More often than not.")
 LENGTH = Choice("length", "whole", ("half",), "length of the runs", "The step shrinks by ten decades in either.")
-REST = Choice(
-    "rest", 0.2, (0.1,), "mean gradient at rest over the first gradient", "Far below a gradient's own length."
-)
+REST = Choice("rest", 0.2, (0.1,), "mean gradient at rest over the first gradient", "Far below a gradient's own length.")
 
 AT_KINK = Quantity("hinge", "minima at a kink, hinge loss, 4 units, cannot fit")
 FITS = Quantity("fits", "minima at a kink, networks that fit their data")
