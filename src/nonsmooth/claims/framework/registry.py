@@ -28,6 +28,7 @@ CLAIMS = {
     "rate": "rates.rate",
     "depth": "networks.depth",
     "step-sizes": "rates.step_sizes",
+    "constant-step": "rates.constant_step",
     "never-zero": "kink.never_zero",
     "oscillation": "kink.oscillation",
     "paradox-2d": "kink.paradox_2d",
