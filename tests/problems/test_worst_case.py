@@ -41,7 +41,7 @@ def test_the_lines_constants():
 def test_no_step_size_beats_the_bound_and_the_minimum_is_right(size):
     problem = LargestCoordinate(size)
     generator = torch.Generator().manual_seed(0)
-    around = problem.minimiser + 0.1 * torch.randn(1, 1000, size, generator=generator, dtype=torch.float64)
+    around = problem.minimizer + 0.1 * torch.randn(1, 1000, size, generator=generator, dtype=torch.float64)
     assert (problem.value(around) >= problem.minimum).all()
     assert problem.minimum.item() == pytest.approx(-0.5 * size**-0.5)
     alphas = torch.logspace(-3, 1, 40, dtype=torch.float64).reshape(1, -1)

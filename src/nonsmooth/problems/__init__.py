@@ -6,6 +6,7 @@ from nonsmooth.problems.problem import Evaluation, Problem
 from nonsmooth.problems.regression import Regression, huber_regression, l1_norm, lasso, relu_regression
 from nonsmooth.problems.rising_chain import RisingChain
 from nonsmooth.problems.rounded_l1 import RoundedL1
+from nonsmooth.problems.sum import Sum
 from nonsmooth.problems.support_function import SupportFunction
 from nonsmooth.problems.worst_case import (
     LargestCoordinate,
@@ -35,6 +36,7 @@ __all__ = [
     "SlopedLine",
     "Softplus",
     "Squared",
+    "Sum",
     "SupportFunction",
     "huber_regression",
     "l1_norm",

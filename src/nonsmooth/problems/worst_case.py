@@ -70,7 +70,7 @@ class SlopedLine(Problem):
         return Evaluation(value, gradient, gradient)
 
     @property
-    def minimiser(self) -> Tensor | None:
+    def minimizer(self) -> Tensor | None:
         """Zero."""
         return self.slope.new_zeros(1, 1, 1)
 
@@ -131,7 +131,7 @@ class LargestCoordinate(Problem):
         return Evaluation(value, gradient, gradient)
 
     @property
-    def minimiser(self) -> Tensor | None:
+    def minimizer(self) -> Tensor | None:
         """All entries -1/√n."""
         return torch.full((1, 1, self._features), -(self._features**-0.5), dtype=torch.float64)
 
