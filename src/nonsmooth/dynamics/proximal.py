@@ -13,9 +13,12 @@ def proximal_step(strength: float | Tensor) -> Method:
     """The proximal gradient step of f + λ‖β‖₁: a gradient step of f, then the soft threshold at αλ.
 
     Args:
-        strength: λ, a number or a tensor of shape (variants,).
+        strength: λ, a number, a tensor of shape (variants,), or one of three dimensions that broadcasts against points
+            of shape (instances, variants, features).
     """
-    weight = torch.as_tensor(strength, dtype=torch.float64).reshape(1, -1, 1)
+    weight = torch.as_tensor(strength)
+    if weight.ndim < 3:
+        weight = weight.to(torch.float64).reshape(1, -1, 1)
 
     def step(state: State, step_size: Tensor) -> Tensor:
         moved = state.point - step_size * state.evaluation.gradient

@@ -30,6 +30,7 @@ CLAIMS = {
     "rate": "rates.rate",
     "depth": "networks.depth",
     "step-sizes": "rates.step_sizes",
+    "constant-step": "rates.constant_step",
     "never-zero": "kink.never_zero",
     "adaptive-zeros": "kink.adaptive_zeros",
     "oscillation": "kink.oscillation",

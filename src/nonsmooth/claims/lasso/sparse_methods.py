@@ -116,6 +116,8 @@ METHODS: Mapping[str, SparseMethod] = {
 
 NAMED = ("u/v split", "l1-RDA", "xRDA", "transformed L1", DESCENT)
 """The methods that §3 of the paper names."""
+ITERATIVE = tuple(name for name in NAMED if name != DESCENT)
+"""Those that take steps."""
 
 OURS = ("proximal gradient", "ProxSGD with momentum", "ProxAdam")
 """Optimisers of this package that the paper does not name; λ is the same number under each."""

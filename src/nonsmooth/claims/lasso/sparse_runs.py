@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nonsmooth.claims.lasso.lasso_data import draw_lasso
+from nonsmooth.claims.framework import Run
+from nonsmooth.claims.lasso.lasso_data import LassoData, draw_lasso
 from nonsmooth.claims.lasso.sparse_methods import DESCENT, METHODS, PLAIN, optimised
 from nonsmooth.data import Images, load_images
-from nonsmooth.dynamics import Constant, iterate
+from nonsmooth.dynamics import Constant, iterate, proximal_step, subgradient_step
+from nonsmooth.dynamics.ensemble import Method
+from nonsmooth.dynamics.recording import Points, State, Trace
 from nonsmooth.dynamics.support import Flicker
-from nonsmooth.lab import Cell, Context
 from nonsmooth.optim import ProxSGD
 from nonsmooth.penalties import L1
 from nonsmooth.problems import Problem, Regression, lasso
@@ -21,57 +25,92 @@ from nonsmooth.problems.perceptron import Perceptrons
 from nonsmooth.problems.sampled_rows import SampledRows
 
 HIDDEN, BATCH = 64, 64
+WIDTHS = ("αλ", "2αλ", "3αλ", "α(λ+|g|)")
+"""Up to which NGDM's weights are set to zero: αλ, the bound of a weight's swing where |g| ≤ λ, and its own α(λ+|g|)."""
 
 
-def run_on_lasso(cell: Cell, context: Context) -> dict[str, Any]:
+def run_on_lasso(
+    run: Run,
+    *,
+    method: str,
+    step_size: float,
+    strengths: Sequence[float],
+    shares: Sequence[float],
+    steps: int,
+    seeds: int,
+) -> dict[str, Any]:
     """What a method ends with, by strength (first index) and seed (second).
 
     The strengths are λ itself and then shares of each draw's λ_max. A residual is the largest distance of -∇f from
     λ∂R over the coordinates, divided by λ; R is the method's own penalty, or the L1 norm where the name says lasso.
     """
-    parameters: Any = cell.parameters
-    name, seeds, steps = parameters["method"], parameters["seeds"], parameters["steps"]
-    drawn = draw_lasso(cell.seed, seeds)
-    fixed = torch.tensor([parameters["strengths"]], dtype=torch.float64).expand(seeds, -1)
-    useful = largest_useful_strength(drawn.data, drawn.response)
-    shares = torch.tensor([parameters["shares"]], dtype=torch.float64) * useful.unsqueeze(-1)
-    strengths = torch.cat([fixed, shares], dim=-1)
-    problem = lasso(drawn.data, drawn.response, strengths)
-    reference = lasso_reference(drawn.data, drawn.response, strengths)
+    return _run_on_lasso(run, method, step_size, (strengths, shares), steps, seeds, None)
+
+
+def run_on_rows(
+    run: Run,
+    *,
+    method: str,
+    step_size: float,
+    strengths: Sequence[float],
+    shares: Sequence[float],
+    steps: int,
+    seeds: int,
+    rows: int,
+) -> dict[str, Any]:
+    """The same, with gradients from a few drawn rows."""
+    return _run_on_lasso(run, method, step_size, (strengths, shares), steps, seeds, rows)
+
+
+def _run_on_lasso(
+    run: Run,
+    method: str,
+    step_size: float,
+    strengths: tuple[Sequence[float], Sequence[float]],
+    steps: int,
+    seeds: int,
+    rows: int | None,
+) -> dict[str, Any]:
+    drawn = draw_lasso(run.seed, seeds)
+    weights = _strengths(drawn, *strengths)
+    problem = lasso(drawn.data, drawn.response, weights)
+    reference = lasso_reference(drawn.data, drawn.response, weights)
     values = {"reference_gap": reference.gap.T.tolist(), "exact_zeros": (reference.point == 0).sum(-1).T.tolist()}
-    if name == DESCENT:
-        return values | _ending(problem, reference, name, reference.point) | {"flicker": _zeros_like(strengths)}
-    method, strength = METHODS[name], strengths.unsqueeze(-1)
+    if method == DESCENT:
+        still = torch.zeros_like(weights).T.tolist()
+        return values | _ending(problem, reference, method, reference.point) | {"flicker": still}
+    chosen, strength = METHODS[method], weights.unsqueeze(-1)
     seen: Problem = problem
-    scale = method.step_scale
-    if parameters["part"] == "rows":
-        seen = SampledRows(problem, parameters["rows"], torch.Generator().manual_seed(cell.seed))
-        scale = method.rows_scale
-    step_size = Constant(parameters["step_size"] * scale)
-    run = iterate(
+    if rows is not None:
+        seen = SampledRows(problem, rows, torch.Generator().manual_seed(run.seed))
+    constant = Constant(step_size * (chosen.step_scale if rows is None else chosen.rows_scale))
+    found = iterate(
         seen,
-        drawn.starts(strengths.shape[-1]),
-        step_size,
+        drawn.starts(weights.shape[-1]),
+        constant,
         steps,
         {"flicker": Flicker(since=steps - steps // 20)},
-        method=lambda: method.update(strength),
+        method=lambda: chosen.update(strength),
         # One block: strengths differ between instances, and all of them see the same rows.
         block=seeds,
-        progress=context.progress,
+        progress=run.context.progress,
     )
-    point = run.point
-    if name == "FISTA":
+    point = found.point
+    if method == "FISTA":
         # The ensemble's point is the extrapolated one.
-        point = iterate(problem, point, step_size, 1, method=lambda: optimised(ProxSGD)(strength), block=seeds).point
-    values |= _ending(problem, reference, name, point) | {"flicker": run["flicker"].T.tolist()}
-    if name == PLAIN:
-        rounded = torch.where(point.abs() <= parameters["step_size"] * strength, 0.0, point)
-        values |= {f"rounded_{k}": v for k, v in _ending(problem, reference, name, rounded).items()}
+        point = iterate(problem, point, constant, 1, method=lambda: optimised(ProxSGD)(strength), block=seeds).point
+    values |= _ending(problem, reference, method, point) | {"flicker": found["flicker"].T.tolist()}
+    if method == PLAIN:
+        rounded = torch.where(point.abs() <= step_size * strength, 0.0, point)
+        values |= {f"rounded_{k}": v for k, v in _ending(problem, reference, method, rounded).items()}
     return values
 
 
-def _zeros_like(tensor: Tensor) -> list[list[float]]:
-    return torch.zeros_like(tensor).T.tolist()
+def _strengths(drawn: LassoData, fixed: Sequence[float], shares: Sequence[float]) -> Tensor:
+    """λ itself and shares of each draw's λ_max, shape (seeds, strengths)."""
+    useful = largest_useful_strength(drawn.data, drawn.response).unsqueeze(-1)
+    given = torch.tensor([list(fixed)], dtype=torch.float64).expand(len(drawn.data), -1)
+    return torch.cat([given, torch.tensor([list(shares)], dtype=torch.float64) * useful], dim=-1)
 
 
 def _ending(problem: Regression, reference: LassoReference, name: str, point: Tensor) -> dict[str, Any]:
@@ -97,32 +136,38 @@ def _flat(images: Images) -> Tensor:
     return (images.inputs[:, 0].flatten(1) + 1) / 2
 
 
-def run_on_network(cell: Cell, context: Context) -> dict[str, Any]:
-    """A perceptron 64-64-10 on the 8×8 digits, weights penalised; by strength (first index) and seed (second)."""
-    parameters: Any = cell.parameters
-    name, seeds, steps = parameters["method"], parameters["seeds"], parameters["steps"]
+def _perceptrons(strengths: Sequence[float], seed: int) -> tuple[Perceptrons, Images, torch.Generator]:
+    """The networks of all strengths, the images that they are tested on, and the generator of everything drawn."""
     train, test = (load_images("digits", split, size=8) for split in ("train", "test"))
-    generator = torch.Generator().manual_seed(cell.seed)
-    strengths = torch.tensor(parameters["strengths"])
-    problem = Perceptrons(_flat(train), train.labels, HIDDEN, train.classes, strengths, BATCH, generator)
-    method = METHODS[name]
-    run = iterate(
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.tensor(list(strengths))
+    problem = Perceptrons(_flat(train), train.labels, HIDDEN, train.classes, weights, BATCH, generator)
+    return problem, test, generator
+
+
+def run_on_network(
+    run: Run, *, method: str, step_size: float, strengths: Sequence[float], steps: int, seeds: int
+) -> dict[str, Any]:
+    """A perceptron 64-64-10 on the 8×8 digits, weights penalised; by strength (first index) and seed (second)."""
+    problem, test, generator = _perceptrons(strengths, run.seed)
+    chosen = METHODS[method]
+    found = iterate(
         problem,
         problem.start(seeds, generator),
-        Constant(parameters["step_size"] * method.network_scale),
+        Constant(step_size * chosen.network_scale),
         steps,
         {"flicker": Flicker(since=steps - steps // 20)},
-        method=lambda: method.update(problem.strength),
+        method=lambda: chosen.update(problem.strength),
         block=seeds,
-        progress=context.progress,
+        progress=run.context.progress,
     )
     whole, penalised = problem.whole(), problem.penalised
-    penalty = method.penalty(problem.strength, run.point)
+    penalty, scales = chosen.penalty(problem.strength, found.point), torch.tensor(list(strengths))
 
     def ending(point: Tensor) -> dict[str, Any]:
         gradient = whole.evaluate(point).gradient
         # The biases carry no penalty: their share of the residual would be in other units.
-        residual = (penalty.subdiff_distance(point, gradient) * penalised).amax(-1) / strengths
+        residual = (penalty.subdiff_distance(point, gradient) * penalised).amax(-1) / scales
         return {
             "zero_share": (((point == 0) * penalised).sum(-1) / penalised.sum()).T.tolist(),
             "accuracy": whole.accuracy(point, _flat(test), test.labels).T.tolist(),
@@ -130,8 +175,101 @@ def run_on_network(cell: Cell, context: Context) -> dict[str, Any]:
             "residual": residual.T.tolist(),
         }
 
-    values = ending(run.point) | {"flicker": run["flicker"].T.tolist(), "weights": int(penalised.sum())}
-    if name == PLAIN:
-        small = run.point.abs() <= parameters["step_size"] * problem.strength
-        values |= {f"rounded_{k}": v for k, v in ending(torch.where(small, 0.0, run.point)).items()}
+    values = ending(found.point) | {"flicker": found["flicker"].T.tolist(), "weights": int(penalised.sum())}
+    if method == PLAIN:
+        small = found.point.abs() <= step_size * problem.strength
+        values |= {f"rounded_{k}": v for k, v in ending(torch.where(small, 0.0, found.point)).items()}
     return values
+
+
+def run_budgets_on_lasso(
+    run: Run, *, method: str, step_size: float, strengths: Sequence[float], budgets: Sequence[int], seeds: int
+) -> Mapping[str, Any]:
+    """Exact zeros and optimality residual of a method after chosen numbers of steps: [budget][strength][seed]."""
+    drawn, chosen = draw_lasso(run.seed, seeds), METHODS[method]
+    weights = _strengths(drawn, strengths, ())
+    problem, strength = lasso(drawn.data, drawn.response, weights), weights.unsqueeze(-1)
+
+    def residual(state: State) -> Tensor:
+        own = chosen.penalty(strength, state.point)
+        return own.subdiff_distance(state.point, state.evaluation.gradient).amax(-1) / problem.l1
+
+    found = iterate(
+        problem,
+        drawn.starts(len(strengths)),
+        Constant(step_size * chosen.step_scale),
+        budgets[-1],
+        {"zeros": Trace(lambda state: (state.point == 0).sum(-1), budgets), "residual": Trace(residual, budgets)},
+        method=lambda: chosen.update(strength),
+        block=seeds,
+    )
+    exact = (lasso_reference(drawn.data, drawn.response, weights).point == 0).sum(-1)
+    by_seed = {name: found[name].movedim(1, 2).tolist() for name in ("zeros", "residual")}
+    return {**by_seed, "exact_zeros": exact.T.tolist()}
+
+
+def _widths(step_size: float, strength: Tensor, gradient: Tensor) -> Mapping[str, Tensor]:
+    """The widths by name, at a point whose smooth part has this gradient."""
+    step = step_size * strength
+    swing = torch.where(strength > 0, step + step_size * gradient.abs(), 0.0)
+    return dict(zip(WIDTHS, (step, 2 * step, 3 * step, swing), strict=True))
+
+
+def run_rounding_on_lasso(
+    run: Run,
+    *,
+    step_size: float,
+    strengths: Sequence[float],
+    shares: Sequence[float],
+    budgets: Sequence[int],
+    seeds: int,
+) -> Mapping[str, Any]:
+    """NGDM's result with all weights up to a width set to zero: [budget][width][strength][seed]."""
+    drawn = draw_lasso(run.seed, seeds)
+    weights = _strengths(drawn, strengths, shares)
+    problem, reference = (
+        lasso(drawn.data, drawn.response, weights),
+        lasso_reference(drawn.data, drawn.response, weights),
+    )
+    record = {"points": Points(budgets)}
+    points = iterate(problem, drawn.starts(weights.shape[-1]), Constant(step_size), budgets[-1], record)["points"]
+    values: dict[str, list[Any]] = {name: [] for name in ("zeros", "gap", "wrong_in_support", "residual")}
+    for point in points.movedim(1, -1):
+        widths = _widths(step_size, weights.unsqueeze(-1), problem.evaluate(point).gradient)
+        ends = [
+            _ending(problem, reference, PLAIN, torch.where(point.abs() <= widths[name], 0.0, point)) for name in WIDTHS
+        ]
+        for name, kept in values.items():
+            kept.append([end[name] for end in ends])
+    return {**values, "exact_zeros": (reference.point == 0).sum(-1).T.tolist()}
+
+
+def _same(method: Method) -> Method:
+    """A rule without memory, for every block."""
+    return method
+
+
+def run_rounding_on_network(
+    run: Run, *, step_size: float, strengths: Sequence[float], steps: int, seeds: int
+) -> Mapping[str, Any]:
+    """The rounded NGDM and the proximal gradient step from the same start on the same images.
+
+    Returns:
+        `zero_share`, `accuracy` and `objective`: [width][strength][seed]; the proximal step's stand behind the widths'.
+    """
+    ends: list[Tensor] = []
+    for proximal in (False, True):
+        problem, test, generator = _perceptrons(strengths, run.seed)
+        method = proximal_step(problem.strength) if proximal else subgradient_step
+        start = problem.start(seeds, generator)
+        point = iterate(problem, start, Constant(step_size), steps, method=partial(_same, method)).point
+        widths = _widths(step_size, problem.strength, problem.whole().evaluate(point).gradient)
+        rounded = (torch.where((point.abs() <= widths[w]) & (problem.strength > 0), 0.0, point) for w in WIDTHS)
+        ends += [point] if proximal else rounded
+    whole, penalised = problem.whole(), problem.penalised
+    shares = [((end == 0) * penalised).sum(-1) / penalised.sum() for end in ends]
+    return {
+        "zero_share": [share.T.tolist() for share in shares],
+        "accuracy": [whole.accuracy(end, _flat(test), test.labels).T.tolist() for end in ends],
+        "objective": [whole.value(end).T.tolist() for end in ends],
+    }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nonsmooth import extremes
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
+from nonsmooth.claims.framework import Axis, Figure, Panel, Series
 from nonsmooth.claims.lasso.sparse_methods import DESCENT, METHODS, ON_NETWORK, ON_SAMPLES, PLAIN
-from nonsmooth.claims.lasso.ways_forward_evidence import Evidence
-from nonsmooth.lab import Record
+from nonsmooth.claims.lasso.ways_forward_evidence import Methods
 
 CATEGORIES = ("a", "b", "c", "d", "e", "f", "g")
 BY_MEANING = {PLAIN: "ours", "zero at crossing": "control"}
@@ -20,9 +19,13 @@ def _tones(names: Sequence[str]) -> Mapping[str, str]:
     return {**BY_MEANING, **dict(zip(others, CATEGORIES, strict=False))}
 
 
-def draw(records: Sequence[Record]) -> list[Figure]:
-    """Zeros and residuals by method on the LASSO problem; zeros and accuracy on the network; flicker under sampling."""
-    evidence = Evidence(records)
+def draw_methods(evidence: Methods, rounded: Panel) -> list[Figure]:
+    """Zeros and residuals by method on the LASSO problem; zeros and accuracy on the network; flicker under sampling.
+
+    Args:
+        evidence: the records.
+        rounded: stands beside the network's: what rounding gives.
+    """
     names = [*METHODS, DESCENT]
     labels = evidence.labels("full batch")
     lasso = tuple(
@@ -70,9 +73,10 @@ def draw(records: Sequence[Record]) -> list[Figure]:
         ),
         Figure(
             "The remedies on a network, and under sampled gradients",
-            "Left: one point for each λ. Right: how restless the support is, to be compared between methods that "
-            "average gradients (RDA, xRDA) and those that do not.",
-            (network, flicker),
+            "Left: one point for each λ. Middle: what is left of a special method's lead when NGDM's weights up to a "
+            "width are set to zero. Right: how restless the support is, to be compared between methods that average "
+            "gradients (RDA, xRDA) and those that do not.",
+            (network, rounded, flicker),
         ),
     ]
 
