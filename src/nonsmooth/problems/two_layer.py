@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nonsmooth.problems.convexity import unit
+
 Activation = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) → the loss of each sample, shape (seeds, samples)."""
@@ -39,10 +41,10 @@ class TwoLayer:
         self._shape = inputs.shape[-1], hidden, outputs
 
     @property
-    def sizes(self) -> tuple[int, int, int, int]:
+    def sizes(self) -> list[int]:
         """Of W, b, V and c."""
         inputs, hidden, outputs = self._shape
-        return inputs * hidden, hidden, hidden * outputs, outputs
+        return [inputs * hidden, hidden, hidden * outputs, outputs]
 
     def start(self, seeds: range) -> Tensor:
         """Weights N(0, 1/fan-in), biases 0: shape (seeds, weights)."""
@@ -89,6 +91,23 @@ class TwoLayer:
         (gradient,) = torch.autograd.grad(self.value(leaf).sum(), leaf, create_graph=True)
         (product,) = torch.autograd.grad(gradient, leaf, vector)
         return product
+
+    def slope_jump(self, weights: Tensor, displacement: float = 1e-7, directions: int = 10) -> Tensor:
+        """How much the slope along a random unit vector changes across the point, the median of ten: shape (seeds,).
+
+        Where f is twice differentiable it is twice the displacement times the curvature.
+        """
+        generator, jumps = torch.Generator().manual_seed(0), []
+        for _ in range(directions):
+            direction = unit(torch.randn(weights.shape[1], generator=generator, dtype=torch.float64))
+            ends = (self.gradient(weights + side * displacement * direction) for side in (1, -1))
+            jumps.append((next(ends) - next(ends)) @ direction)
+        return torch.stack(jumps).abs().median(0).values
+
+    def nearest_kink(self, weights: Tensor) -> Tensor:
+        """The smallest |pre-activation| over the median one, shape (seeds,)."""
+        size = self.preactivation(weights).abs().flatten(1)
+        return size.min(1).values / size.median(1).values
 
     def minimise(
         self, weights: Tensor, steps: int, lr: float, progress: Callable[[float], None] = lambda _: None

@@ -22,7 +22,6 @@ from nonsmooth.claims.framework import (
     Finding,
     Findings,
     Headline,
-    NotStoredError,
     Outcome,
     Panel,
     Quantity,
@@ -50,8 +49,14 @@ from nonsmooth.claims.huber.huber_data import (
 )
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import Largest, Recording, Trace, loss
-from nonsmooth.dynamics.thresholds import find_threshold, gradient_quotient, top_direction
+from nonsmooth.dynamics.thresholds import (
+    find_threshold,
+    gradient_quotient,
+    largest_gradient_quotient,
+    top_direction,
+)
 from nonsmooth.lab import Cell
+from nonsmooth.problems.convexity import unit
 
 NEAR_STEPS, FAR_STEPS, SHORTER = 40, 1000, (500,)
 CONVERGED = 1e-6
@@ -158,19 +163,9 @@ def plan(scale: Scale) -> Iterable[Cell]:
         yield sweep.cell(loss=name, entries="uniform", seeds=seeds[:1], cost=0.5)
 
 
-def _unit(vectors: Tensor, fallback: Tensor | None = None) -> Tensor:
-    """Vectors of length 1; `fallback` where a vector is zero."""
-    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors / length if fallback is None else torch.where(length > 0, vectors / length, fallback)
-
-
 @study.experiment(part="constant", seed_axes={"smoothness": 0, "quotient": 0, "across": 0})
 def constant(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """The largest gradient quotients found, in units of L: rows are seeds, columns distances from the minimiser.
-
-    The search is a power iteration on gradient differences, d ← ∇f(x+d) - ∇f(x) scaled to a fixed length, which
-    knows nothing of Z. The quotients of random pairs, and of steps of other lengths, enter the maximum too.
-    """
+    """The largest gradient quotients found, in units of L: rows are seeds, columns distances from the minimiser."""
     problem, smoothness = (
         draw_regression(entries, run.seed, seeds, LOSSES[loss]),
         curvature_of(entries, run.seed, seeds),
@@ -179,13 +174,11 @@ def constant(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, A
     distances = (1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
     shape = (problem.instances, len(distances), problem.features)
     radius = torch.tensor(distances, dtype=torch.float64).view(1, -1, 1)
-    centre = minimiser + radius * _unit(torch.randn(shape, generator=generator, dtype=torch.float64))
-    direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64))
-    length, largest = 1e-4, gradient_quotient(problem, centre, centre + radius * direction)
-    for _ in range(400):
-        other = centre + length * direction
-        largest = torch.maximum(largest, gradient_quotient(problem, centre, other))
-        direction = _unit(problem.subgradient(other) - problem.subgradient(centre), fallback=direction)
+    centre = minimiser + radius * unit(torch.randn(shape, generator=generator, dtype=torch.float64))
+    direction = unit(torch.randn(shape, generator=generator, dtype=torch.float64))
+    # The quotients of random pairs enter the maximum too.
+    first = gradient_quotient(problem, centre, centre + radius * direction)
+    largest, direction = largest_gradient_quotient(problem, centre, direction, first)
     # Along the direction found, pairs of every length across the minimiser: none may exceed L, however close.
     lengths = torch.tensor([1e-6, 1e-4, 1e-2, 1.0, 100.0], dtype=torch.float64).view(1, -1, 1)
     half = lengths / 2 * direction[:, :1]
@@ -271,12 +264,11 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     constants, nears, fars = evidence[constant], evidence[near], evidence[far]
     largest = [
         extremes.largest(*row, *across)
-        for record in chosen(constants.where(loss="huber"))
+        for record in chosen(constants.some(loss="huber"))
         for row, across in zip(record["quotient"], record["across"], strict=True)
     ]
-    from_afar = fars.where(loss="huber")
-    if choices.length != FAR_STEPS and not (from_afar := evidence[shorter].where(steps=choices.length)):
-        raise NotStoredError(f"runs of {choices.length} steps were not stored")
+    whole = choices.length == FAR_STEPS
+    from_afar = fars.some(loss="huber") if whole else evidence[shorter].some(steps=choices.length)
     ratios = {
         "huber_near": _threshold("huber_near", "Huber, near a minimiser", chosen(nears.where(loss="huber"))),
         "huber_far": _threshold("huber_far", "Huber, from random starts", chosen(from_afar)),

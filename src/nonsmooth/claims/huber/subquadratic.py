@@ -51,9 +51,8 @@ from nonsmooth.claims.huber.huber_data import (
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import State, Trace
 from nonsmooth.dynamics.recording import loss as loss_value
-from nonsmooth.dynamics.thresholds import diverged, find_threshold, growth_exponent, top_direction
+from nonsmooth.dynamics.thresholds import diverged, growth_exponent, top_direction, two_cycle_amplitude
 from nonsmooth.lab import Cell
-from nonsmooth.problems import Regression
 
 NAMES = ("huber", "pseudo-huber", "power 3/2", "squared", "quartic")
 ALPHAS = (0.5, 0.75, 0.8, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0)
@@ -238,16 +237,6 @@ def growth(run: Run, *, loss: str, entries: str, steps: int, alphas: Sequence[fl
     }
 
 
-def two_cycle_amplitude(problem: Regression, minimiser: Tensor, direction: Tensor, step_size: Tensor) -> Tensor:
-    """The t at which one step leads from x* + t·v to x* - t·v along v, if the loss were even: ⟨∇f, v⟩ = 2t/α."""
-
-    def overshoots(distance: Tensor) -> Tensor:
-        gradient = problem.subgradient(minimiser + distance.unsqueeze(-1) * direction)
-        return step_size * (gradient * direction).sum(-1) > 2 * distance
-
-    return find_threshold(overshoots, torch.full_like(step_size, 1e-6), torch.full_like(step_size, 1e6)).estimate
-
-
 def _at(runs: Runs, value: str, alphas: Sequence[float]) -> np.ndarray:
     """A value of all seeds at these step sizes, shape (step sizes × seeds of all records,)."""
     columns = [
@@ -258,29 +247,27 @@ def _at(runs: Runs, value: str, alphas: Sequence[float]) -> np.ndarray:
     return np.array([item for column in columns for item in column], dtype=float)
 
 
-def _share(quantity: Quantity, runs: Runs, value: str, alphas: Sequence[float]) -> Finding:
-    found = _at(runs, value, alphas)
-    return quantity.share(int((found == 1).sum()), len(found))
+def _word(name: str) -> str:
+    """A loss's name within an identifier."""
+    return name.replace("-", "_").replace(" ", "_").replace("/", "_")
 
 
 @study.findings
 def findings(evidence: Evidence, choices: Choices) -> Findings:
     """Exponents at the minimum and on the orbit, and what becomes of the runs, for each loss."""
-    runs, papers = evidence[growth].by("loss"), STEP_SIZES.value
-    words = {name: name.replace("-", "_").replace(" ", "_").replace("/", "_") for name in runs}
-    labels = {
-        "minimum": "growth exponent at the minimum",
-        "moving": "runs at α = 1 and 10 that neither converge nor diverge",
-        "diverged": "runs at α = 1 and 10 that diverge",
-    }
-    keys = {"minimum": "minimum", "moving": "unstable", "diverged": "diverged"}
+    runs, papers = {name: evidence[growth].some(loss=name) for name in NAMES}, STEP_SIZES.value
 
-    def of_each(value: str, names: Sequence[str]) -> list[Finding]:
-        quantities = [Quantity(f"{keys[value]}_{words[name]}", f"{labels[value]}, {name}") for name in names]
-        if value == "minimum":
-            pairs = zip(quantities, names, strict=True)
-            return [one.median([row[0] for row in runs[name].joined("exponent")]) for one, name in pairs]
-        return [_share(one, runs[name], value, papers) for one, name in zip(quantities, names, strict=True)]
+    def minimum(name: str) -> Finding:
+        quantity = Quantity(f"minimum_{_word(name)}", f"growth exponent at the minimum, {name}")
+        return quantity.median([row[0] for row in runs[name].joined("exponent")])
+
+    def unstable(name: str) -> Finding:
+        label = f"runs at α = 1 and 10 that neither converge nor diverge, {name}"
+        return Quantity(f"unstable_{_word(name)}", label).share_of(_at(runs[name], "moving", papers))
+
+    def gone(name: str) -> Finding:
+        quantity = Quantity(f"diverged_{_word(name)}", f"runs at α = 1 and 10 that diverge, {name}")
+        return quantity.share_of(_at(runs[name], "diverged", papers))
 
     largest: Finding = ORBIT.missing()
     orbits = [
@@ -299,17 +286,17 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     ]
     return Findings(
         (
-            *of_each("minimum", NAMES[:1]),
-            *of_each("moving", NAMES[:1]),
+            minimum("huber"),
+            unstable("huber"),
             *_orbits(runs["huber"], "huber"),
             *top,
             _amplitude(runs["huber"], "huber"),
         ),
         (
-            *of_each("minimum", NAMES[1:]),
-            *of_each("moving", NAMES[1:]),
+            *map(minimum, NAMES[1:]),
+            *map(unstable, NAMES[1:]),
             *_orbits(runs["pseudo-huber"], "pseudo-huber"),
-            *of_each("diverged", ("squared", "quartic")),
+            *map(gone, ("squared", "quartic")),
             _amplitude(runs["pseudo-huber"], "pseudo-huber"),
         ),
         (
@@ -318,9 +305,9 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         ),
         derived=(
             largest,
-            _share(UNSTABLE, runs["huber"], "moving", choices.alphas),
-            _share(TWIN_UNSTABLE, runs["pseudo-huber"], "moving", choices.alphas),
-            _share(CONTROL, runs["squared"], "diverged", choices.alphas),
+            UNSTABLE.share_of(_at(runs["huber"], "moving", choices.alphas)),
+            TWIN_UNSTABLE.share_of(_at(runs["pseudo-huber"], "moving", choices.alphas)),
+            CONTROL.share_of(_at(runs["squared"], "diverged", choices.alphas)),
         ),
         notes=(
             "Ma et al. say of networks that the quadratic approximation “usually holds in a very small neighborhood”, "
@@ -347,7 +334,7 @@ def _orbits(runs: Runs, name: str) -> list[Finding]:
     """The exponent at late iterates, for each kind of data and α of the paper; each seed's median over late steps."""
     return [
         Quantity(
-            f"orbit_{name.replace('-', '_')}_{entries}_{alpha:g}",
+            f"orbit_{_word(name)}_{entries}_{alpha:g}",
             f"growth exponent on the orbit, α = {alpha:g}, {name}, {entries} data",
         ).median(_finite(_at(runs.where(entries=entries), "orbit_exponent", (alpha,))))
         for entries in ENTRIES
@@ -363,7 +350,7 @@ def _amplitude(runs: Runs, name: str) -> Finding:
         ratio = np.array(record["amplitude"], dtype=float) / np.array(record["amplitude_predicted"])
         ratios += ratio[(edge < alphas) & (alphas < 2 * edge) & np.isfinite(ratio)].tolist()
     label = f"amplitude over that of the predicted two-cycle, α between 2/L and 4/L, {name}"
-    return Quantity(f"amplitude_{name.replace('-', '_')}", label).median(ratios)
+    return Quantity(f"amplitude_{_word(name)}", label).median(ratios)
 
 
 @study.figures
