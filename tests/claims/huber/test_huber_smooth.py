@@ -74,8 +74,8 @@ def test_the_evidence_decides(world, verdict):
 
 
 def test_a_quotient_above_the_constant_is_seen_by_the_text_too():
-    assert "L-smooth;" in huber_smooth.study.judge(fabricate()).headline.ours
-    assert "not L-smooth" in huber_smooth.study.judge(fabricate(quotient=1.001)).headline.ours
+    assert "up to 1·L" in huber_smooth.study.judge(fabricate()).headline.ours
+    assert "up to 1.001·L" in huber_smooth.study.judge(fabricate(quotient=1.001)).headline.ours
 
 
 @pytest.mark.parametrize("part", ["constant", "near", "far", "sweep"])

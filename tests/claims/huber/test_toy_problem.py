@@ -1,4 +1,4 @@
-"""Claim `toy-problem`: crossings against a plain loop, Wendel's formula, and the verdict under evidence of every kind."""
+"""Claim `toy-problem`: crossings against a loop, Wendel's formula, and the verdict under evidence of every kind."""
 
 import math
 

@@ -69,7 +69,9 @@ def test_measured_kinds():
     kinked, smooth = measure("squared", 600), measure("smooth", 600)
     assert all(start < 1e-5 and random < 1e-5 and end > 1e-3 for start, random, end in kinked["jump"])
     assert all(end < 1e-4 for _, _, end in smooth["jump"])
-    assert all(units > 0 and near[2] < 1e-6 for units, near in zip(kinked["units_on_kinks"], kinked["nearest"]))
+    assert all(
+        units > 0 and near[2] < 1e-6 for units, near in zip(kinked["units_on_kinks"], kinked["nearest"], strict=True)
+    )
 
 
 def test_the_plan_runs_what_decides_twice():

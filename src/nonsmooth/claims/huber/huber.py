@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nonsmooth.claims.framework import (
@@ -25,7 +24,6 @@ from nonsmooth.claims.framework import (
     Quantity,
     Row,
     Rule,
-    Run,
     Runs,
     Scale,
     Series,
@@ -35,20 +33,13 @@ from nonsmooth.claims.framework import (
     above,
     below,
 )
-from nonsmooth.claims.huber.huber_data import EDITION, ENTRIES, LOSSES, TONES, draw_regression, draw_start
-from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.recording import Trace, evenly_spaced
-from nonsmooth.dynamics.recording import loss as loss_value
-from nonsmooth.dynamics.thresholds import diverged, turning_share
+from nonsmooth.claims.huber import huber_runs
+from nonsmooth.claims.huber.huber_data import EDITION, ENTRIES, TONES
+from nonsmooth.claims.huber.huber_runs import EARLY, PAPER_ALPHAS
 from nonsmooth.lab import Cell, Record
 
-PAPER_ALPHAS = (0.1, 1.0, 10.0)
 ALPHAS = (0.03, 0.1, 0.3, 0.5, 0.7, 0.75, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 STARTS = ("zero", "uniform", "normal")
-EARLY = 100
-"""Steps of the early window; the late one is the last tenth of a run."""
-RISE_WINDOW = 20
-"""Within so many steps a first rise of the loss shows."""
 
 RARE = Choice(
     "rare",
@@ -183,35 +174,9 @@ def plan(scale: Scale) -> Iterable[Cell]:
         )  # fmt: skip
 
 
-def losses(
-    run: Run, *, loss: str, entries: str, start: str, steps: int, alphas: Sequence[float], seeds: int
-) -> Mapping[str, Any]:
-    """How the losses of all seeds and step sizes go: rows are seeds, columns α."""
-    problem = draw_regression(entries, run.seed, seeds, LOSSES[loss])
-    step_size = torch.tensor([alphas], dtype=torch.float64)
-    points = draw_start(start, run.seed, seeds).expand(-1, len(alphas), -1).contiguous()
-    every, progress = {"loss": Trace(loss_value, range(steps + 1))}, run.context.progress
-    found: Array = iterate(problem, points, Constant(step_size), steps, every, progress=progress)["loss"].numpy()
-    tenth, constant = max(1, steps // 10), problem.gradient_lipschitz
-    at = list(evenly_spaced(min(EARLY, steps), EARLY + 1))
-    with np.errstate(invalid="ignore", over="ignore"):
-        late_largest = found[-tenth:].max(axis=0)
-    return {
-        "edge": [] if constant is None else (2 / constant)[:, 0].tolist(),
-        "diverged": diverged(found).tolist(),
-        "late_largest": late_largest.tolist(),
-        "relative_largest": (found[1 : RISE_WINDOW + 1].max(axis=0) / found[0]).tolist(),
-        "first_step": (found[1] / found[0]).tolist(),
-        "early_frequency": turning_share(found[: EARLY + 1], found[0]).tolist(),
-        "late_frequency": turning_share(found[-tenth - 1 :], found[0]).tolist(),
-        "trace_at": at,
-        "trace": found[at][:, 0, [list(alphas).index(alpha) for alpha in PAPER_ALPHAS]].T.tolist(),
-    }
-
-
 OF_SEEDS = ("edge", "diverged", "late_largest", "relative_largest", "first_step", "early_frequency", "late_frequency")
-sweep = study.experiment(part="sweep", seed_axes=dict.fromkeys(OF_SEEDS, 0))(losses)
-long = study.experiment(part="long")(losses)
+sweep = study.experiment(part="sweep", seed_axes=dict.fromkeys(OF_SEEDS, 0))(huber_runs.losses)
+long = study.experiment(part="long")(huber_runs.losses)
 """Of two seeds, none of which is left out."""
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nonsmooth import extremes
 from nonsmooth.claims.framework import (
@@ -27,40 +25,25 @@ from nonsmooth.claims.framework import (
     Quantity,
     Row,
     Rule,
-    Run,
     Runs,
     Scale,
     Series,
     Study,
     Value,
     Verdict,
-    Word,
     below,
 )
+from nonsmooth.claims.huber import huber_runs
 from nonsmooth.claims.huber.huber_data import (
     EDITION,
     ENTRIES,
-    LOSSES,
     TONES,
-    curvature_of,
-    draw_regression,
-    draw_start,
-    interpolant,
 )
-from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.recording import Largest, Recording, Trace, loss
-from nonsmooth.dynamics.thresholds import (
-    find_threshold,
-    gradient_quotient,
-    largest_gradient_quotient,
-    top_direction,
-)
+from nonsmooth.claims.huber.huber_runs import CONVERGED, FAR_STEPS
 from nonsmooth.lab import Cell
-from nonsmooth.problems.convexity import unit
 
-NEAR_STEPS, FAR_STEPS, SHORTER = 40, 1000, (500,)
-CONVERGED = 1e-6
-"""A far run has converged if its loss, over its last tenth, is below this share of the first loss."""
+SHORTER = (500,)
+"""Steps of the other runs from afar."""
 
 TOLERANCE = Choice(
     "tolerance",
@@ -134,7 +117,7 @@ study = Study(
     rule=RULE,
     headline=Headline(
         paper="not L-smooth; 2/L does not apply",
-        ours="{smooth}; threshold is {huber_near:v}·2/L near, {huber_far:v}·2/L from afar",
+        ours="quotients up to {quotient:.6g}·L; threshold {huber_near:v}·2/L near, {huber_far:v}·2/L from afar",
         control="squared: {squared_near:v}·2/L; absolute: falls to {absolute_shrinking:v} of it",
     ),
     choices=(TOLERANCE, SAME, SHRINKS, DATA, LENGTH),
@@ -163,103 +146,21 @@ def plan(scale: Scale) -> Iterable[Cell]:
         yield sweep.cell(loss=name, entries="uniform", seeds=seeds[:1], cost=0.5)
 
 
-@study.experiment(part="constant", seed_axes={"smoothness": 0, "quotient": 0, "across": 0})
-def constant(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """The largest gradient quotients found, in units of L: rows are seeds, columns distances from the minimiser."""
-    problem, smoothness = (
-        draw_regression(entries, run.seed, seeds, LOSSES[loss]),
-        curvature_of(entries, run.seed, seeds),
-    )
-    generator, minimiser = run.generator(), interpolant(problem)
-    distances = (1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-    shape = (problem.instances, len(distances), problem.features)
-    radius = torch.tensor(distances, dtype=torch.float64).view(1, -1, 1)
-    centre = minimiser + radius * unit(torch.randn(shape, generator=generator, dtype=torch.float64))
-    direction = unit(torch.randn(shape, generator=generator, dtype=torch.float64))
-    # The quotients of random pairs enter the maximum too.
-    first = gradient_quotient(problem, centre, centre + radius * direction)
-    largest, direction = largest_gradient_quotient(problem, centre, direction, first)
-    # Along the direction found, pairs of every length across the minimiser: none may exceed L, however close.
-    lengths = torch.tensor([1e-6, 1e-4, 1e-2, 1.0, 100.0], dtype=torch.float64).view(1, -1, 1)
-    half = lengths / 2 * direction[:, :1]
-    across = gradient_quotient(problem, minimiser - half, minimiser + half)
-    return {
-        "smoothness": smoothness[:, 0].tolist(),
-        "distance": list(distances),
-        "quotient": (largest / smoothness).tolist(),
-        "length": lengths.flatten().tolist(),
-        "across": (across / smoothness).tolist(),
-    }
-
-
-@study.experiment(part="near", seed_axes={"ratio": 0})
-def near(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """Thresholds in units of 2/L, for starts off the minimiser along the top direction: rows are seeds."""
-    problem, distances = draw_regression(entries, run.seed, seeds, LOSSES[loss]), (1e-4, 1e-3, 1e-2, 3e-2)
-    start = interpolant(problem) + torch.tensor(distances, dtype=torch.float64).view(1, -1, 1) * top_direction(problem)
-    edge = (2 / curvature_of(entries, run.seed, seeds)).expand(-1, len(distances))
-    recordings = _first_and_late(NEAR_STEPS // 2)
-
-    def stable(step_size: Tensor) -> Tensor:
-        found = iterate(problem, start, Constant(step_size), NEAR_STEPS, recordings)
-        return found["late"] < found["first"][0]
-
-    critical = find_threshold(stable, 1e-6 * edge, 100 * edge, tolerance=1e-5).estimate
-    return {"distance": list(distances), "ratio": (critical / edge).tolist()}
-
-
-def _first_and_late(since: int) -> dict[str, Recording]:
-    """The first loss, and the largest from a step on."""
-    return {"first": Trace(loss, [0]), "late": Largest(loss, since)}
-
-
-@study.experiment(part="far", seed_axes={"ratio": 0})
-def far(run: Run, *, loss: str, start: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """Thresholds in units of 2/L between convergence and its absence, from a random start: one per seed."""
-    return _far(run, loss, start, entries, seeds, FAR_STEPS)
-
-
-@study.experiment(part="far, shorter", seed_axes={"ratio": 0})
-def shorter(run: Run, *, entries: str, seeds: int, steps: int) -> Mapping[str, Any]:
-    """The same for Huber in runs of another length."""
-    return _far(run, "huber", "uniform", entries, seeds, steps)
-
-
-def _far(run: Run, loss_name: str, start: str, entries: str, seeds: int, steps: int) -> Mapping[str, Any]:
-    problem = draw_regression(entries, run.seed, seeds, LOSSES[loss_name])
-    points, edge = draw_start(start, run.seed, seeds), 2 / curvature_of(entries, run.seed, seeds)
-    recordings = _first_and_late(steps - steps // 10)
-
-    def stable(step_size: Tensor) -> Tensor:
-        found = iterate(problem, points, Constant(step_size), steps, recordings)
-        return found["late"] < CONVERGED * found["first"][0]
-
-    critical = find_threshold(stable, 0.5 * edge, 4 * edge, tolerance=4e-3).estimate
-    return {"ratio": (critical / edge)[:, 0].tolist()}
-
-
-@study.experiment(part="sweep")
-def sweep(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """What one seed's run reaches at each step size: the largest loss over its last tenth, relative to the first."""
-    problem, smoothness = (
-        draw_regression(entries, run.seed, seeds, LOSSES[loss]),
-        curvature_of(entries, run.seed, seeds),
-    )
-    ratios = torch.cat([torch.logspace(-0.5, 0.5, 21, dtype=torch.float64), torch.tensor([0.99, 1.01, 8.0, 30.0])])
-    ratios = ratios.sort().values
-    starts = draw_start("uniform", run.seed, seeds).expand(-1, len(ratios), -1).contiguous()
-    recordings = _first_and_late(FAR_STEPS - FAR_STEPS // 10)
-    found = iterate(problem, starts, Constant(2 / smoothness * ratios), FAR_STEPS, recordings)
-    reached = (found["late"] / found["first"][0])[0].nan_to_num(nan=torch.inf)
-    return {"ratio": ratios.tolist(), "reached": reached.tolist()}
+constant = study.experiment(part="constant", seed_axes={"smoothness": 0, "quotient": 0, "across": 0})(
+    huber_runs.quotients
+)
+near = study.experiment(part="near", seed_axes={"ratio": 0})(huber_runs.near)
+far = study.experiment(part="far", seed_axes={"ratio": 0})(huber_runs.far)
+shorter = study.experiment(part="far, shorter", seed_axes={"ratio": 0})(huber_runs.shorter)
+sweep = study.experiment(part="sweep")(huber_runs.sweep)
 
 
 @study.findings
 def findings(evidence: Evidence, choices: Choices) -> Findings:
     """The largest quotients, and the thresholds of Huber and of the losses where the answer is known."""
 
-    def chosen(runs: Runs) -> Runs:
-        return runs if choices.data == "both" else runs.where(entries=choices.data)
+    def chosen(found: Runs) -> Runs:
+        return found if choices.data == "both" else found.where(entries=choices.data)
 
     constants, nears, fars = evidence[constant], evidence[near], evidence[far]
     largest = [
@@ -269,29 +170,28 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     ]
     whole = choices.length == FAR_STEPS
     from_afar = fars.some(loss="huber") if whole else evidence[shorter].some(steps=choices.length)
-    ratios = {
-        "huber_near": _threshold("huber_near", "Huber, near a minimiser", chosen(nears.where(loss="huber"))),
-        "huber_far": _threshold("huber_far", "Huber, from random starts", chosen(from_afar)),
-        "squared_near": _threshold("squared_near", "squared loss, near a minimiser", nears.where(loss="squared")),
-        "squared_far": _threshold("squared_far", "squared loss, from random starts", fars.where(loss="squared")),
+    sides = {
+        NEAR: ("huber_near", "Huber, near a minimiser", chosen(nears.where(loss="huber"))),
+        FAR: ("huber_far", "Huber, from random starts", chosen(from_afar)),
+        KNOWN_NEAR: ("squared_near", "squared loss, near a minimiser", nears.where(loss="squared")),
+        KNOWN_FAR: ("squared_far", "squared loss, from random starts", fars.where(loss="squared")),
     }
+    ratios = {off: _threshold(*side) for off, side in sides.items()}
     quotient: Finding = QUOTIENT.missing()
     if largest:
         quotient = QUOTIENT.estimate(
             float(np.median(largest)), extremes.smallest(largest), extremes.largest(largest), len(largest)
         )
-    unlike = _off(UNLIKE, quotient)
-    smooth = isinstance(unlike, Estimate) and unlike.upper < choices.same
     close = nears.where(loss="absolute")
     never = fars.where(loss="absolute").joined("ratio")
     across = [row[0] / row[-1] for record in constants.where(loss="absolute") for row in record["across"]]
     edge = Quantity("edge", "2/L for data from U[-1, 1]")
     of_edge = [2 / value for value in constants.where(loss="huber", entries="uniform").joined("smoothness")]
     return Findings(
-        (quotient, ratios["huber_near"], ratios["huber_far"], edge.median(of_edge)),
+        (quotient, ratios[NEAR], ratios[FAR], edge.median(of_edge)),
         (
-            ratios["squared_near"],
-            ratios["squared_far"],
+            ratios[KNOWN_NEAR],
+            ratios[KNOWN_FAR],
             SHRINKING.median([row[0] / row[-1] for record in close for row in record["ratio"]]),
             Quantity(
                 "absolute_never", "absolute loss from random starts: runs for which no step size tried converged"
@@ -303,14 +203,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
             *(_largest_above(name, evidence[sweep].one(loss=name)) for name in ("huber", "squared")),
         ),
         (Value("threshold", "threshold of a function that is L-smooth, in units of 2/L", 1.0),),
-        derived=(
-            unlike,
-            _off(NEAR, ratios["huber_near"]),
-            _off(FAR, ratios["huber_far"]),
-            _off(KNOWN_NEAR, ratios["squared_near"]),
-            _off(KNOWN_FAR, ratios["squared_far"]),
-            Word("smooth", "whether the gradient has the constant L", "L-smooth" if smooth else "not L-smooth"),
-        ),
+        derived=(_off(UNLIKE, quotient), *(_off(off, ratio) for off, ratio in ratios.items())),
         notes=(
             "L-smooth means a Lipschitz gradient (eq. 5); a second derivative is not asked for. Huber's slope, the "
             "residual clipped to [-δ, δ], is 1-Lipschitz.",

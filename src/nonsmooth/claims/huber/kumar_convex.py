@@ -40,7 +40,6 @@ from nonsmooth.problems.convexity import (
     lowest_found,
     slope_jumps,
     smallest_kink,
-    unit,
 )
 
 FEATURES, SAMPLES = 500, 20
@@ -151,7 +150,9 @@ def segments(run: Run, *, penalty: str, positive: int, segments: int, seeds: int
         rows["kink"].append(smallest_kink(problem, generator))
         rows["advantage"].append(lowest_found(problem, generator))
         run.context.progress((done + 1) / seeds)
-    points = torch.linspace(-1, 1, 81, dtype=torch.float64)[:, None] * 0.15 * unit(problem.data[0].sum(0))
+    direction = problem.data[0].sum(0)
+    direction = 0.15 * direction / torch.linalg.vector_norm(direction)
+    points = torch.linspace(-1, 1, 81, dtype=torch.float64)[:, None] * direction
     values = problem.value(points.unsqueeze(0))[0]
     return {**rows, "profile": (values / values[40]).tolist()}
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nonsmooth import extremes
 from nonsmooth.claims.framework import (
@@ -27,7 +24,6 @@ from nonsmooth.claims.framework import (
     Quantity,
     Row,
     Rule,
-    Run,
     Runs,
     Scale,
     Series,
@@ -38,27 +34,16 @@ from nonsmooth.claims.framework import (
     below,
     within,
 )
+from nonsmooth.claims.huber import huber_runs
 from nonsmooth.claims.huber.huber_data import (
     EDITION,
     ENTRIES,
-    LOSSES,
     TONES,
-    curvature_of,
-    draw_regression,
-    draw_start,
-    interpolant,
 )
-from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.recording import State, Trace
-from nonsmooth.dynamics.recording import loss as loss_value
-from nonsmooth.dynamics.thresholds import diverged, growth_exponent, top_direction, two_cycle_amplitude
 from nonsmooth.lab import Cell
 
 NAMES = ("huber", "pseudo-huber", "power 3/2", "squared", "quartic")
 ALPHAS = (0.5, 0.75, 0.8, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0)
-DISTANCES = tuple(float(t) for t in np.geomspace(1e-3, 1e3, 31))
-CONVERGED = 1e-6
-LATE = 100
 READINGS = {
     "median of the late iterates": "orbit_exponent",
     "largest of the late iterates": "orbit_exponent_largest",
@@ -182,59 +167,8 @@ def plan(scale: Scale) -> Iterable[Cell]:
             yield growth.cell(loss=name, entries=entries, steps=steps, alphas=ALPHAS, seeds=seeds, cost=cost)
 
 
-@study.experiment(
-    part="growth",
-    seed_axes=dict.fromkeys(
-        ("edge", "diverged", "moving", *READINGS.values(), "amplitude", "amplitude_predicted", "exponent"), 0
-    ),
-)
-def growth(run: Run, *, loss: str, entries: str, steps: int, alphas: Sequence[float], seeds: int) -> Mapping[str, Any]:
-    """Growth exponents along the top direction and on the orbit: rows are seeds, columns distances or step sizes."""
-    problem = draw_regression(entries, run.seed, seeds, LOSSES[loss])
-    minimiser, direction = interpolant(problem), top_direction(problem)
-    step_size = torch.tensor([alphas], dtype=torch.float64)
-    start = draw_start("uniform", run.seed, seeds).expand(-1, len(alphas), -1).contiguous()
-
-    def exponent(state: State) -> Tensor:
-        # To the nearest minimiser, or to any other: the residuals along the ray are the same.
-        inner: Tensor = (state.evaluation.subgradient * (state.point - minimiser)).sum(-1)
-        return inner / state.evaluation.value
-
-    def amplitude(state: State) -> Tensor:
-        along: Tensor = ((state.point - minimiser) * direction).sum(-1)
-        return along.abs()
-
-    late = range(steps - LATE + 1, steps + 1)
-    record = {
-        "loss": Trace(loss_value, range(steps + 1)),
-        "exponent": Trace(exponent, late),
-        "amplitude": Trace(amplitude, late),
-    }
-    # One block, since the quantities above hold the data of all instances.
-    found = iterate(problem, start, Constant(step_size), steps, record, block=seeds, progress=run.context.progress)
-    gone = torch.from_numpy(diverged(found["loss"].numpy()))
-    moving = ~gone & (found["loss"][-LATE:].amax(0) >= CONVERGED * found["loss"][0])
-    visited = found["amplitude"].median(0).values
-    distances = torch.tensor(DISTANCES, dtype=torch.float64).view(1, -1, 1)
-
-    def where_moving(values: Tensor) -> list[Any]:
-        kept: list[Any] = torch.where(moving, values, torch.nan).tolist()
-        return kept
-
-    return {
-        "edge": (2 / curvature_of(entries, run.seed, seeds))[:, 0].tolist(),
-        "diverged": gone.tolist(),
-        "moving": moving.tolist(),
-        "orbit_exponent": where_moving(found["exponent"].median(0).values),
-        "orbit_exponent_largest": where_moving(found["exponent"].amax(0)),
-        "top_exponent": where_moving(
-            growth_exponent(problem, minimiser + visited.unsqueeze(-1) * direction, minimiser)
-        ),
-        "amplitude": where_moving(visited),
-        "amplitude_predicted": two_cycle_amplitude(problem, minimiser, direction, step_size.expand(seeds, -1)).tolist(),
-        "distance": list(DISTANCES),
-        "exponent": growth_exponent(problem, minimiser + distances * direction, minimiser).tolist(),
-    }
+OF_SEEDS = ("edge", "diverged", "moving", *READINGS.values(), "amplitude", "amplitude_predicted", "exponent")
+growth = study.experiment(part="growth", seed_axes=dict.fromkeys(OF_SEEDS, 0))(huber_runs.growth)
 
 
 def _at(runs: Runs, value: str, alphas: Sequence[float]) -> np.ndarray:
