@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -103,6 +103,30 @@ class TwoLayer:
             ends = (self.gradient(weights + side * displacement * direction) for side in (1, -1))
             jumps.append((next(ends) - next(ends)) @ direction)
         return torch.stack(jumps).abs().median(0).values
+
+    def differences(
+        self, weights: Tensor, directions: Sequence[Tensor], lengths: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Second-order differences of f and of its gradient along unit vectors u.
+
+        They are (f(w+εu) - 2f(w) + f(w-εu))/ε² and ⟨∇f(w+εu) - ∇f(w-εu), u⟩/2ε.
+
+        Args:
+            weights: w, shape (seeds, weights).
+            directions: u, each of that shape.
+            lengths: ε.
+
+        Returns:
+            Both, shape (lengths, directions, seeds).
+        """
+        value, of_loss, of_gradient = self.value(weights), [], []
+        for epsilon in lengths:
+            for u in directions:
+                ahead, behind = weights + epsilon * u, weights - epsilon * u
+                of_loss.append((self.value(ahead) - 2 * value + self.value(behind)) / epsilon**2)
+                of_gradient.append(((self.gradient(ahead) - self.gradient(behind)) * u).sum(-1) / (2 * epsilon))
+        shape = len(lengths), len(directions), -1
+        return torch.stack(of_loss).view(shape), torch.stack(of_gradient).view(shape)
 
     def nearest_kink(self, weights: Tensor) -> Tensor:
         """The smallest |pre-activation| over the median one, shape (seeds,)."""

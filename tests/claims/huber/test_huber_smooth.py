@@ -63,6 +63,7 @@ def fabricate(*, near=1.0, far=1.0, quotient=1.0, squared=1.0, shrinking=True, s
         ({"shrinking": False}, Verdict.INCONCLUSIVE),
         ({"near": 1.01, "spread": 0.008}, Verdict.INCONCLUSIVE),
         ({"far": math.nan}, Verdict.INCONCLUSIVE),
+        ({"seeds": 1}, Verdict.INCONCLUSIVE),
         ({"quotient": math.nan, "near": 3.0}, Verdict.INCONCLUSIVE),
     ],
 )

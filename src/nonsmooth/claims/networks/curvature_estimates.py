@@ -68,7 +68,8 @@ DISPLACEMENT = Choice(
     "Ma et al.'s is not in the paper; at 1e-2 the curvature of a smooth network changes by half a percent.",
     "at a displacement of {value}",
 )
-BREAKS = Choice("breaks", 0.1, (0.05, 0.2), "gap that counts as a failure", "A curvature that is a tenth off.")
+BREAKS = Choice("gap", 0.1, (0.05, 0.2), "gap that counts as a failure", "A curvature that is a tenth off.")
+MOST = Choice("most", 0.5, (0.45, 0.55), "share of the networks that counts as most", "The shares found are 0 or 1.")
 DIFFERENCE = Choice(
     "difference",
     "of the loss",
@@ -85,10 +86,10 @@ DECAY = Choice(
     "for networks with a weight decay of {value}, which have a minimum",
 )
 
-TOP = Quantity("relu_top", "gap between difference and uᵀHu, ReLU, top eigenvector")
-ALONG = Quantity("relu_random", "gap between difference and uᵀHu, ReLU, random directions")
-SMOOTH_GAP = Quantity("smooth", "largest gap between difference and uᵀHu, GELU and tanh")
-WIDE = Quantity("wide", "largest gap between difference and uᵀHu, widest C¹ ReLU")
+TOP = Quantity("fails_top", "ReLU networks on which the difference fails along the top eigenvector")
+ALONG = Quantity("fails_random", "ReLU networks on which the difference fails along random directions")
+SMOOTH_FAILS = Quantity("fails_smooth", "GELU and tanh networks on which the difference fails along either")
+WIDE_FAILS = Quantity("fails_wide", "C¹ ReLU networks of the widest corner on which the difference fails along either")
 
 CLAIM = Claim(
     id="curvature-estimates",
@@ -109,7 +110,7 @@ CLAIM = Claim(
 
 RULE = Rule(
     Row(
-        ~below(SMOOTH_GAP, BREAKS),
+        ~below(SMOOTH_FAILS, MOST),
         Outcome(
             Verdict.INCONCLUSIVE,
             "differences fail anywhere",
@@ -117,11 +118,11 @@ RULE = Rule(
         ),
     ),
     Row(
-        below(ALONG, BREAKS) & below(TOP, BREAKS),
+        below(ALONG, MOST) & below(TOP, MOST),
         Outcome(Verdict.NOT_REPRODUCED, "differences are right"),
     ),
     Row(
-        ~below(WIDE, BREAKS),
+        ~below(WIDE_FAILS, MOST),
         Outcome(
             Verdict.EXPLANATION_NOT_SUPPORTED,
             "smooth twins fail too",
@@ -129,7 +130,7 @@ RULE = Rule(
         ),
     ),
     Row(
-        ~(above(TOP, BREAKS) & above(ALONG, BREAKS)),
+        ~(above(TOP, MOST) & above(ALONG, MOST)),
         Outcome(
             Verdict.WITH_CORRECTION,
             "along some directions only",
@@ -144,7 +145,7 @@ RULE = Rule(
     ),
     always="The difference misses uᵀHu by {relu_top} (of the larger of the two) along the top eigenvector and by "
     "{relu_random} along random directions at minima of ReLU networks; by at most {smooth} for GELU and tanh and "
-    "{wide} for the widest C¹ ReLU.",
+    "{wide} for the widest C¹ ReLU (medians over networks).",
 )
 
 study = Study(
@@ -155,14 +156,14 @@ study = Study(
         ours="gap {relu_top:v} along the top eigenvector, {relu_random:v} along random ones",
         control="GELU, tanh: {smooth:v}; C¹ twins: {wide:v}",
     ),
-    choices=(DISPLACEMENT, BREAKS, DIFFERENCE, DECAY),
+    choices=(DISPLACEMENT, BREAKS, MOST, DIFFERENCE, DECAY),
 )
 
 
 @study.planned
 def plan(scale: Scale) -> Iterable[Cell]:
     """Every activation with weight decay, and ReLU, GELU and the widest twin without."""
-    seeds, steps = scale.seeds(7, 20), scale(800, 5000)
+    seeds, steps = scale.seeds(8, 20), scale(700, 5000)
     for name in ACTIVATIONS:
         for decay in (DECAY.value, 0.0) if name in NEEDED else (DECAY.value,):
             cost = 2e-4 * steps * len(seeds)
@@ -218,17 +219,8 @@ def curvatures(network: TwoLayer, weights: Tensor, seed: int) -> tuple[Tensor, T
     for _ in range(PRODUCTS):
         top = unit(network.hessian_product(weights, top))
     directions = [top, *(drawn() for _ in range(RANDOM))]
-    value = network.value(weights)
-    hessian = [(network.hessian_product(weights, u) * u).sum(-1) for u in directions]
-    of_loss, of_gradient = [], []
-    for epsilon in DISPLACEMENTS:
-        for u in directions:
-            ahead, behind = weights + epsilon * u, weights - epsilon * u
-            of_loss.append((network.value(ahead) - 2 * value + network.value(behind)) / epsilon**2)
-            change = network.gradient(ahead) - network.gradient(behind)
-            of_gradient.append((change * u).sum(-1) / (2 * epsilon))
-    shape = len(DISPLACEMENTS), len(directions), -1
-    return torch.stack(hessian), torch.stack(of_loss).view(shape), torch.stack(of_gradient).view(shape)
+    hessian = torch.stack([(network.hessian_product(weights, u) * u).sum(-1) for u in directions])
+    return hessian, *network.differences(weights, directions, DISPLACEMENTS)
 
 
 def gaps(record: Record, difference: str = "loss", hessian: str = "hessian") -> dict[str, np.ndarray]:
@@ -258,13 +250,19 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         for along, gap in gaps(record, value).items()
     }
     relu = records["relu"]
+    smooth, wide = (
+        [gap[at] for name in names if name in records for gap in gaps(records[name], value).values()]
+        for names in (SMOOTH, TWINS[-1:])
+    )
     sizes = np.abs(np.median(np.array(relu["loss"])[:, 1:], axis=1))
     falls = np.log(sizes[2] / sizes[1]) / np.log(DISPLACEMENTS[2] / DISPLACEMENTS[1])
     start, fine = gaps(relu, "start_loss", "start_hessian"), DISPLACEMENTS[0]
     return Findings(
         (
-            TOP.median(gaps(relu, value)["top"][at]),
-            ALONG.median(gaps(relu, value)["random"][at]),
+            found["relu", "top"],
+            found["relu", "random"],
+            _fails(TOP, [gaps(relu, value)["top"][at]], choices.gap),
+            _fails(ALONG, [gaps(relu, value)["random"][at]], choices.gap),
             Quantity("scaling_relu", "exponent of the difference in ε, 1e-4 to 1e-3, ReLU, random directions").median(
                 falls
             ),
@@ -283,8 +281,10 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         ),
         (Value("kink", "exponent of the difference in ε across a kink", -1), Value("smooth", "of a curvature", 0)),
         derived=(
-            _largest(SMOOTH_GAP, [records[name] for name in SMOOTH if name in records], value, at),
-            _largest(WIDE, [records[TWINS[-1]]], value, at),
+            Quantity("smooth", "largest gap between difference and uᵀHu, GELU and tanh").median(np.max(smooth, axis=0)),
+            Quantity("wide", "largest gap between difference and uᵀHu, widest C¹ ReLU").median(np.max(wide, axis=0)),
+            _fails(SMOOTH_FAILS, smooth, choices.gap),
+            _fails(WIDE_FAILS, wide, choices.gap),
         ),
         notes=(
             "uᵀHu is autograd's, which leaves kinks out. Away from a minimum a small enough ε meets none; at a "
@@ -295,10 +295,10 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     )
 
 
-def _largest(quantity: Quantity, records: Iterable[Record], difference: str, at: int) -> Finding:
-    """The median over seeds of the largest gap among some activations and both kinds of direction."""
-    each = [gap[at] for record in records for gap in gaps(record, difference).values()]
-    return quantity.median(np.max(each, axis=0))
+def _fails(quantity: Quantity, each: Iterable[np.ndarray], bound: float) -> Finding:
+    """The share of networks with any of these gaps above a bound; each holds one for every network."""
+    largest = np.max(list(each), axis=0)
+    return quantity.share_of(np.where(np.isnan(largest), np.nan, largest > bound))
 
 
 def _agrees_to(name: str, record: Record) -> Finding:

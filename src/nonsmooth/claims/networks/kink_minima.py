@@ -141,7 +141,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
     """Each kind of network in runs of the whole length; in half of it those that decide."""
     seeds, steps = scale.seeds(10, 40), scale(2000, 10_000)
     for kind in KINDS:
-        lengths = (steps, steps // 2) if kind in ("hinge", *FITTING, *SMOOTH[:1]) else (steps,)
+        lengths = (steps, steps // 2) if kind in ("hinge", *FITTING) else (steps,)
         for length in lengths:
             yield minimum.cell(kind=kind, steps=length, seeds=seeds, cost=7e-5 * length * len(seeds))
 
