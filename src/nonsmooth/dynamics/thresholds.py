@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonsmooth import curvature
+from nonsmooth.deprecation import renamed_arguments
 from nonsmooth.problems import Problem, Regression
 
 Array = NDArray[np.float64]
@@ -120,7 +121,8 @@ def gradient_quotient(problem: Problem, first: Tensor, second: Tensor) -> Tensor
     return curvature.gradient_quotient(first - second, problem.subgradient(first) - problem.subgradient(second))
 
 
-def growth_exponent(problem: Problem, point: Tensor, minimiser: Tensor, minimum: Tensor | float = 0.0) -> Tensor:
+@renamed_arguments(minimiser="minimizer")
+def growth_exponent(problem: Problem, point: Tensor, minimizer: Tensor, minimum: Tensor | float = 0.0) -> Tensor:
     """The local exponent d log(f - f*)/d log t at x = x* + t·v, exactly: ⟨∇f(x), x - x*⟩/(f(x) - f*).
 
     2 where f grows quadratically along the ray from x* through x, 1 where it grows in proportion to the distance.
@@ -128,14 +130,14 @@ def growth_exponent(problem: Problem, point: Tensor, minimiser: Tensor, minimum:
     Args:
         problem: f.
         point: x, shape (instances, variants, features).
-        minimiser: x*, which broadcasts to that shape.
+        minimizer: x*, which broadcasts to that shape.
         minimum: f*, which broadcasts to (instances, variants).
 
     Returns:
         The exponents, shape (instances, variants).
     """
     evaluation = problem.evaluate(point)
-    exponent: Tensor = (evaluation.subgradient * (point - minimiser)).sum(-1) / (evaluation.value - minimum)
+    exponent: Tensor = (evaluation.subgradient * (point - minimizer)).sum(-1) / (evaluation.value - minimum)
     return exponent
 
 

@@ -22,10 +22,12 @@ class Run:
     Attributes:
         seed: of all random numbers.
         context: device, images, a folder for checkpoints, and whom to tell of progress.
+        key: of the cell, which owns its checkpoints.
     """
 
     seed: int
     context: Context
+    key: str = ""
 
     def generator(self) -> torch.Generator:
         """A fresh generator with the seed."""
@@ -86,7 +88,7 @@ class Experiment:
     def __call__(self, cell: Cell, context: Context) -> Mapping[str, Any]:
         """Measure a cell."""
         parameters = {name: value for name, value in cell.parameters.items() if name not in self.marks}
-        return self._function(Run(cell.seed, context), **parameters)
+        return self._function(Run(cell.seed, context, cell.key), **parameters)
 
 
 @dataclass(frozen=True)
