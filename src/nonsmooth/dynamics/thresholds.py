@@ -141,6 +141,52 @@ def growth_exponent(problem: Problem, point: Tensor, minimizer: Tensor, minimum:
     return exponent
 
 
+def largest_gradient_quotient(
+    problem: Problem, centre: Tensor, direction: Tensor, first: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The largest quotient around each centre by a power iteration on gradient differences, which knows nothing of f.
+
+    d ← ∇f(x+d) - ∇f(x), scaled to 1e-4, 400 times.
+
+    Args:
+        problem: f.
+        centre: x, shape (instances, variants, features).
+        direction: where to begin, unit vectors of that shape.
+        first: quotients to begin with, shape (instances, variants).
+
+    Returns:
+        The largest quotients met, and the directions in the end.
+    """
+    largest = first
+    for _ in range(400):
+        other = centre + 1e-4 * direction
+        largest = torch.maximum(largest, gradient_quotient(problem, centre, other))
+        change = problem.subgradient(other) - problem.subgradient(centre)
+        length = torch.linalg.vector_norm(change, dim=-1, keepdim=True)
+        direction = torch.where(length > 0, change / length, direction)
+    return largest, direction
+
+
+def two_cycle_amplitude(problem: Problem, minimiser: Tensor, direction: Tensor, step_size: Tensor) -> Tensor:
+    """The t at which one step leads from x* + t·v to x* - t·v along v, if f were even: ⟨∇f, v⟩ = 2t/α.
+
+    Args:
+        problem: f.
+        minimiser: x*, shape (instances, 1, features).
+        direction: v, unit vectors likewise.
+        step_size: α, shape (instances, variants).
+
+    Returns:
+        t, of that shape; 0 where the step is too short for a cycle.
+    """
+
+    def overshoots(distance: Tensor) -> Tensor:
+        gradient = problem.subgradient(minimiser + distance.unsqueeze(-1) * direction)
+        return step_size * (gradient * direction).sum(-1) > 2 * distance
+
+    return find_threshold(overshoots, torch.full_like(step_size, 1e-6), torch.full_like(step_size, 1e6)).estimate
+
+
 def top_direction(problem: Regression) -> Tensor:
     """v₁, the right singular vector of Z to σ_max: along it a linear model's loss is most curved.
 

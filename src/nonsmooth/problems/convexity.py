@@ -52,8 +52,8 @@ def slope_jumps(problem: Regression, generator: torch.Generator) -> Tensor:
     point = point - normal * (point * normal).sum(-1, keepdim=True)
     ahead, behind = (problem.subgradient((point + side * 1e-9 * normal).unsqueeze(0))[0] for side in (1, -1))
     scale = 2 * problem.response.abs().max() * torch.linalg.vector_norm(problem.data[0], dim=-1)
-    rise: Tensor = ((ahead - behind) * normal).sum(-1)
-    return rise / scale
+    rise: Tensor = ((ahead - behind) * normal).sum(-1) / scale
+    return rise
 
 
 def distance_to_subdifferential_at_zero(problem: Regression) -> float:

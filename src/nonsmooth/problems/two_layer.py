@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from nonsmooth.problems.convexity import unit
 
 Activation = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -39,10 +41,10 @@ class TwoLayer:
         self._shape = inputs.shape[-1], hidden, outputs
 
     @property
-    def sizes(self) -> tuple[int, int, int, int]:
+    def sizes(self) -> list[int]:
         """Of W, b, V and c."""
         inputs, hidden, outputs = self._shape
-        return inputs * hidden, hidden, hidden * outputs, outputs
+        return [inputs * hidden, hidden, hidden * outputs, outputs]
 
     def start(self, seeds: range) -> Tensor:
         """Weights N(0, 1/fan-in), biases 0: shape (seeds, weights)."""
@@ -89,6 +91,47 @@ class TwoLayer:
         (gradient,) = torch.autograd.grad(self.value(leaf).sum(), leaf, create_graph=True)
         (product,) = torch.autograd.grad(gradient, leaf, vector)
         return product
+
+    def slope_jump(self, weights: Tensor, displacement: float = 1e-7, directions: int = 10) -> Tensor:
+        """How much the slope along a random unit vector changes across the point, the median of ten: shape (seeds,).
+
+        Where f is twice differentiable it is twice the displacement times the curvature.
+        """
+        generator, jumps = torch.Generator().manual_seed(0), []
+        for _ in range(directions):
+            direction = unit(torch.randn(weights.shape[1], generator=generator, dtype=torch.float64))
+            ends = (self.gradient(weights + side * displacement * direction) for side in (1, -1))
+            jumps.append((next(ends) - next(ends)) @ direction)
+        return torch.stack(jumps).abs().median(0).values
+
+    def differences(
+        self, weights: Tensor, directions: Sequence[Tensor], lengths: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Second-order differences of f and of its gradient along unit vectors u.
+
+        They are (f(w+εu) - 2f(w) + f(w-εu))/ε² and ⟨∇f(w+εu) - ∇f(w-εu), u⟩/2ε.
+
+        Args:
+            weights: w, shape (seeds, weights).
+            directions: u, each of that shape.
+            lengths: ε.
+
+        Returns:
+            Both, shape (lengths, directions, seeds).
+        """
+        value, of_loss, of_gradient = self.value(weights), [], []
+        for epsilon in lengths:
+            for u in directions:
+                ahead, behind = weights + epsilon * u, weights - epsilon * u
+                of_loss.append((self.value(ahead) - 2 * value + self.value(behind)) / epsilon**2)
+                of_gradient.append(((self.gradient(ahead) - self.gradient(behind)) * u).sum(-1) / (2 * epsilon))
+        shape = len(lengths), len(directions), -1
+        return torch.stack(of_loss).view(shape), torch.stack(of_gradient).view(shape)
+
+    def nearest_kink(self, weights: Tensor) -> Tensor:
+        """The smallest |pre-activation| over the median one, shape (seeds,)."""
+        size = self.preactivation(weights).abs().flatten(1)
+        return size.min(1).values / size.median(1).values
 
     def minimise(
         self, weights: Tensor, steps: int, lr: float, progress: Callable[[float], None] = lambda _: None

@@ -1,5 +1,7 @@
 """Claim `huber-smooth`: the instrument on small data, and the verdict under evidence of every kind."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from nonsmooth.claims.huber import huber_smooth
 from nonsmooth.lab import Cell, Context, Record
 
 
-def fabricate(*, near=1.0, far=1.0, quotient=1.0, squared=1.0, shrinking=True, spread=0.0, seeds=8):
+def fabricate(*, near=1.0, far=1.0, quotient=1.0, squared=1.0, shrinking=True, spread=0.0, shorter=None, seeds=8):
     """Records of a world in which the thresholds and the largest quotient are the given ones."""
     spreading = np.linspace(-spread, spread, seeds)
     distance = [1e-4, 1e-3, 1e-2]
@@ -42,6 +44,9 @@ def fabricate(*, near=1.0, far=1.0, quotient=1.0, squared=1.0, shrinking=True, s
     for loss in ("huber", "squared", "absolute"):
         values = {"ratio": [0.5, 2.0], "reached": [1e-20, 0.5]}
         add(values, part="sweep", loss=loss, entries="uniform")
+    for entries in ("uniform", "normal"):
+        values = {"ratio": [(far if shorter is None else shorter) * (1 + s) for s in spreading]}
+        add(values, part="far, shorter", entries=entries, steps=500)
     return records
 
 
@@ -57,30 +62,45 @@ def fabricate(*, near=1.0, far=1.0, quotient=1.0, squared=1.0, shrinking=True, s
         ({"squared": 0.9}, Verdict.INCONCLUSIVE),
         ({"shrinking": False}, Verdict.INCONCLUSIVE),
         ({"near": 1.01, "spread": 0.008}, Verdict.INCONCLUSIVE),
+        ({"far": math.nan}, Verdict.INCONCLUSIVE),
+        ({"seeds": 1}, Verdict.INCONCLUSIVE),
+        ({"quotient": math.nan, "near": 3.0}, Verdict.INCONCLUSIVE),
     ],
 )
 def test_the_evidence_decides(world, verdict):
     records = fabricate(**world)
-    judgement = huber_smooth.judge(records)
+    judgement = huber_smooth.study.judge(records)
     assert judgement.verdict is verdict
-    assert huber_smooth.draw(records)
+    assert huber_smooth.study.draw(records)
 
 
 def test_a_quotient_above_the_constant_is_seen_by_the_text_too():
-    assert "L-smooth;" in huber_smooth.judge(fabricate()).headline.ours
-    assert "not L-smooth" in huber_smooth.judge(fabricate(quotient=1.001)).headline.ours
+    assert "up to 1·L" in huber_smooth.study.judge(fabricate()).headline.ours
+    assert "up to 1.001·L" in huber_smooth.study.judge(fabricate(quotient=1.001)).headline.ours
+
+
+@pytest.mark.parametrize("part", ["constant", "near", "far", "sweep"])
+def test_a_missing_part_decides_nothing(part):
+    records = [r for r in fabricate() if r.parameters["part"] != part]
+    assert huber_smooth.study.judge(records).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_threshold_that_hangs_on_the_run_length_is_named():
+    judgement = huber_smooth.study.judge(fabricate(shorter=0.5))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert [one.what for one in judgement.robustness.flips] == ["steps of a run from afar: 500 instead of 1,000"]
 
 
 @pytest.mark.parametrize(("loss", "low", "high"), [("huber", 0.999, 1.001), ("absolute", 0.0, 0.2)])
 def test_bisection_near_a_minimiser(loss, low, high):
     cell = Cell("huber-smooth", {"part": "near", "loss": loss, "entries": "uniform", "seeds": 1})
-    (row,) = huber_smooth.measure(cell, Context())["ratio"]
+    (row,) = huber_smooth.study.measure(cell, Context())["ratio"]
     assert all(low <= ratio <= high for ratio in row)
 
 
 def test_the_search_for_the_constant_finds_the_largest_hessian_eigenvalue():
     cell = Cell("huber-smooth", {"part": "constant", "loss": "huber", "entries": "normal", "seeds": 2}, seed=5)
-    values = huber_smooth.measure(cell, Context())
+    values = huber_smooth.study.measure(cell, Context())
     for row in values["quotient"]:
         assert 1 - 1e-6 <= max(row) <= 1 + 1e-9
         assert row[-1] < 0.9
@@ -88,7 +108,7 @@ def test_the_search_for_the_constant_finds_the_largest_hessian_eigenvalue():
 
 @pytest.mark.parametrize("scale", ["quick", "standard", "paper"])
 def test_the_plan_counts_its_seeds(scale):
-    cells = huber_smooth.plan(Settings(scale=scale, seeds=3, first_seed=7))
+    cells = huber_smooth.study.plan(Settings(scale=scale, seeds=3, first_seed=7))
     assert len(set(cells)) == len(cells)
     assert {cell.seed for cell in cells} == {7}
-    assert {cell.parameters["part"] for cell in cells} == {"constant", "near", "far", "sweep"}
+    assert {cell.parameters["part"] for cell in cells} == {"constant", "near", "far", "far, shorter", "sweep"}

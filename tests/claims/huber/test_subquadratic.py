@@ -8,6 +8,7 @@ import torch
 
 from nonsmooth.claims.framework.claim import Settings, Verdict
 from nonsmooth.claims.huber import subquadratic
+from nonsmooth.dynamics.thresholds import two_cycle_amplitude
 from nonsmooth.lab import Cell, Context, Record
 from nonsmooth.problems import Huber, Power, Regression
 
@@ -18,7 +19,7 @@ def fabricate(*, orbit=1.5, minimum=2.0, unstable=("huber", "pseudo-huber", "pow
     """Records of a world with those exponents for Huber, in which the losses named converge unstably."""
     alphas = list(subquadratic.ALPHAS)
     records = []
-    for name in subquadratic.LOSSES:
+    for name in subquadratic.NAMES:
         moves = name in unstable
         gone = (not moves) if diverging is None else name in diverging
         at_minimum = minimum if name == "huber" else MINIMUM[name]
@@ -43,10 +44,13 @@ def fabricate(*, orbit=1.5, minimum=2.0, unstable=("huber", "pseudo-huber", "pow
 @pytest.mark.parametrize(
     ("world", "verdict"),
     [
-        ({}, Verdict.EXPLANATION_NOT_SUPPORTED),
+        ({}, Verdict.NOT_REPRODUCED),
         ({"orbit": 2.0, "unstable": ("huber", "power 3/2")}, Verdict.REPRODUCED),
-        ({"orbit": 2.0}, Verdict.WITH_CORRECTION),
-        ({"unstable": ("huber",)}, Verdict.WITH_CORRECTION),
+        ({"orbit": 2.0}, Verdict.EXPLANATION_NOT_SUPPORTED),
+        ({"unstable": ("huber",)}, Verdict.NOT_REPRODUCED),
+        ({"orbit": 1.95}, Verdict.INCONCLUSIVE),
+        ({"orbit": math.nan}, Verdict.INCONCLUSIVE),
+        ({"minimum": math.nan}, Verdict.INCONCLUSIVE),
         ({"minimum": 1.5}, Verdict.NOT_REPRODUCED),
         ({"unstable": ("pseudo-huber",)}, Verdict.NOT_REPRODUCED),
         ({"diverging": ()}, Verdict.INCONCLUSIVE),
@@ -54,13 +58,32 @@ def fabricate(*, orbit=1.5, minimum=2.0, unstable=("huber", "pseudo-huber", "pow
 )
 def test_the_evidence_decides(world, verdict):
     records = fabricate(**world)
-    assert subquadratic.judge(records).verdict is verdict
-    assert subquadratic.draw(records)
+    assert subquadratic.study.judge(records).verdict is verdict
+    assert subquadratic.study.draw(records)
 
 
-def test_the_two_corrections_say_different_things():
-    assert "no counterexample" in subquadratic.judge(fabricate(unstable=("huber",))).correction
-    assert "counterexample stands" in subquadratic.judge(fabricate(orbit=2.0)).correction
+def test_what_is_refuted_is_the_counter_example():
+    judgement = subquadratic.study.judge(fabricate())
+    assert "counter-example" in subquadratic.CLAIM.statement
+    assert judgement.says.startswith("no counter-example")
+    assert subquadratic.study.judge(fabricate(minimum=1.5)).says == "not quadratic at the minimum"
+
+
+@pytest.mark.parametrize("loss", subquadratic.NAMES[:2])
+def test_a_missing_loss_decides_nothing(loss):
+    records = [r for r in fabricate() if r.parameters["loss"] != loss]
+    assert subquadratic.study.judge(records).verdict is Verdict.INCONCLUSIVE
+
+
+def test_growth_that_hangs_on_the_step_size_is_named():
+    records = fabricate()
+    for record in records:
+        if record.parameters["loss"] == "huber":
+            for row in record.values["orbit_exponent"]:
+                row[2] = 2.0
+    judgement = subquadratic.study.judge(records)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert [one.what for one in judgement.robustness.flips] == ["step sizes α: 0.8 instead of 1, 10"]
 
 
 def test_the_predicted_two_cycle_on_the_line():
@@ -68,11 +91,11 @@ def test_the_predicted_two_cycle_on_the_line():
     one = torch.ones(1, 1, 1, dtype=torch.float64)
     step_size = torch.tensor([[0.5, 3.0, 10.0]], dtype=torch.float64)
     huber = Regression(one, torch.zeros(1, 1, dtype=torch.float64), loss=Huber())
-    found = subquadratic._two_cycle_amplitude(huber, 0 * one, one, step_size)
+    found = two_cycle_amplitude(huber, 0 * one, one, step_size)
     assert found[0].tolist() == pytest.approx([0.0, 1.5, 5.0], rel=1e-5)
     # |t|^(3/2)/(3/2) has slope √t: √t = 2t/α at t = α²/4.
     power = Regression(one, torch.zeros(1, 1, dtype=torch.float64), loss=Power(1.5))
-    found = subquadratic._two_cycle_amplitude(power, 0 * one, one, step_size)
+    found = two_cycle_amplitude(power, 0 * one, one, step_size)
     assert found[0].tolist() == pytest.approx([0.0625, 2.25, 25.0], rel=1e-5)
 
 
@@ -82,7 +105,7 @@ def test_the_predicted_two_cycle_on_the_line():
 )
 def test_measured_growth(loss, moving, exponent):
     parameters = {"part": "growth", "loss": loss, "entries": "uniform", "steps": 400, "alphas": (0.3, 1.0, 10.0)}
-    values = subquadratic.measure(Cell("subquadratic", {**parameters, "seeds": 1}), Context())
+    values = subquadratic.study.measure(Cell("subquadratic", {**parameters, "seeds": 1}), Context())
     assert values["moving"][0][1:] == [moving, moving]
     assert values["moving"][0][0] == (loss == "power 3/2")
     assert values["exponent"][0][0] == pytest.approx(1.5 if loss == "power 3/2" else 2.0, abs=1e-6)
@@ -97,6 +120,6 @@ def test_measured_growth(loss, moving, exponent):
 
 @pytest.mark.parametrize("scale", ["quick", "standard", "paper"])
 def test_the_plan_measures_every_loss(scale):
-    cells = subquadratic.plan(Settings(scale=scale))
+    cells = subquadratic.study.plan(Settings(scale=scale))
     assert len(set(cells)) == len(cells)
-    assert {cell.parameters["loss"] for cell in cells} == set(subquadratic.LOSSES)
+    assert {cell.parameters["loss"] for cell in cells} == set(subquadratic.NAMES)

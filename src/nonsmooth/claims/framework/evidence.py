@@ -37,6 +37,18 @@ class Runs(Sequence[Record]):
         wanted = (r for r in self._records if all(r.parameters.get(k) == v for k, v in parameters.items()))
         return Runs(tuple(wanted), self._name)
 
+    def some(self, **parameters: Any) -> Runs:
+        """Those with these parameters.
+
+        Raises:
+            NotStoredError: there are none.
+        """
+        found = self.where(**parameters)
+        if not found:
+            wanted = ", ".join(f"{name}={value!r}" for name, value in parameters.items()) or "any parameters"
+            raise NotStoredError(f"no record of {self._name} has {wanted}")
+        return found
+
     def one(self, **parameters: Any) -> Record:
         """The only one with these parameters.
 

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from nonsmooth.number_text import format_number
 
@@ -203,6 +204,13 @@ class Quantity:
             raise ValueError(f"{self.name}: {successes} successes out of {count}")
         low, high = _share_interval(int(successes), int(count))
         return Estimate(self.name, self.label, successes / count, low, high, count, self.unit)
+
+    def share_of(self, flags: npt.ArrayLike) -> Estimate | Missing:
+        """The share of the flags that are true; `Missing` where there is none, or one is not a number."""
+        array = np.asarray(flags, dtype=np.float64)
+        if np.isnan(array).any():
+            return self.missing("is not a number in some of the runs")
+        return self.share(int(array.sum()), array.size)
 
     def median(self, samples: Sequence[float] | np.ndarray) -> Estimate | Missing:
         """The median of the samples with its exact interval; of none, `Missing`.

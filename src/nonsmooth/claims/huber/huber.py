@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nonsmooth.claims.framework import (
@@ -25,7 +24,6 @@ from nonsmooth.claims.framework import (
     Quantity,
     Row,
     Rule,
-    Run,
     Runs,
     Scale,
     Series,
@@ -35,19 +33,13 @@ from nonsmooth.claims.framework import (
     above,
     below,
 )
-from nonsmooth.claims.huber.huber_data import EDITION, ENTRIES, LOSSES, TONES, draw_regression, draw_start
-from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.recording import Trace, evenly_spaced, loss
-from nonsmooth.dynamics.thresholds import diverged, turning_share
+from nonsmooth.claims.huber import huber_runs
+from nonsmooth.claims.huber.huber_data import EDITION, ENTRIES, TONES
+from nonsmooth.claims.huber.huber_runs import EARLY, PAPER_ALPHAS
 from nonsmooth.lab import Cell, Record
 
-PAPER_ALPHAS = (0.1, 1.0, 10.0)
 ALPHAS = (0.03, 0.1, 0.3, 0.5, 0.7, 0.75, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 STARTS = ("zero", "uniform", "normal")
-EARLY = 100
-"""Steps of the early window; the late one is the last tenth of a run."""
-RISE_WINDOW = 20
-"""Within so many steps a first rise of the loss shows."""
 
 RARE = Choice(
     "rare",
@@ -182,50 +174,10 @@ def plan(scale: Scale) -> Iterable[Cell]:
         )  # fmt: skip
 
 
-@study.experiment(
-    part="sweep",
-    seed_axes=dict.fromkeys(
-        ("edge", "diverged", "late_largest", "relative_largest", "first_step", "early_frequency", "late_frequency"), 0
-    ),
-)
-def sweep(
-    run: Run, *, loss: str, entries: str, start: str, steps: int, alphas: Sequence[float], seeds: int
-) -> Mapping[str, Any]:
-    """How the losses of all seeds and step sizes go: rows are seeds, columns α."""
-    return _losses(run, loss, entries, start, steps, alphas, seeds)
-
-
-@study.experiment(part="long")
-def long(
-    run: Run, *, loss: str, entries: str, start: str, steps: int, alphas: Sequence[float], seeds: int
-) -> Mapping[str, Any]:
-    """The same in long runs of few seeds, none of which is left out."""
-    return _losses(run, loss, entries, start, steps, alphas, seeds)
-
-
-def _losses(
-    run: Run, name: str, entries: str, start: str, steps: int, alphas: Sequence[float], seeds: int
-) -> Mapping[str, Any]:
-    problem = draw_regression(entries, run.seed, seeds, LOSSES[name])
-    step_size = torch.tensor([alphas], dtype=torch.float64)
-    points = draw_start(start, run.seed, seeds).expand(-1, len(alphas), -1).contiguous()
-    every, progress = {"loss": Trace(loss, range(steps + 1))}, run.context.progress
-    losses: Array = iterate(problem, points, Constant(step_size), steps, every, progress=progress)["loss"].numpy()
-    tenth, constant = max(1, steps // 10), problem.gradient_lipschitz
-    at = list(evenly_spaced(min(EARLY, steps), EARLY + 1))
-    with np.errstate(invalid="ignore", over="ignore"):
-        late_largest = losses[-tenth:].max(axis=0)
-    return {
-        "edge": [] if constant is None else (2 / constant)[:, 0].tolist(),
-        "diverged": diverged(losses).tolist(),
-        "late_largest": late_largest.tolist(),
-        "relative_largest": (losses[1 : RISE_WINDOW + 1].max(axis=0) / losses[0]).tolist(),
-        "first_step": (losses[1] / losses[0]).tolist(),
-        "early_frequency": turning_share(losses[: EARLY + 1], losses[0]).tolist(),
-        "late_frequency": turning_share(losses[-tenth - 1 :], losses[0]).tolist(),
-        "trace_at": at,
-        "trace": losses[at][:, 0, [list(alphas).index(alpha) for alpha in PAPER_ALPHAS]].T.tolist(),
-    }
+OF_SEEDS = ("edge", "diverged", "late_largest", "relative_largest", "first_step", "early_frequency", "late_frequency")
+sweep = study.experiment(part="sweep", seed_axes=dict.fromkeys(OF_SEEDS, 0))(huber_runs.losses)
+long = study.experiment(part="long")(huber_runs.losses)
+"""Of two seeds, none of which is left out."""
 
 
 def _at(runs: Iterable[Record], value: str, alphas: Sequence[float]) -> Array:
@@ -239,12 +191,18 @@ def _at(runs: Iterable[Record], value: str, alphas: Sequence[float]) -> Array:
     return np.concatenate(columns) if columns else np.empty(0)
 
 
+def _risen(record: Record) -> Array:
+    """Whether each run at α = 1 first rises; NaN where that is not known."""
+    height = _at([record], "relative_largest", (1.0,))
+    return np.where(np.isnan(height), np.nan, height > 1)
+
+
 @study.findings
 def findings(evidence: Evidence, choices: Choices) -> Findings:
     """What diverges, how often the losses turn, how large they get, and whether they rise at first."""
-    sweeps = evidence[sweep].where(loss="huber")
+    sweeps = evidence[sweep].some(loss="huber")
     everything = [*sweeps, *evidence[long]]
-    chosen = sweeps if choices.start == "all three" else sweeps.where(start=choices.start)
+    chosen = sweeps if choices.start == "all three" else sweeps.some(start=choices.start)
     frequency: list[Finding] = []
     for window, steps in (("early", f"first {EARLY} steps"), ("late", "last tenth of the run")):
         for alpha in PAPER_ALPHAS:
@@ -256,11 +214,11 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     first_rise, starts = [], {True: list[str](), False: list[str]()}
     for record in sweeps:
         entries, start = record.parameters["entries"], record.parameters["start"]
-        risen = _at([record], "relative_largest", (1.0,)) > 1
+        risen = _risen(record)
         label = f"runs at α = 1 whose loss first rises: {entries} data, {start} start"
-        first_rise.append(Quantity(f"first_rise_{entries}_{start}", label).share(int(risen.sum()), len(risen)))
+        first_rise.append(Quantity(f"first_rise_{entries}_{start}", label).share_of(risen))
         starts[bool(risen.mean() > 0.5)].append(f"{start} ({entries} data)")
-    fewest = min((_at([record], "relative_largest", (1.0,)) > 1 for record in chosen), key=np.mean)
+    fewest = min(map(_risen, chosen), key=np.mean)
     swept = Quantity("diverged_sweep", f"Huber runs that diverge at α from {ALPHAS[0]} to {ALPHAS[-1]:.0f}")
     edge = Quantity("edge", "2/L, uniform data")
     return Findings(
@@ -273,13 +231,13 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
             *first_rise,
         ),
         (
-            _above_edge(SQUARED, evidence[sweep].where(loss="squared")),
-            _above_edge(PSEUDO, evidence[sweep].where(loss="pseudo-huber")),
+            _above_edge(SQUARED, evidence[sweep].some(loss="squared")),
+            _above_edge(PSEUDO, evidence[sweep].some(loss="pseudo-huber")),
         ),
         (edge.median(sweeps.where(entries="uniform")[0]["edge"]),),
         derived=(
-            FASTER.share(int(rising.sum()), len(rising)),
-            RISES.share(int(fewest.sum()), len(fewest)),
+            FASTER.share_of(rising),
+            RISES.share_of(fewest),
             *(
                 Quantity(f"turns_{window}", "turns per step").word(
                     ", ".join(f"{one:v}" for one in frequency if window in one.name)
@@ -304,8 +262,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
 
 def _diverging(quantity: Quantity, records: Iterable[Record], alphas: Sequence[float]) -> Finding:
     """The share of runs that diverged, at those of the step sizes that each record has."""
-    gone = _at(records, "diverged", alphas)
-    return quantity.share(int(gone.sum()), len(gone))
+    return quantity.share_of(_at(records, "diverged", alphas))
 
 
 def _above_edge(quantity: Quantity, runs: Runs) -> Finding:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nonsmooth import extremes
 from nonsmooth.claims.framework import (
@@ -16,46 +14,35 @@ from nonsmooth.claims.framework import (
     Choice,
     Choices,
     Claim,
-    Estimate,
     Evidence,
     Figure,
     Finding,
     Findings,
     Headline,
-    NotStoredError,
     Outcome,
     Panel,
     Quantity,
     Row,
     Rule,
-    Run,
     Runs,
     Scale,
     Series,
     Study,
     Value,
     Verdict,
-    Word,
-    below,
+    above,
 )
+from nonsmooth.claims.huber import huber_runs
 from nonsmooth.claims.huber.huber_data import (
     EDITION,
     ENTRIES,
-    LOSSES,
     TONES,
-    curvature_of,
-    draw_regression,
-    draw_start,
-    interpolant,
 )
-from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.recording import Largest, Recording, Trace, loss
-from nonsmooth.dynamics.thresholds import find_threshold, gradient_quotient, top_direction
+from nonsmooth.claims.huber.huber_runs import CONVERGED, FAR_STEPS
 from nonsmooth.lab import Cell
 
-NEAR_STEPS, FAR_STEPS, SHORTER = 40, 1000, (500,)
-CONVERGED = 1e-6
-"""A far run has converged if its loss, over its last tenth, is below this share of the first loss."""
+SHORTER = (500,)
+"""Steps of the other runs from afar."""
 
 TOLERANCE = Choice(
     "tolerance",
@@ -65,24 +52,26 @@ TOLERANCE = Choice(
     "Runs of 1,000 steps put thresholds up to 0.35 % too low, and the bisection stops at 0.4 %.",
 )
 SAME = Choice("same", 1e-6, (1e-7, 1e-4), "share of L", "What 400 steps of the search leave, and far above rounding.")
-SHRINKS = Choice(
-    "shrinks",
+LEFT = Choice(
+    "left",
     0.1,
     (0.02, 0.5),
     "share of the threshold that may be left to a start 300 times closer, if there is no threshold",
     "Without one it shrinks as the distance does, to 1/300; with one it stays.",
 )
+MOST = Choice("most", 0.5, (0.4, 0.6), "share of the data that counts as the rule", "The shares found are 0 or 1.")
 DATA = Choice("data", "both", ENTRIES, "entries of Z and y", "The paper calls both arbitrary.")
 LENGTH = Choice(
     "length", FAR_STEPS, SHORTER, "steps of a run from afar", "Slow runs near the threshold end by then within 0.35 %."
 )
 
 QUOTIENT = Quantity("quotient", "largest gradient quotient found / L (range over seeds)")
-UNLIKE = Quantity("quotient_off", "distance of the largest gradient quotient from L, as a share of L")
-NEAR = Quantity("near_off", "distance of Huber's threshold from 2/L near a minimiser, as a share of it")
-FAR = Quantity("far_off", "distance of Huber's threshold from 2/L from random starts, as a share of it")
-KNOWN_NEAR = Quantity("known_near", "distance of the squared loss's threshold from 2/L near a minimiser, as a share")
-KNOWN_FAR = Quantity("known_far", "distance of the squared loss's threshold from 2/L from random starts, as a share")
+SMOOTH = Quantity("smooth", "data whose largest gradient quotient is L")
+NEAR = Quantity("at_near", "data on which Huber's threshold near a minimiser is 2/L")
+FAR = Quantity("at_far", "data on which Huber's threshold from random starts is 2/L")
+KNOWN_NEAR = Quantity("known_near", "data on which the squared loss's threshold near a minimiser is 2/L")
+KNOWN_FAR = Quantity("known_far", "data on which the squared loss's threshold from random starts is 2/L")
+SHRINKS = Quantity("shrinks", "data on which the absolute loss's threshold shrinks with the distance of the start")
 SHRINKING = Quantity("absolute_shrinking", "absolute loss: threshold from a start 300 times closer, relative")
 
 CLAIM = Claim(
@@ -103,7 +92,7 @@ CLAIM = Claim(
 
 RULE = Rule(
     Row(
-        ~(below(KNOWN_NEAR, TOLERANCE) & below(KNOWN_FAR, TOLERANCE) & below(SHRINKING, SHRINKS)),
+        ~(above(KNOWN_NEAR, MOST) & above(KNOWN_FAR, MOST) & above(SHRINKS, MOST)),
         Outcome(
             Verdict.INCONCLUSIVE,
             "the instrument fails",
@@ -112,11 +101,11 @@ RULE = Rule(
         ),
     ),
     Row(
-        below(NEAR, TOLERANCE) & below(FAR, TOLERANCE),
+        above(NEAR, MOST) & above(FAR, MOST),
         Outcome(Verdict.NOT_REPRODUCED, "2/L does describe it"),
     ),
     Row(
-        below(UNLIKE, SAME),
+        above(SMOOTH, MOST),
         Outcome(Verdict.EXPLANATION_NOT_SUPPORTED, "L-smooth, yet 2/L fails"),
     ),
     otherwise=Outcome(Verdict.REPRODUCED, "no L, no threshold"),
@@ -129,10 +118,10 @@ study = Study(
     rule=RULE,
     headline=Headline(
         paper="not L-smooth; 2/L does not apply",
-        ours="{smooth}; threshold is {huber_near:v}·2/L near, {huber_far:v}·2/L from afar",
+        ours="quotients up to {quotient:.6g}·L; threshold {huber_near:v}·2/L near, {huber_far:v}·2/L from afar",
         control="squared: {squared_near:v}·2/L; absolute: falls to {absolute_shrinking:v} of it",
     ),
-    choices=(TOLERANCE, SAME, SHRINKS, DATA, LENGTH),
+    choices=(TOLERANCE, SAME, LEFT, MOST, DATA, LENGTH),
 )
 
 
@@ -158,149 +147,57 @@ def plan(scale: Scale) -> Iterable[Cell]:
         yield sweep.cell(loss=name, entries="uniform", seeds=seeds[:1], cost=0.5)
 
 
-def _unit(vectors: Tensor, fallback: Tensor | None = None) -> Tensor:
-    """Vectors of length 1; `fallback` where a vector is zero."""
-    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors / length if fallback is None else torch.where(length > 0, vectors / length, fallback)
-
-
-@study.experiment(part="constant", seed_axes={"smoothness": 0, "quotient": 0, "across": 0})
-def constant(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """The largest gradient quotients found, in units of L: rows are seeds, columns distances from the minimiser.
-
-    The search is a power iteration on gradient differences, d ← ∇f(x+d) - ∇f(x) scaled to a fixed length, which
-    knows nothing of Z. The quotients of random pairs, and of steps of other lengths, enter the maximum too.
-    """
-    problem, smoothness = (
-        draw_regression(entries, run.seed, seeds, LOSSES[loss]),
-        curvature_of(entries, run.seed, seeds),
-    )
-    generator, minimiser = run.generator(), interpolant(problem)
-    distances = (1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-    shape = (problem.instances, len(distances), problem.features)
-    radius = torch.tensor(distances, dtype=torch.float64).view(1, -1, 1)
-    centre = minimiser + radius * _unit(torch.randn(shape, generator=generator, dtype=torch.float64))
-    direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64))
-    length, largest = 1e-4, gradient_quotient(problem, centre, centre + radius * direction)
-    for _ in range(400):
-        other = centre + length * direction
-        largest = torch.maximum(largest, gradient_quotient(problem, centre, other))
-        direction = _unit(problem.subgradient(other) - problem.subgradient(centre), fallback=direction)
-    # Along the direction found, pairs of every length across the minimiser: none may exceed L, however close.
-    lengths = torch.tensor([1e-6, 1e-4, 1e-2, 1.0, 100.0], dtype=torch.float64).view(1, -1, 1)
-    half = lengths / 2 * direction[:, :1]
-    across = gradient_quotient(problem, minimiser - half, minimiser + half)
-    return {
-        "smoothness": smoothness[:, 0].tolist(),
-        "distance": list(distances),
-        "quotient": (largest / smoothness).tolist(),
-        "length": lengths.flatten().tolist(),
-        "across": (across / smoothness).tolist(),
-    }
-
-
-@study.experiment(part="near", seed_axes={"ratio": 0})
-def near(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """Thresholds in units of 2/L, for starts off the minimiser along the top direction: rows are seeds."""
-    problem, distances = draw_regression(entries, run.seed, seeds, LOSSES[loss]), (1e-4, 1e-3, 1e-2, 3e-2)
-    start = interpolant(problem) + torch.tensor(distances, dtype=torch.float64).view(1, -1, 1) * top_direction(problem)
-    edge = (2 / curvature_of(entries, run.seed, seeds)).expand(-1, len(distances))
-    recordings = _first_and_late(NEAR_STEPS // 2)
-
-    def stable(step_size: Tensor) -> Tensor:
-        found = iterate(problem, start, Constant(step_size), NEAR_STEPS, recordings)
-        return found["late"] < found["first"][0]
-
-    critical = find_threshold(stable, 1e-6 * edge, 100 * edge, tolerance=1e-5).estimate
-    return {"distance": list(distances), "ratio": (critical / edge).tolist()}
-
-
-def _first_and_late(since: int) -> dict[str, Recording]:
-    """The first loss, and the largest from a step on."""
-    return {"first": Trace(loss, [0]), "late": Largest(loss, since)}
-
-
-@study.experiment(part="far", seed_axes={"ratio": 0})
-def far(run: Run, *, loss: str, start: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """Thresholds in units of 2/L between convergence and its absence, from a random start: one per seed."""
-    return _far(run, loss, start, entries, seeds, FAR_STEPS)
-
-
-@study.experiment(part="far, shorter", seed_axes={"ratio": 0})
-def shorter(run: Run, *, entries: str, seeds: int, steps: int) -> Mapping[str, Any]:
-    """The same for Huber in runs of another length."""
-    return _far(run, "huber", "uniform", entries, seeds, steps)
-
-
-def _far(run: Run, loss_name: str, start: str, entries: str, seeds: int, steps: int) -> Mapping[str, Any]:
-    problem = draw_regression(entries, run.seed, seeds, LOSSES[loss_name])
-    points, edge = draw_start(start, run.seed, seeds), 2 / curvature_of(entries, run.seed, seeds)
-    recordings = _first_and_late(steps - steps // 10)
-
-    def stable(step_size: Tensor) -> Tensor:
-        found = iterate(problem, points, Constant(step_size), steps, recordings)
-        return found["late"] < CONVERGED * found["first"][0]
-
-    critical = find_threshold(stable, 0.5 * edge, 4 * edge, tolerance=4e-3).estimate
-    return {"ratio": (critical / edge)[:, 0].tolist()}
-
-
-@study.experiment(part="sweep")
-def sweep(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
-    """What one seed's run reaches at each step size: the largest loss over its last tenth, relative to the first."""
-    problem, smoothness = (
-        draw_regression(entries, run.seed, seeds, LOSSES[loss]),
-        curvature_of(entries, run.seed, seeds),
-    )
-    ratios = torch.cat([torch.logspace(-0.5, 0.5, 21, dtype=torch.float64), torch.tensor([0.99, 1.01, 8.0, 30.0])])
-    ratios = ratios.sort().values
-    starts = draw_start("uniform", run.seed, seeds).expand(-1, len(ratios), -1).contiguous()
-    recordings = _first_and_late(FAR_STEPS - FAR_STEPS // 10)
-    found = iterate(problem, starts, Constant(2 / smoothness * ratios), FAR_STEPS, recordings)
-    reached = (found["late"] / found["first"][0])[0].nan_to_num(nan=torch.inf)
-    return {"ratio": ratios.tolist(), "reached": reached.tolist()}
+constant = study.experiment(part="constant", seed_axes={"smoothness": 0, "quotient": 0, "across": 0})(
+    huber_runs.quotients
+)
+near = study.experiment(part="near", seed_axes={"ratio": 0})(huber_runs.near)
+far = study.experiment(part="far", seed_axes={"ratio": 0})(huber_runs.far)
+shorter = study.experiment(part="far, shorter", seed_axes={"ratio": 0})(huber_runs.shorter)
+sweep = study.experiment(part="sweep")(huber_runs.sweep)
 
 
 @study.findings
 def findings(evidence: Evidence, choices: Choices) -> Findings:
     """The largest quotients, and the thresholds of Huber and of the losses where the answer is known."""
 
-    def chosen(runs: Runs) -> Runs:
-        return runs if choices.data == "both" else runs.where(entries=choices.data)
+    def chosen(found: Runs) -> Runs:
+        return found if choices.data == "both" else found.where(entries=choices.data)
 
     constants, nears, fars = evidence[constant], evidence[near], evidence[far]
     largest = [
         extremes.largest(*row, *across)
-        for record in chosen(constants.where(loss="huber"))
+        for record in chosen(constants.some(loss="huber"))
         for row, across in zip(record["quotient"], record["across"], strict=True)
     ]
-    from_afar = fars.where(loss="huber")
-    if choices.length != FAR_STEPS and not (from_afar := evidence[shorter].where(steps=choices.length)):
-        raise NotStoredError(f"runs of {choices.length} steps were not stored")
-    ratios = {
-        "huber_near": _threshold("huber_near", "Huber, near a minimiser", chosen(nears.where(loss="huber"))),
-        "huber_far": _threshold("huber_far", "Huber, from random starts", chosen(from_afar)),
-        "squared_near": _threshold("squared_near", "squared loss, near a minimiser", nears.where(loss="squared")),
-        "squared_far": _threshold("squared_far", "squared loss, from random starts", fars.where(loss="squared")),
+    whole = choices.length == FAR_STEPS
+    from_afar = fars.some(loss="huber") if whole else evidence[shorter].some(steps=choices.length)
+    sides = {
+        NEAR: ("huber_near", "Huber, near a minimiser", chosen(nears.where(loss="huber"))),
+        FAR: ("huber_far", "Huber, from random starts", chosen(from_afar)),
+        KNOWN_NEAR: ("squared_near", "squared loss, near a minimiser", nears.where(loss="squared")),
+        KNOWN_FAR: ("squared_far", "squared loss, from random starts", fars.where(loss="squared")),
     }
+    thresholds = {share: _farthest(found) for share, (_, _, found) in sides.items()}
+    ratios = {
+        share: Quantity(name, f"threshold / (2/L), {of}").median(thresholds[share])
+        for share, (name, of, _) in sides.items()
+    }
+    shrinking = np.array([row[0] / row[-1] for record in nears.where(loss="absolute") for row in record["ratio"]])
     quotient: Finding = QUOTIENT.missing()
     if largest:
         quotient = QUOTIENT.estimate(
             float(np.median(largest)), extremes.smallest(largest), extremes.largest(largest), len(largest)
         )
-    unlike = _off(UNLIKE, quotient)
-    smooth = isinstance(unlike, Estimate) and unlike.upper < choices.same
-    close = nears.where(loss="absolute")
     never = fars.where(loss="absolute").joined("ratio")
     across = [row[0] / row[-1] for record in constants.where(loss="absolute") for row in record["across"]]
     edge = Quantity("edge", "2/L for data from U[-1, 1]")
     of_edge = [2 / value for value in constants.where(loss="huber", entries="uniform").joined("smoothness")]
     return Findings(
-        (quotient, ratios["huber_near"], ratios["huber_far"], edge.median(of_edge)),
+        (quotient, ratios[NEAR], ratios[FAR], edge.median(of_edge)),
         (
-            ratios["squared_near"],
-            ratios["squared_far"],
-            SHRINKING.median([row[0] / row[-1] for record in close for row in record["ratio"]]),
+            ratios[KNOWN_NEAR],
+            ratios[KNOWN_FAR],
+            SHRINKING.median(shrinking),
             Quantity(
                 "absolute_never", "absolute loss from random starts: runs for which no step size tried converged"
             ).number(int((never == 0).sum()), len(never)),
@@ -312,12 +209,9 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         ),
         (Value("threshold", "threshold of a function that is L-smooth, in units of 2/L", 1.0),),
         derived=(
-            unlike,
-            _off(NEAR, ratios["huber_near"]),
-            _off(FAR, ratios["huber_far"]),
-            _off(KNOWN_NEAR, ratios["squared_near"]),
-            _off(KNOWN_FAR, ratios["squared_far"]),
-            Word("smooth", "whether the gradient has the constant L", "L-smooth" if smooth else "not L-smooth"),
+            _within(SMOOTH, np.array(largest), choices.same),
+            *(_within(share, found, choices.tolerance) for share, found in thresholds.items()),
+            SHRINKS.share_of(np.where(np.isnan(shrinking), np.nan, shrinking < choices.left)),
         ),
         notes=(
             "L-smooth means a Lipschitz gradient (eq. 5); a second derivative is not asked for. Huber's slope, the "
@@ -330,20 +224,15 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     )
 
 
-def _threshold(name: str, of: str, runs: Runs) -> Finding:
+def _farthest(found: Runs) -> np.ndarray:
     """Each seed's threshold in units of 2/L: near, of all its starts the one farthest from 1."""
-    rows = [row if isinstance(row, list) else [row] for record in runs for row in record["ratio"]]
-    farthest = [extremes.largest(row, key=lambda ratio: abs(ratio - 1)) for row in rows]
-    return Quantity(name, f"threshold / (2/L), {of}").median(farthest)
+    rows = [row if isinstance(row, list) else [row] for record in found for row in record["ratio"]]
+    return np.array([extremes.largest(row, key=lambda ratio: abs(ratio - 1)) for row in rows])
 
 
-def _off(quantity: Quantity, ratio: Finding) -> Finding:
-    """How far a ratio lies from 1, with the interval that its own leaves."""
-    if not isinstance(ratio, Estimate):
-        return quantity.missing()
-    ends = abs(ratio.lower - 1), abs(ratio.upper - 1)
-    lowest = 0.0 if ratio.lower <= 1 <= ratio.upper else extremes.smallest(*ends)
-    return quantity.estimate(abs(ratio.value - 1), lowest, extremes.largest(*ends), ratio.count)
+def _within(quantity: Quantity, ratios: np.ndarray, tolerance: float) -> Finding:
+    """The share of ratios that differ from 1 by less than a tolerance."""
+    return quantity.share_of(np.where(np.isnan(ratios), np.nan, np.abs(ratios - 1) < tolerance))
 
 
 def _largest_above(name: str, record: Any) -> Finding:

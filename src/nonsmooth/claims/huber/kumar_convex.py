@@ -18,7 +18,6 @@ from nonsmooth.claims.framework import (
     Figure,
     Findings,
     Headline,
-    NotStoredError,
     Outcome,
     Panel,
     Quantity,
@@ -41,7 +40,6 @@ from nonsmooth.problems.convexity import (
     lowest_found,
     slope_jumps,
     smallest_kink,
-    unit,
 )
 
 FEATURES, SAMPLES = 500, 20
@@ -152,7 +150,9 @@ def segments(run: Run, *, penalty: str, positive: int, segments: int, seeds: int
         rows["kink"].append(smallest_kink(problem, generator))
         rows["advantage"].append(lowest_found(problem, generator))
         run.context.progress((done + 1) / seeds)
-    points = torch.linspace(-1, 1, 81, dtype=torch.float64)[:, None] * 0.15 * unit(problem.data[0].sum(0))
+    direction = problem.data[0].sum(0)
+    direction = 0.15 * direction / torch.linalg.vector_norm(direction)
+    points = torch.linspace(-1, 1, 81, dtype=torch.float64)[:, None] * direction
     values = problem.value(points.unsqueeze(0))[0]
     return {**rows, "profile": (values / values[40]).tolist()}
 
@@ -171,11 +171,8 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         runs if choices.penalty == "all four" else runs.where(penalty=choices.penalty)
         for runs in (evidence[segments], evidence[jumps])
     )
-    paper, kinks = along.where(positive=0), across.where(positive=0)
-    if not (paper and kinks):
-        raise NotStoredError(f"no cells with y ≤ 0 have the penalty {choices.penalty}")
+    paper = along.some(positive=0)
     violations = {positive: runs.joined("violations") for positive, runs in along.by("positive").items()}
-    clean = int((violations[0] == 0).sum())
     broken = {
         positive: Quantity(
             f"broken_{positive}", f"seeds that violate convexity, {positive} positive entries in y"
@@ -184,14 +181,12 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         if positive
     }
     falls = {positive: runs.joined("jump") for positive, runs in across.by("positive").items()}
-    fewest = falls.get(choices.fewest, np.empty(0))
+    fewest = across.some(positive=choices.fewest).joined("jump")
     excess = Quantity("excess", "largest relative excess over a chord, y ≤ 0")
     return Findings(
         (
-            Quantity("convex", "seeds without a violation, y ≤ 0").share(clean, len(violations[0])),
-            Quantity("jumps_0", "seeds in which no slope falls at a kink, y ≤ 0").share(
-                int((falls[0] >= 0).sum()), len(falls[0])
-            ),
+            Quantity("convex", "seeds without a violation, y ≤ 0").share_of(violations[0] == 0),
+            Quantity("jumps_0", "seeds in which no slope falls at a kink, y ≤ 0").share_of(falls[0] >= 0),
             excess.median([float(np.max(record["excess"])) for record in paper]),
             DISTANCE.number(float(paper.joined("distance").max())),
             LOWER.number(float(paper.joined("advantage").min())),
@@ -201,8 +196,8 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         (
             *broken.values(),
             *(
-                Quantity(f"jumps_{p}", f"seeds in which a slope falls at a kink, {p} positive entries in y").share(
-                    int((found < 0).sum()), len(found)
+                Quantity(f"jumps_{p}", f"seeds in which a slope falls at a kink, {p} positive entries in y").share_of(
+                    found < 0
                 )
                 for p, found in falls.items()
                 if p
@@ -210,7 +205,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         ),
         derived=(
             EXCESS.number(float(paper.joined("excess").max())),
-            BROKEN.share(int((fewest < 0).sum()), len(fewest)),
+            BROKEN.share_of(np.where(np.isnan(fewest), np.nan, fewest < 0)),
         ),
         notes=(
             "The minimum is ‖y‖², at β = 0: no term can be below yᵢ², and all attain it at once.",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nonsmooth import extremes
 from nonsmooth.claims.framework import (
@@ -27,7 +24,6 @@ from nonsmooth.claims.framework import (
     Quantity,
     Row,
     Rule,
-    Run,
     Runs,
     Scale,
     Series,
@@ -38,28 +34,16 @@ from nonsmooth.claims.framework import (
     below,
     within,
 )
+from nonsmooth.claims.huber import huber_runs
 from nonsmooth.claims.huber.huber_data import (
     EDITION,
     ENTRIES,
-    LOSSES,
     TONES,
-    curvature_of,
-    draw_regression,
-    draw_start,
-    interpolant,
 )
-from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.recording import State, Trace
-from nonsmooth.dynamics.recording import loss as loss_value
-from nonsmooth.dynamics.thresholds import diverged, find_threshold, growth_exponent, top_direction
 from nonsmooth.lab import Cell
-from nonsmooth.problems import Regression
 
 NAMES = ("huber", "pseudo-huber", "power 3/2", "squared", "quartic")
 ALPHAS = (0.5, 0.75, 0.8, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0)
-DISTANCES = tuple(float(t) for t in np.geomspace(1e-3, 1e3, 31))
-CONVERGED = 1e-6
-LATE = 100
 READINGS = {
     "median of the late iterates": "orbit_exponent",
     "largest of the late iterates": "orbit_exponent_largest",
@@ -183,69 +167,8 @@ def plan(scale: Scale) -> Iterable[Cell]:
             yield growth.cell(loss=name, entries=entries, steps=steps, alphas=ALPHAS, seeds=seeds, cost=cost)
 
 
-@study.experiment(
-    part="growth",
-    seed_axes=dict.fromkeys(
-        ("edge", "diverged", "moving", *READINGS.values(), "amplitude", "amplitude_predicted", "exponent"), 0
-    ),
-)
-def growth(run: Run, *, loss: str, entries: str, steps: int, alphas: Sequence[float], seeds: int) -> Mapping[str, Any]:
-    """Growth exponents along the top direction and on the orbit: rows are seeds, columns distances or step sizes."""
-    problem = draw_regression(entries, run.seed, seeds, LOSSES[loss])
-    minimiser, direction = interpolant(problem), top_direction(problem)
-    step_size = torch.tensor([alphas], dtype=torch.float64)
-    start = draw_start("uniform", run.seed, seeds).expand(-1, len(alphas), -1).contiguous()
-
-    def exponent(state: State) -> Tensor:
-        # To the nearest minimiser, or to any other: the residuals along the ray are the same.
-        inner: Tensor = (state.evaluation.subgradient * (state.point - minimiser)).sum(-1)
-        return inner / state.evaluation.value
-
-    def amplitude(state: State) -> Tensor:
-        along: Tensor = ((state.point - minimiser) * direction).sum(-1)
-        return along.abs()
-
-    late = range(steps - LATE + 1, steps + 1)
-    record = {
-        "loss": Trace(loss_value, range(steps + 1)),
-        "exponent": Trace(exponent, late),
-        "amplitude": Trace(amplitude, late),
-    }
-    # One block, since the quantities above hold the data of all instances.
-    found = iterate(problem, start, Constant(step_size), steps, record, block=seeds, progress=run.context.progress)
-    gone = torch.from_numpy(diverged(found["loss"].numpy()))
-    moving = ~gone & (found["loss"][-LATE:].amax(0) >= CONVERGED * found["loss"][0])
-    visited = found["amplitude"].median(0).values
-    distances = torch.tensor(DISTANCES, dtype=torch.float64).view(1, -1, 1)
-
-    def where_moving(values: Tensor) -> list[Any]:
-        kept: list[Any] = torch.where(moving, values, torch.nan).tolist()
-        return kept
-
-    return {
-        "edge": (2 / curvature_of(entries, run.seed, seeds))[:, 0].tolist(),
-        "diverged": gone.tolist(),
-        "moving": moving.tolist(),
-        "orbit_exponent": where_moving(found["exponent"].median(0).values),
-        "orbit_exponent_largest": where_moving(found["exponent"].amax(0)),
-        "top_exponent": where_moving(
-            growth_exponent(problem, minimiser + visited.unsqueeze(-1) * direction, minimiser)
-        ),
-        "amplitude": where_moving(visited),
-        "amplitude_predicted": two_cycle_amplitude(problem, minimiser, direction, step_size.expand(seeds, -1)).tolist(),
-        "distance": list(DISTANCES),
-        "exponent": growth_exponent(problem, minimiser + distances * direction, minimiser).tolist(),
-    }
-
-
-def two_cycle_amplitude(problem: Regression, minimiser: Tensor, direction: Tensor, step_size: Tensor) -> Tensor:
-    """The t at which one step leads from x* + t·v to x* - t·v along v, if the loss were even: ⟨∇f, v⟩ = 2t/α."""
-
-    def overshoots(distance: Tensor) -> Tensor:
-        gradient = problem.subgradient(minimiser + distance.unsqueeze(-1) * direction)
-        return step_size * (gradient * direction).sum(-1) > 2 * distance
-
-    return find_threshold(overshoots, torch.full_like(step_size, 1e-6), torch.full_like(step_size, 1e6)).estimate
+OF_SEEDS = ("edge", "diverged", "moving", *READINGS.values(), "amplitude", "amplitude_predicted", "exponent")
+growth = study.experiment(part="growth", seed_axes=dict.fromkeys(OF_SEEDS, 0))(huber_runs.growth)
 
 
 def _at(runs: Runs, value: str, alphas: Sequence[float]) -> np.ndarray:
@@ -258,29 +181,27 @@ def _at(runs: Runs, value: str, alphas: Sequence[float]) -> np.ndarray:
     return np.array([item for column in columns for item in column], dtype=float)
 
 
-def _share(quantity: Quantity, runs: Runs, value: str, alphas: Sequence[float]) -> Finding:
-    found = _at(runs, value, alphas)
-    return quantity.share(int((found == 1).sum()), len(found))
+def _word(name: str) -> str:
+    """A loss's name within an identifier."""
+    return name.replace("-", "_").replace(" ", "_").replace("/", "_")
 
 
 @study.findings
 def findings(evidence: Evidence, choices: Choices) -> Findings:
     """Exponents at the minimum and on the orbit, and what becomes of the runs, for each loss."""
-    runs, papers = evidence[growth].by("loss"), STEP_SIZES.value
-    words = {name: name.replace("-", "_").replace(" ", "_").replace("/", "_") for name in runs}
-    labels = {
-        "minimum": "growth exponent at the minimum",
-        "moving": "runs at α = 1 and 10 that neither converge nor diverge",
-        "diverged": "runs at α = 1 and 10 that diverge",
-    }
-    keys = {"minimum": "minimum", "moving": "unstable", "diverged": "diverged"}
+    runs, papers = {name: evidence[growth].some(loss=name) for name in NAMES}, STEP_SIZES.value
 
-    def of_each(value: str, names: Sequence[str]) -> list[Finding]:
-        quantities = [Quantity(f"{keys[value]}_{words[name]}", f"{labels[value]}, {name}") for name in names]
-        if value == "minimum":
-            pairs = zip(quantities, names, strict=True)
-            return [one.median([row[0] for row in runs[name].joined("exponent")]) for one, name in pairs]
-        return [_share(one, runs[name], value, papers) for one, name in zip(quantities, names, strict=True)]
+    def minimum(name: str) -> Finding:
+        quantity = Quantity(f"minimum_{_word(name)}", f"growth exponent at the minimum, {name}")
+        return quantity.median([row[0] for row in runs[name].joined("exponent")])
+
+    def unstable(name: str) -> Finding:
+        label = f"runs at α = 1 and 10 that neither converge nor diverge, {name}"
+        return Quantity(f"unstable_{_word(name)}", label).share_of(_at(runs[name], "moving", papers))
+
+    def gone(name: str) -> Finding:
+        quantity = Quantity(f"diverged_{_word(name)}", f"runs at α = 1 and 10 that diverge, {name}")
+        return quantity.share_of(_at(runs[name], "diverged", papers))
 
     largest: Finding = ORBIT.missing()
     orbits = [
@@ -299,17 +220,17 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     ]
     return Findings(
         (
-            *of_each("minimum", NAMES[:1]),
-            *of_each("moving", NAMES[:1]),
+            minimum("huber"),
+            unstable("huber"),
             *_orbits(runs["huber"], "huber"),
             *top,
             _amplitude(runs["huber"], "huber"),
         ),
         (
-            *of_each("minimum", NAMES[1:]),
-            *of_each("moving", NAMES[1:]),
+            *map(minimum, NAMES[1:]),
+            *map(unstable, NAMES[1:]),
             *_orbits(runs["pseudo-huber"], "pseudo-huber"),
-            *of_each("diverged", ("squared", "quartic")),
+            *map(gone, ("squared", "quartic")),
             _amplitude(runs["pseudo-huber"], "pseudo-huber"),
         ),
         (
@@ -318,9 +239,9 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         ),
         derived=(
             largest,
-            _share(UNSTABLE, runs["huber"], "moving", choices.alphas),
-            _share(TWIN_UNSTABLE, runs["pseudo-huber"], "moving", choices.alphas),
-            _share(CONTROL, runs["squared"], "diverged", choices.alphas),
+            UNSTABLE.share_of(_at(runs["huber"], "moving", choices.alphas)),
+            TWIN_UNSTABLE.share_of(_at(runs["pseudo-huber"], "moving", choices.alphas)),
+            CONTROL.share_of(_at(runs["squared"], "diverged", choices.alphas)),
         ),
         notes=(
             "Ma et al. say of networks that the quadratic approximation “usually holds in a very small neighborhood”, "
@@ -347,7 +268,7 @@ def _orbits(runs: Runs, name: str) -> list[Finding]:
     """The exponent at late iterates, for each kind of data and α of the paper; each seed's median over late steps."""
     return [
         Quantity(
-            f"orbit_{name.replace('-', '_')}_{entries}_{alpha:g}",
+            f"orbit_{_word(name)}_{entries}_{alpha:g}",
             f"growth exponent on the orbit, α = {alpha:g}, {name}, {entries} data",
         ).median(_finite(_at(runs.where(entries=entries), "orbit_exponent", (alpha,))))
         for entries in ENTRIES
@@ -363,7 +284,7 @@ def _amplitude(runs: Runs, name: str) -> Finding:
         ratio = np.array(record["amplitude"], dtype=float) / np.array(record["amplitude_predicted"])
         ratios += ratio[(edge < alphas) & (alphas < 2 * edge) & np.isfinite(ratio)].tolist()
     label = f"amplitude over that of the predicted two-cycle, α between 2/L and 4/L, {name}"
-    return Quantity(f"amplitude_{name.replace('-', '_')}", label).median(ratios)
+    return Quantity(f"amplitude_{_word(name)}", label).median(ratios)
 
 
 @study.figures

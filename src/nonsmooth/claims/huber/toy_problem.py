@@ -18,10 +18,8 @@ from nonsmooth.claims.framework import (
     Estimate,
     Evidence,
     Figure,
-    Finding,
     Findings,
     Headline,
-    NotStoredError,
     Outcome,
     Panel,
     Quantity,
@@ -106,11 +104,11 @@ RULE = Rule(
             Verdict.WITH_CORRECTION,
             "only with N > 2P",
             correction="The optimum lies on the kinks, but a run stays at them only where the units cannot all be off "
-            "at once, which needs more than about twice as many samples as features (Wendel 1962): with five times as "
-            "many, the runs on {kink_tall:.0%} of the data cross kinks to their end. With 20 samples and 500 features the last crossing "
-            "is at step {last_slow:v} at the smallest and {last_fast:v} at the largest step size tried; after it the "
-            "output is 0, the run is linear, and the loss turns late on {turning:.0%} of the data, even above 2/L. "
-            "With an L1 penalty runs on {kink_l1:.0%} of the data cross kinks to the end, which are the penalty's doing.",
+            "at once, which needs about twice as many samples as features (Wendel 1962): with five times as many, the "
+            "runs on {kink_tall:.0%} of the data cross kinks to their end. With 20 samples and 500 features the last "
+            "crossing is at step {last_slow:v} at the smallest and {last_fast:v} at the largest step size tried; after "
+            "it the output is 0, the run is linear, and the loss turns late on {turning:.0%} of the data, even above "
+            "2/L. With an L1 penalty runs on {kink_l1:.0%} of the data cross kinks to the end: the penalty's doing.",
         ),
     ),
     otherwise=Outcome(Verdict.REPRODUCED, "its runs stay at kinks"),
@@ -142,7 +140,8 @@ def wendel(samples: int, features: int) -> float:
 @study.planned
 def plan(scale: Scale) -> Iterable[Cell]:
     """A cell for each size, penalty and kind of response, with all seeds and step sizes."""
-    seeds, others = scale.seeds(16, 64), {"penalty": "L2", "positive": False}
+    seeds = scale.seeds(16, 64)
+    others: dict[str, Any] = {"penalty": "L2", "positive": False}
     kinds = [(PAPER_SIZE, {**others, "penalty": penalty}) for penalty in PENALTIES]
     kinds += [((50, 200), others)] + [((samples, FEATURES), others) for samples in SAMPLES]
     kinds += [((samples, FEATURES), {**others, "positive": True}) for samples in TALL]
@@ -200,51 +199,42 @@ def _late(runs: Runs, choices: Choices, joined: Callable[..., Any] = np.any) -> 
     return np.concatenate(flags) if flags else np.empty(0)
 
 
-def _share(quantity: Quantity, flags: np.ndarray) -> Finding:
-    return quantity.share(int(flags.sum()), len(flags))
-
-
 @study.findings
 def findings(evidence: Evidence, choices: Choices) -> Findings:
     """How long the runs cross kinks, by size, penalty and response, and what else of the paper's effects they show."""
     runs, (samples, features) = evidence[crossings], choices.size
     plain = runs.where(penalty="L2", positive=False)
-    ours = plain.where(samples=samples, features=features)
-    if not ours:
-        raise NotStoredError(f"runs of {samples} samples and {features} features were not stored")
-    (record,) = ours
+    ours = plain.some(samples=samples, features=features)
+    record = ours[0]
     index = list(record["length"]).index(choices.length)
-    last, turning = np.array(record["last"][index]), np.array(record["turning"][index])
+    last, turning = np.array(record["last"][index]), np.array(record["turning"][index]) > 0
     small = plain.where(features=FEATURES)
     crossing = "data on which a run crosses a kink at its end"
     by_size = [
-        _share(Quantity(f"kink_{n}", f"{crossing}, {n} samples, 20 features"), _late(of, choices))
+        Quantity(f"kink_{n}", f"{crossing}, {n} samples, 20 features").share_of(_late(of, choices))
         for n, of in small.by("samples").items()
     ]
     tall = [small.where(samples=n) for n in TALL]
-    turns = [np.any(r["turning"][index], axis=1) for of in tall for r in of]
+    turns: list[Any] = [np.array(r["turning"][index]).any(axis=1) for of in tall for r in of]
     return Findings(
         (
-            _share(OURS, _late(ours, choices)),
+            OURS.share_of(_late(ours, choices)),
             Quantity("last_slow", f"last crossing, α = {MULTIPLES[0]}·2/L", "steps").median(last[:, 0]),
             Quantity("last_fast", f"last crossing, α = {MULTIPLES[-1]}·2/L", "steps").median(last[:, -1]),
-            _share(Quantity("turning", "data on which the loss of any run turns at its end"), turning.any(axis=1)),
-            _share(
-                Quantity("left", "data on which runs leave the unit ball of ‖·‖∞ while the loss falls"),
+            Quantity("turning", "data on which the loss of any run turns at its end").share_of(turning.any(axis=1)),
+            Quantity("left", "data on which runs leave the unit ball of ‖·‖∞ while the loss falls").share_of(
                 np.array(record["left"]).any(axis=1),
             ),
             *by_size,
         ),
         (
-            _share(TALLER, np.concatenate([_late(of, choices, np.all) for of in tall])),
-            _share(
-                Quantity("turning_tall", "data with N ≥ 5P on which the loss of any run turns at its end"),
+            TALLER.share_of(np.concatenate([_late(of, choices, np.all) for of in tall])),
+            Quantity("turning_tall", "data with N ≥ 5P on which the loss of any run turns at its end").share_of(
                 np.concatenate(turns or [np.empty(0)]),
             ),
-            _share(CONTROL, _late(runs.where(positive=True), choices, np.all)),
+            CONTROL.share_of(_late(runs.where(positive=True), choices, np.all)),
             *(
-                _share(
-                    Quantity(f"kink_{name.lower()}", f"{crossing}, 20 × 500, {label}"),
+                Quantity(f"kink_{name.lower()}", f"{crossing}, 20 × 500, {label}").share_of(
                     _late(runs.where(penalty=name), choices),
                 )
                 for name, label in (("L1", "λ₁ = 0.1"), ("none", "no penalty"))
@@ -291,9 +281,9 @@ def draw(evidence: Evidence, found: Findings) -> list[Figure]:
     return [
         Figure(
             "How long a run of the toy problem has a kink",
-            "Left: the last step at which a unit crosses its kink, of 1,600 (medians over seeds). Right: data on which runs "
-            "cross kinks in the last tenth, and the probability that the units cannot all be off at once. With few "
-            "samples the units die, and the run is linear from there on.",
+            "Left: the last step at which a unit crosses its kink, of 1,600 (medians over seeds). Right: data on "
+            "which runs cross kinks in the last tenth, and the probability that the units cannot all be off at once. "
+            "With few samples the units die, and the run is linear from there on.",
             (
                 Panel("last crossing", Axis("α / (2/L)", True), Axis("step", True), (*lines, edge)),
                 Panel("kinks to the end, P = 20", Axis("N/P", True), Axis("share of the runs"), (measured, wide)),

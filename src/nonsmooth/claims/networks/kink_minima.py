@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from nonsmooth.claims.framework import (
@@ -17,6 +16,7 @@ from nonsmooth.claims.framework import (
     Claim,
     Evidence,
     Figure,
+    Finding,
     Findings,
     Headline,
     NotStoredError,
@@ -30,7 +30,6 @@ from nonsmooth.claims.framework import (
     Series,
     Study,
     Verdict,
-    above,
     below,
 )
 from nonsmooth.lab import Cell, Record
@@ -55,7 +54,6 @@ KINDS = {
 }
 """Loss, activation, hidden units, weight decay, and how a reader sees it; the labels are random."""
 FITTING, SMOOTH = ("hinge_fits", "squared_fits"), ("smooth", "smooth_decay")
-DIRECTIONS, DISPLACEMENT = 10, 1e-7
 
 JUMP = Choice(
     "jump",
@@ -66,7 +64,9 @@ JUMP = Choice(
 )
 MOST = Choice("most", 0.5, (0.4, 0.6), "share of the minima that counts as most", "More often than not.")
 LENGTH = Choice("length", "whole", ("half",), "length of the runs", "The step shrinks by ten decades in either.")
-REST = Choice("rest", 0.2, (0.1,), "mean gradient at rest over the first gradient", "Far below a gradient's own length.")
+REST = Choice(
+    "rest", 0.2, (0.1,), "mean gradient at rest over the first gradient", "Far below a gradient's own length."
+)
 
 AT_KINK = Quantity("hinge", "minima at a kink, hinge loss, 4 units, cannot fit")
 FITS = Quantity("fits", "minima at a kink, networks that fit their data")
@@ -111,10 +111,11 @@ RULE = Rule(
         Outcome(
             Verdict.WITH_CORRECTION,
             "true where loss is left",
-            correction="Minima at which loss is left lie at kinks: {hinge:.0%} of them with the hinge loss, {squared:.0%} "
-            "with the squared loss, {decay:.0%} with cross-entropy and weight decay, which Laurent & von Brecht do not "
-            "treat. Networks that fit their data come to rest in flat regions, {fits:.0%} at a kink: the exception "
-            "that their theorem makes (“except … where the loss surface is perfectly flat”) and the paper leaves out.",
+            correction="Minima at which loss is left lie at kinks: {hinge:.0%} of them with the hinge loss, "
+            "{squared:.0%} with the squared loss, {decay:.0%} with cross-entropy and weight decay, which Laurent & "
+            "von Brecht do not treat. Networks that fit their data come to rest in flat regions, {fits:.0%} at a "
+            "kink: the exception that their theorem makes (“except … where the loss surface is perfectly flat”) and "
+            "the paper leaves out.",
         ),
     ),
     otherwise=Outcome(Verdict.REPRODUCED, "minima lie at kinks"),
@@ -140,7 +141,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
     """Each kind of network in runs of the whole length; in half of it those that decide."""
     seeds, steps = scale.seeds(10, 40), scale(2000, 10_000)
     for kind in KINDS:
-        lengths = (steps, steps // 2) if kind in ("hinge", *FITTING, *SMOOTH[:1]) else (steps,)
+        lengths = (steps, steps // 2) if kind in ("hinge", *FITTING) else (steps,)
         for length in lengths:
             yield minimum.cell(kind=kind, steps=length, seeds=seeds, cost=7e-5 * length * len(seeds))
 
@@ -174,30 +175,9 @@ def minimum(run: Run, *, kind: str, steps: int, seeds: int) -> Mapping[str, Any]
         "rest": (rest / first).tolist(),
         "loss_kinks": (margins < 1e-6).sum(1).tolist() if loss == "hinge" else [0] * seeds,
         "units_on_kinks": (near < 1e-6 * scale).sum((1, 2)).tolist(),
-        "jump": (torch.stack([slope_jump(network, point) for point in points], 1) / first[:, None]).tolist(),
-        "nearest": torch.stack([nearest_kink(network, point) for point in points], 1).tolist(),
+        "jump": (torch.stack([*map(network.slope_jump, points)], 1) / first[:, None]).tolist(),
+        "nearest": torch.stack([*map(network.nearest_kink, points)], 1).tolist(),
     }
-
-
-def slope_jump(network: TwoLayer, weights: Tensor) -> Tensor:
-    """How much the slope along a random unit vector changes across the point, the median over ten: shape (seeds,).
-
-    Where f is twice differentiable it is 2e-7 times the curvature.
-    """
-    generator = torch.Generator().manual_seed(0)
-    jumps = []
-    for _ in range(DIRECTIONS):
-        direction = torch.randn(weights.shape[1], generator=generator, dtype=torch.float64)
-        step = DISPLACEMENT * direction / torch.linalg.vector_norm(direction)
-        change = network.gradient(weights + step) - network.gradient(weights - step)
-        jumps.append((change @ step).abs() / DISPLACEMENT)
-    return torch.stack(jumps).median(0).values
-
-
-def nearest_kink(network: TwoLayer, weights: Tensor) -> Tensor:
-    """The smallest |pre-activation| over the median one, shape (seeds,)."""
-    size = network.preactivation(weights).abs().flatten(1)
-    return size.min(1).values / size.median(1).values
 
 
 def _flags(records: Iterable[Record], choices: Choices, point: int = 2) -> np.ndarray:
@@ -219,61 +199,59 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     if missing := {"hinge", *FITTING, *SMOOTH} - set(chosen):
         raise NotStoredError(f"the kinds {', '.join(sorted(missing))} were not run")
 
-    def share(quantity: Quantity, kinds: Iterable[str], point: int = 2) -> Any:
-        flags = _flags([record for kind in kinds for record in chosen[kind]], choices, point)
-        return quantity.share(int(flags.sum()), len(flags)) if not np.isnan(flags).any() else quantity.missing()
+    def share(quantity: Quantity, kinds: Iterable[str], point: int = 2) -> Finding:
+        return quantity.share_of(_flags([record for kind in kinds for record in chosen[kind]], choices, point))
 
     hinge, ours = chosen["hinge"], ("hinge", "squared", "decay")
-    jumps, nearest = np.array(hinge.joined("jump")), np.array(hinge.joined("nearest"))
     places = (("start", "at the start"), ("random", "at random weights"), ("hinge", "at rest"))
+    jump, near = (
+        "jump of the slope over the first gradient",
+        "smallest |pre-activation| over the median one, hinge loss",
+    )
+
+    def at_rest(kind: str) -> Finding:
+        return share(Quantity(kind, f"minima at a kink, {KINDS[kind][-1]}"), (kind,))
+
     return Findings(
         (
             share(AT_KINK, ("hinge",)),
             *(
-                Quantity(f"jump_{name}", f"jump of the slope over the first gradient, hinge loss, 4 units, {where}").median(
-                    jumps[:, i]
-                )
+                Quantity(f"jump_{name}", f"{jump}, {KINDS['hinge'][-1]}, {where}").median(hinge.joined("jump")[:, i])
                 for i, (name, where) in enumerate(places)
             ),
             *(
-                Quantity(f"nearest_{name}", f"smallest |pre-activation| over the median one, hinge loss, {where}").median(
-                    nearest[:, i]
-                )
+                Quantity(f"nearest_{name}", f"{near}, {where}").median(hinge.joined("nearest")[:, i])
                 for i, (name, where) in enumerate(places)
             ),
-            Quantity("units", "pre-activations on their kink within 1e-6, of 160, hinge loss").median(
+            Quantity("units", "pre-activations within 1e-6 of their kink, of 160, hinge loss").median(
                 hinge.joined("units_on_kinks")
             ),
-            Quantity("margins", "samples on the hinge's own kink within 1e-6, of 40").median(hinge.joined("loss_kinks")),
+            Quantity("margins", "samples within 1e-6 of the hinge's own kink, of 40").median(
+                hinge.joined("loss_kinks")
+            ),
             DRIFT.median(hinge.joined("rest")),
-            *(share(Quantity(kind, f"minima at a kink, {KINDS[kind][-1]}"), (kind,)) for kind in ours[1:] if kind in chosen),
+            *(at_rest(kind) for kind in ours[1:] if kind in chosen),
         ),
         (
             share(FITS, FITTING),
             share(CONTROL, SMOOTH),
             share(Quantity("random", "ReLU networks whose slope jumps at random weights"), ours, 1),
+            *(at_rest(kind) for kind in (*FITTING, "smooth_hinge") if kind in chosen),
             *(
-                share(Quantity(kind, f"minima at a kink, {KINDS[kind][-1]}"), (kind,))
-                for kind in (*FITTING, "smooth_hinge")
-                if kind in chosen
-            ),
-            *(
-                Quantity(f"jump_{kind}", f"jump of the slope over the first gradient, {KINDS[kind][-1]}").median(
-                    np.array(of.joined("jump"))[:, 2]
-                )
+                Quantity(f"jump_{kind}", f"{jump}, {KINDS[kind][-1]}").median(of.joined("jump")[:, 2])
                 for kind, of in chosen.items()
                 if kind != "hinge"
             ),
         ),
         notes=(
-            "Laurent & von Brecht (2018) treat the hinge loss and (leaky) ReLUs: all local minima are non-differentiable "
-            "“except for those minima that occur in a region of parameter space where the loss surface is perfectly "
-            "flat”. The paper quotes the sentence that follows without either condition.",
+            "Laurent & von Brecht (2018) treat the hinge loss and (leaky) ReLUs: all local minima are "
+            "non-differentiable “except for those minima that occur in a region of parameter space where the loss "
+            "surface is perfectly flat”. The paper quotes the sentence that follows without either condition.",
             "A smooth activation with the hinge loss rests at kinks as well, those of the loss.",
             "The points of rest are stationary in Clarke's sense to within the mean gradient given; that they are "
             "minima is not proved.",
         ),
-    )  # fmt: skip
+    )
 
 
 @study.figures
