@@ -2,6 +2,7 @@
 
 from nonsmooth.models.activations import ACTIVATIONS, Activation, PiecewiseLinearGELU, SmoothReLU
 from nonsmooth.models.scales import match_scales
+from nonsmooth.models.stacked import cross_entropies, draw_perceptrons, match_perceptrons, preactivations
 from nonsmooth.models.vgg import CONFIGURATIONS, INITIALISATIONS, WEIGHT_LAYERS, vgg
 
 __all__ = [
@@ -12,6 +13,10 @@ __all__ = [
     "Activation",
     "PiecewiseLinearGELU",
     "SmoothReLU",
+    "cross_entropies",
+    "draw_perceptrons",
+    "match_perceptrons",
     "match_scales",
+    "preactivations",
     "vgg",
 ]
