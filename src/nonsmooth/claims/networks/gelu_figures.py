@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -171,6 +170,12 @@ def _losses(layers: list[list[Tensor]], inputs: Tensor, labels: Tensor, activate
     return cross_entropies([torch.cat(parts) for parts in zip(*layers, strict=True)], inputs, labels, activate)
 
 
+def _best(logs: np.ndarray) -> int:
+    """The step size with the lowest mean over the seeds; one that diverged is not the best."""
+    means = logs.mean(1)
+    return int(np.where(np.isnan(means), np.inf, means).argmin())
+
+
 def _log_losses(evidence: Evidence, choices: Choices) -> dict[str, np.ndarray]:
     """The logarithm of the training loss by activation, (seeds,), at the chosen length and step size."""
     found = {}
@@ -178,8 +183,7 @@ def _log_losses(evidence: Evidence, choices: Choices) -> dict[str, np.ndarray]:
         record = evidence[curve].one(activation=name, start=choices.start)
         index = {"quarter": 1, "half": 3, "whole": 7}[choices.length]
         logs = np.log(np.array(record["loss"])[:, index])
-        means = np.nan_to_num(logs.mean(1), nan=math.inf)
-        found[name] = logs[int(means.argmin()) if choices.step_size == "own best" else RATES.index(choices.step_size)]
+        found[name] = logs[_best(logs) if choices.step_size == "own best" else RATES.index(choices.step_size)]
     return found
 
 
@@ -221,9 +225,9 @@ def draw(evidence: Evidence, found: Findings) -> list[Figure]:
     curves = []
     for name, tone in zip(("ReLU", "GELU", "ELU", "SiLU"), ("ours", "a", "b", "c"), strict=True):
         record = evidence[curve].one(activation=name, start=START.value)
-        means = np.log(np.array(record["loss"])).mean(2)
-        best = int(np.nan_to_num(means[:, -1], nan=math.inf).argmin())
-        curves.append(Series("line", name, record["at"], tuple(np.exp(means[best])), tone=tone))
+        logs = np.log(np.array(record["loss"]))
+        best = logs[_best(logs[:, -1])].mean(1)
+        curves.append(Series("line", name, record["at"], tuple(np.exp(best)), tone=tone))
     doses = {
         "GELU(kx)/k": [(1 / k, f"ln_gelu_{k}x__{k}") for k in reversed(SHARPENED)] + [(1.0, "gap")],
         "C¹ ReLU of width ε": [(width, _identifier(f"C¹ ReLU {width:g}")) for width in ROUNDED],
