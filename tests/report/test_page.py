@@ -11,10 +11,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from nonsmooth.claims.framework.figure import KINDS, TONES, Axis, Figure, Panel, Series
 from nonsmooth.claims.framework.registry import CLAIM_IDS
+from nonsmooth.figures.figure import KINDS, TONES, Axis, Figure, Panel, Series
+from nonsmooth.figures.legend import legend
+from nonsmooth.figures.specification import panel_specification
 from nonsmooth.report import render
-from nonsmooth.report.figures import legend, panel_specification
 from nonsmooth.report.page import number, value_table
 
 MALICIOUS = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"

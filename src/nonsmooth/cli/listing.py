@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nonsmooth.claims.framework.claim import Verdict
-from nonsmooth.claims.framework.registry import CLAIM_IDS, claim_ids, load_claim
+from nonsmooth.claims.framework.registry import CLAIM_IDS, claim_ids, is_of_paper, load_claim
 from nonsmooth.claims.framework.results import FAILED, ClaimEntry
 from nonsmooth.cli.terminal import Terminal, foreign, print_json
 
@@ -62,7 +62,8 @@ def print_results(entries: Sequence[ClaimEntry], console: Console) -> None:
         return
     for entry in entries:
         headline = {name: text for name, text in (entry["headline"] or {}).items() if text}
-        texts = "; ".join(f"{name}: {text}" for name, text in headline.items())
+        stated = "paper" if is_of_paper(entry["id"]) else "stated"
+        texts = "; ".join(f"{stated if name == 'paper' else name}: {text}" for name, text in headline.items())
         print_line(console, f"{entry['id']}: {_spoken(entry)}{f' ({texts})' if texts else ''}")
     counts = Counter(str(verdict_text(entry)) for entry in entries)
     order = [*(word for word in STYLES if word in counts), *(word for word in counts if word not in STYLES)]
@@ -90,7 +91,7 @@ def results_table(entries: Sequence[ClaimEntry], console: Console) -> Table:
     table = Table(show_lines=True, header_style="bold", expand=True)
     for column, ratio in (
         ("claim", 5),
-        ("paper", 4),
+        ("paper" if all(is_of_paper(entry["id"]) for entry in entries) else "stated", 4),
         ("ours", 4),
         ("control", 4),
         *([] if narrow else [("verdict", 4)]),

@@ -15,7 +15,8 @@ from enum import Enum
 from typing import Any
 
 from nonsmooth.claims.framework.choice import Choice
-from nonsmooth.claims.framework.quantity import Estimate, Fact, Finding, Quantity, format_number
+from nonsmooth.claims.framework.quantity import Estimate, Fact, Finding, Quantity
+from nonsmooth.number_text import format_number
 
 
 class Answer(Enum):

@@ -6,6 +6,8 @@ A claim's module is imported when it is asked for. Other packages announce their
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -31,11 +33,14 @@ CLAIMS = {
     "gelu-figures": "networks.gelu_figures",
     "step-sizes": "rates.step_sizes",
     "never-zero": "kink.never_zero",
+    "adaptive-zeros": "kink.adaptive_zeros",
     "oscillation": "kink.oscillation",
     "paradox-2d": "kink.paradox_2d",
     "paradox-lasso": "lasso.paradox_lasso",
     "bound": "kink.bound",
     "vgg16-l1": "networks.vgg16_l1",
+    "live-law": "networks.live_law",
+    "pruning": "networks.pruning",
     "vgg16-adam": "networks.vgg16_adam",
     "unstable-convergence": "rates.unstable_convergence",
     "edge-of-stability": "networks.edge_of_stability",
@@ -43,6 +48,9 @@ CLAIMS = {
     "huber-smooth": "huber.huber_smooth",
     "subquadratic": "huber.subquadratic",
     "kumar-convex": "huber.kumar_convex",
+    "toy-problem": "huber.toy_problem",
+    "kink-minima": "networks.kink_minima",
+    "curvature-estimates": "networks.curvature_estimates",
     "ways-forward": "lasso.ways_forward",
 }
 """The paper's claims in its order, and the module of each within `nonsmooth.claims`."""
@@ -99,6 +107,36 @@ def argument_of(claim_id: str) -> str:
     return str(_of_files[claim_id][0]) if claim_id in _of_files else claim_id
 
 
+def is_of_paper(claim_id: str) -> bool:
+    """Whether it is a claim of the paper, and not of another package or of a file of the user's own."""
+    return claim_id in CLAIM_IDS
+
+
+def file_and_hash(claim_id: str) -> tuple[Path, str] | None:
+    """The file of a claim, with a hash of the code that a measurement may depend on; None for a claim without a file.
+
+    Left out are comments, layout, and what comes after measuring: the study's rule, its findings and its figures, or
+    `judge` and `draw`.
+    """
+    if claim_id not in _of_files:
+        return None
+    path = _of_files[claim_id][0]
+    tree = ast.parse(path.read_bytes())
+    tree.body = [statement for statement in tree.body if not _comes_after(statement)]
+    return path, hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def _comes_after(statement: ast.stmt) -> bool:
+    """Whether a statement of a claim's file is about what is made of the measurements."""
+    if isinstance(statement, ast.FunctionDef):
+        marks = {mark.attr for mark in statement.decorator_list if isinstance(mark, ast.Attribute)}
+        return statement.name in ("judge", "draw") or bool(marks & {"findings", "figures"})
+    call = statement.value if isinstance(statement, ast.Assign) else None
+    return (
+        isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("Study", "Rule", "Choice")
+    )
+
+
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
@@ -131,6 +169,8 @@ def check_is_claim(module: object, where: str) -> ClaimModule:
     module = _provider(module)
     if not isinstance(getattr(module, "CLAIM", None), Claim):
         raise ValueError(f"{where} is no claim: it has no CLAIM that is a nonsmooth.claims.framework.claim.Claim")  # noqa: TRY004
+    if isinstance(module, Study) and (parts := module.missing()):
+        raise ValueError(f"{where} is no claim: it has no function under @study.{', @study.'.join(parts)}")
     missing = [name for name in _FUNCTIONS if not callable(getattr(module, name, None))]
     if missing:
         raise ValueError(f"{where} is no claim: it has no function {', '.join(missing)}")

@@ -194,7 +194,7 @@ def _entry(
         "asked": list(judgement.asked) if judgement else [],
         "would_change": list(judgement.would_change) if judgement else [],
         "robustness": _robustness(judgement),
-        "choices": _choices(claim.id),
+        "choices": choice_entries(claim.id),
         "afterthoughts": _afterthoughts(claim.id),
         "rule": rule,
         "cells": len(cells),
@@ -215,7 +215,8 @@ def _robustness(judgement: Judgement | None) -> RobustnessEntry | None:
     }
 
 
-def _choices(claim_id: str) -> list[ChoiceEntry]:
+def choice_entries(claim_id: str) -> list[ChoiceEntry]:
+    """The choices of a claim as `results.json` holds them."""
     return [
         {
             "name": choice.name,

@@ -227,7 +227,7 @@ def paper_network(run: Run, *, depth: int, images: str, seeds: int) -> Mapping[s
     """Kinks over length on lines between images, by seed, in the networks of App. A with Kaiming's weights."""
     inputs, found, units = load_images(images, "train", 8).inputs, [], 0
     for seed in range(run.seed, run.seed + seeds):
-        model = vgg(depth, "relu", initialisation="kaiming", generator=torch.Generator().manual_seed(seed))
+        model = vgg(depth, "relu", initialization="kaiming", generator=torch.Generator().manual_seed(seed))
         kinks, units = kink_density.kinks_of_model(model, inputs, 2, kink_density.POINTS // 2)
         found.append(kinks)
     return {"line": found, "units": units}

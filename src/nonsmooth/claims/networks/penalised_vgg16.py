@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from nonsmooth.claims.framework import Run
 from nonsmooth.data import load_images, resolve_source, shuffled_labels
 from nonsmooth.dynamics.penalised_training import Schedule, magnitudes, train_penalised
 from nonsmooth.dynamics.streaming import RULES, StreamedTraining
-from nonsmooth.lab import Cell, Context, Record
+from nonsmooth.lab import Record
 from nonsmooth.models.vgg16 import PARAMETERS, Vgg16, load_pretrained, vgg16
 
 NAMES = {"sgd": "SGD", "adam": "Adam"}
@@ -30,6 +32,13 @@ THRESHOLDS = tuple(float(t) for t in 10.0 ** np.arange(-6, -0.9, 0.5))
 """Thresholds at which the weights below are counted; τ is one of them."""
 
 NARROW = 1 / 16
+AT_KINK = "at the kink"
+TWIN = "proximal twin"
+CONTROLS: dict[str, dict[str, Any]] = {
+    "random labels": {"labels": "shuffled"},
+    "another initialisation": {"initialisation": "fan-in"},
+}
+"""What differs from the paper's run."""
 WEIGHTS_VARIABLE = "NONSMOOTH_VGG16_WEIGHTS"
 """Environment variable with a file that holds torchvision's pretrained weights; without it, torchvision is asked."""
 
@@ -37,62 +46,92 @@ FLOOR_SLACK = 1.001
 """|w| ≤ αλ holds on the two-cycle up to rounding."""
 
 
-def cell(claim: str, part: str, *, steps: int, seed: int, cost: float, **changes: Any) -> Cell:
-    """The cell of one run: what the paper does, but for `changes`.
+SETUP: dict[str, Any] = {
+    "rule": "sgd",
+    "step_size": STEP_SIZE,
+    "penalty": 0.1,
+    "batch": 2,
+    "initialisation": "torchvision",
+    "labels": "true",
+    "images": "digits",
+    "train_images": 512,
+    "test_images": 100,
+    "measurements": 40,
+    "evaluations": 1,
+    "checkpoint_every": 0,
+}
+"""Parameters of `network` that a cell has unless it says otherwise."""
+
+PAPER = {
+    "batch": 512,
+    "train_images": None,
+    "test_images": None,
+    "images": "cifar10",
+    "initialisation": "pretrained",
+    "measurements": 150,
+    "evaluations": 150,
+    "checkpoint_every": 98,
+}
+"""Where the paper's own run differs: 150 epochs of 98 batches of CIFAR-10."""
+PAPER_STEPS = 150 * 98
+
+
+def network(
+    run: Run,
+    *,
+    part: str,
+    rule: str,
+    step_size: float,
+    penalty: float,
+    steps: int,
+    batch: int,
+    initialisation: str,
+    labels: str,
+    images: str,
+    train_images: int | None,
+    test_images: int | None,
+    measurements: int,
+    evaluations: int,
+    checkpoint_every: int,
+) -> Mapping[str, Any]:
+    """Train one network and say how large its weights are along the way and at the end.
 
     Args:
-        claim: id of the claim.
+        run: seed of the start, of the order of the images and of dropout.
         part: "full" for the network of the paper, "narrow" for one of 1/16 its width with ten outputs.
-        steps: number of steps.
-        seed: of the start, the order of the images and dropout.
-        cost: seconds on one core.
-        **changes: parameters that differ from the paper's set-up.
+        rule: of `RULES`.
+        step_size: α.
+        penalty: λ, on every parameter.
+        steps: number of them.
+        batch: images per step.
+        initialisation: of `vgg16`, or "pretrained", or "at the kink": uniform on ±αλ of the paper's larger λ.
+        labels: "true" or "shuffled".
+        images: name of the data set.
+        train_images: how many, or None for all.
+        test_images: likewise.
+        measurements: of the L1 norm along the run.
+        evaluations: on the test images.
+        checkpoint_every: steps between checkpoints; 0 for none.
     """
-    parameters: dict[str, Any] = {
-        "part": part,
-        "rule": "sgd",
-        "step_size": STEP_SIZE,
-        "penalty": 0.1,
-        "steps": steps,
-        "batch": 2,
-        "initialisation": "torchvision",
-        "labels": "true",
-        "images": "digits",
-        "train_images": 512,
-        "test_images": 100,
-        "measurements": 40,
-        "evaluations": 1,
-        "checkpoint_every": 0,
-    }
-    return Cell(claim, {**parameters, **changes}, seed, cost=cost)
-
-
-def run(cell: Cell, context: Context) -> dict[str, Any]:
-    """Train one network and say how large its weights are along the way and at the end."""
-    p: Mapping[str, Any] = cell.parameters
-    source = resolve_source(p["images"], context.data)
-    train = load_images(source, "train", p["train_images"])
-    test = load_images(source, "test", p["test_images"])
-    if p["labels"] == "shuffled":
-        train = shuffled_labels(train, cell.seed)
-    model = _start(cell).to(context.device)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    training = StreamedTraining(model, RULES[p["rule"]](p["step_size"], p["penalty"]))
+    source = resolve_source(images, run.context.data)
+    train, test = load_images(source, "train", train_images), load_images(source, "test", test_images)
+    if labels == "shuffled":
+        train = shuffled_labels(train, run.seed)
+    model = _start(part, initialisation, run.seed).to(run.context.device)
     history = train_penalised(
-        training,
+        StreamedTraining(model, RULES[rule](step_size, penalty)),
         (train.inputs, train.labels),
         (test.inputs, test.labels),
-        Schedule(p["steps"], p["batch"], p["measurements"], p["evaluations"], p["checkpoint_every"]),
-        seed=cell.seed,
-        device=context.device,
-        scratch=context.scratch,
-        owner=cell.key,
-        progress=context.progress,
+        Schedule(steps, batch, measurements, evaluations, checkpoint_every),
+        seed=run.seed,
+        device=run.context.device,
+        scratch=run.context.scratch,
+        owner=run.key,
+        progress=run.context.progress,
     )
-    floor = p["step_size"] * p["penalty"] * FLOOR_SLACK
-    end = magnitudes(model, (*THRESHOLDS, SMALL, floor))
+    end = magnitudes(model, (*THRESHOLDS, SMALL, step_size * penalty * FLOOR_SLACK))
     return {
-        "parameters": count,
+        "parameters": end.parameters,
         "l1_norm": end.l1_norm,
         "exact_zeros": end.exact_zeros,
         "below_small": end.below[-2],
@@ -110,26 +149,29 @@ def run(cell: Cell, context: Context) -> dict[str, Any]:
     }
 
 
-def _start(cell: Cell) -> Vgg16:
+def _start(part: str, initialisation: str, seed: int) -> Vgg16:
     """The network before its first step."""
-    p: Mapping[str, Any] = cell.parameters
-    if p["initialisation"] == "pretrained":
+    if initialisation == "pretrained":
         return load_pretrained(os.environ.get(WEIGHTS_VARIABLE))
-    if p["part"] == "full":
-        return vgg16(cell.seed, initialisation=p["initialisation"])
-    return vgg16(cell.seed, width=NARROW, classes=10, initialisation=p["initialisation"])
+    drawn = "torchvision" if initialisation == AT_KINK else initialisation
+    shape: dict[str, Any] = {} if part == "full" else {"width": NARROW, "classes": 10}
+    model = vgg16(seed, initialisation=drawn, **shape)
+    if initialisation == AT_KINK:
+        width, generator = STEP_SIZE * max(PENALTIES), torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.uniform_(-width, width, generator=generator)
+    return model
 
 
 def role(record: Record) -> str:
     """What a run is for: "trained" as in the paper, or one of the controls."""
     p: Mapping[str, Any] = record.parameters
     if p["rule"] == "proximal-sgd":
-        return "proximal twin"
-    if p["labels"] == "shuffled":
-        return "random labels"
-    if p["initialisation"] == "fan-in":
-        return "another initialisation"
-    return "trained"
+        return TWIN
+    if p["initialisation"] == AT_KINK:
+        return AT_KINK
+    return next((name for name, change in CONTROLS.items() if change.items() <= p.items()), "trained")
 
 
 def select(records: Sequence[Record], **wanted: Any) -> list[Record]:
@@ -147,6 +189,17 @@ def select(records: Sequence[Record], **wanted: Any) -> list[Record]:
 def floor_of(record: Record) -> float:
     """P·αλ/2, the L1 norm of a network all of whose weights follow plain SGD's two-cycle."""
     return float(record["parameters"] * record.parameters["step_size"] * record.parameters["penalty"] / 2)
+
+
+def start_of(record: Record) -> float:
+    """Mean |w| before the first step."""
+    return float(record["l1_norms"][0] / record["parameters"])
+
+
+def norm_at(record: Record, share: float) -> float:
+    """The L1 norm after a share of the run; the last measurement before, or at, that step."""
+    norms = record["l1_norms"]
+    return float(norms[int(share * (len(norms) - 1))])
 
 
 def has_settled(record: Record, change: float = 0.15) -> bool:
@@ -179,10 +232,10 @@ def full_size_run(records: Sequence[Record], penalty: float) -> Record | None:
     return found[0] if found else None
 
 
-def settled_norm(record: Record) -> float:
-    """Mean of the L1 norm over the last fifth of the run."""
+def settled_norm(record: Record, tail: float = 0.2) -> float:
+    """Mean of the L1 norm over the last part of the run, a fifth unless said otherwise."""
     norms = record["l1_norms"]
-    last = norms[-max(1, len(norms) // 5) :]
+    last = norms[-max(1, int(len(norms) * tail)) :]
     return float(sum(last) / len(last))
 
 
