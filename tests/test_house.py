@@ -34,7 +34,7 @@ LIMITS = {"eps", "precision", "_precision"}
 MEASURE_NOTHING = {
     # Counts, places in a list, classes.
     "max((parameter.nbytes for parameter in made))", "max((r.parameters['positive'] for r in records))",
-    "max((step for step in series[0].x if isinstance(step, float)), default=1)", "max(-2, -count)",
+    "max(-2, -count)",
     "max(0, round(share * len(values)) - 1)", "max(FIRST_WINDOW, ensemble.steps)",
     "max(agreeing, key=lambda name: sum(agreeing[name]))", "max(dictionary, unpacked)",
     "max(float(state['pulls']), 1.0)", "max(found.get(key, candidate), candidate)", "max(most, lists)", "max(order)",
@@ -64,8 +64,7 @@ MEASURE_NOTHING = {
     "max(float(precision ** (1 / 3)) / 4, 2 * precision * float(self._probe.weights().norm()))", "max(positive)",
     "max(unit.one.total, 1.0)", "min(FACTOR * max(unit.one.total, 1.0), room / together)",
     "min(laws.items(), key=lambda item: abs(math.log(item[0] / lam)))",
-    "min(losses, key=lambda key: (math.isnan(losses[key]), losses[key]))",
-    "min(means, key=lambda setting: (math.isnan(means[setting]), means[setting]))", "min(positive)",
+    "min(means, key=lambda rate: (math.isnan(means[rate]), means[rate]), default=None)", "min(positive)",
     "min(strength * float(step), kind.max)",
 }  # fmt: skip
 """Other calls of `max` and `min` that cannot lose a measurement that is not a number, as `ast.unparse` writes them."""

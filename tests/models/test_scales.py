@@ -9,7 +9,7 @@ from nonsmooth.models import match_scales, vgg
 def test_every_layer_has_the_root_mean_square_of_the_reference():
     images = torch.randn(20, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     gelu, relu = (
-        vgg(19, name, initialisation="kaiming", generator=torch.Generator().manual_seed(0)) for name in ("gelu", "relu")
+        vgg(19, name, initialization="kaiming", generator=torch.Generator().manual_seed(0)) for name in ("gelu", "relu")
     )
     before = gelu(images).detach().square().mean()
     match_scales(gelu, relu, images)
@@ -23,7 +23,7 @@ def test_every_layer_has_the_root_mean_square_of_the_reference():
 
 def test_a_network_matched_to_itself_is_as_it_was():
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    one, same = (vgg(11, initialisation="default", generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    one, same = (vgg(11, initialization="default", generator=torch.Generator().manual_seed(0)) for _ in range(2))
     match_scales(one, same, images)
     for ours, theirs in zip(one.parameters(), same.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)

@@ -57,7 +57,7 @@ def entry(index, claim_id, verdict):
     judged = verdict is not None
     return {
         "id": claim_id,
-        "title": TITLES[index],
+        "title": TITLES[index % len(TITLES)],
         "where": ("§3, eq. 11", "§2, Proposition 2.1, Figure 1", "§4, eq. 13, Figure 3")[index % 3],
         "status": "judged" if judged else ("failed", "incomplete")[index % 2],
         "verdict": str(verdict) if judged else None,

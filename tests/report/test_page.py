@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from nonsmooth.claims.framework.registry import CLAIM_IDS
 from nonsmooth.figures.figure import KINDS, TONES, Axis, Figure, Panel, Series
 from nonsmooth.figures.legend import legend
 from nonsmooth.figures.specification import panel_specification
@@ -176,7 +177,10 @@ def test_the_title_says_what_the_summary_says(page, invented):
     counts = invented[0]["verdicts"]
     title = html.unescape(re.search(r"<title>(.*?)</title>", page)[1])
     first = re.search(r'<p class="answer">(.*?)\.', page)[1]
-    assert first == f"{counts['reproduced']} of 17 claims are reproduced as the paper states and explains them"
+    assert (
+        first
+        == f"{counts['reproduced']} of {len(CLAIM_IDS)} claims are reproduced as the paper states and explains them"
+    )
     assert title == f"{first} · GD doesn’t make the cut, scale quick"
 
 

@@ -3,6 +3,7 @@
 from nonsmooth.deprecation import renamed_names
 from nonsmooth.models.activations import ACTIVATIONS, Activation, PiecewiseLinearGELU, SmoothReLU
 from nonsmooth.models.scales import match_scales
+from nonsmooth.models.stacked import cross_entropies, draw_perceptrons, match_perceptrons, preactivations
 from nonsmooth.models.vgg import CONFIGURATIONS, INITIALIZATIONS, WEIGHT_LAYERS, vgg
 
 __all__ = [
@@ -13,7 +14,11 @@ __all__ = [
     "Activation",
     "PiecewiseLinearGELU",
     "SmoothReLU",
+    "cross_entropies",
+    "draw_perceptrons",
+    "match_perceptrons",
     "match_scales",
+    "preactivations",
     "vgg",
 ]
 

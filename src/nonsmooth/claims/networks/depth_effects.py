@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nonsmooth import extremes
 from nonsmooth.claims.framework import Estimate, Finding, Missing, Quantity
 from nonsmooth.claims.networks.factorial import (
     GELU,
@@ -39,7 +40,10 @@ def mean_loss(record: Record) -> float:
 def early_loss(record: Record) -> float:
     """Mean training loss over the first half of the run, from its thinned curve; what is missing counts as chance."""
     half = record.parameters["steps"] / 2
-    points = [(step, min(loss, CHANCE)) for step, loss in zip(record["curve_step"], record["curve_loss"], strict=True)]
+    points = [
+        (step, extremes.smallest(loss, CHANCE))
+        for step, loss in zip(record["curve_step"], record["curve_loss"], strict=True)
+    ]
     total, last = 0.0, 0
     for step, loss in points:
         if step > half:

@@ -47,7 +47,7 @@ def network(depth: int, activation: str, initialisation: str, seed: int, images:
             depth,
             name,
             classes=CLASSES,
-            initialisation=TWIN if initialisation == MATCHED else initialisation,
+            initialization=TWIN if initialisation == MATCHED else initialisation,
             generator=torch.Generator().manual_seed(seed),
         )
         for name in (activation, "relu")
@@ -82,7 +82,7 @@ def measure(
     history = train(
         model,
         data,
-        optimiser=OPTIMISERS[optimiser](learning_rate),
+        optimizer=OPTIMISERS[optimiser](learning_rate),
         batch_size=batch_size,
         steps=steps,
         seed=run.seed,
