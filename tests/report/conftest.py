@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from nonsmooth.claims.framework.claim import Settings, Value, Verdict
+from nonsmooth.claims.framework.claim import Settings, Verdict
+from nonsmooth.claims.framework.quantity import Value
 from nonsmooth.claims.framework.registry import CLAIM_IDS
 from nonsmooth.claims.framework.results import _seeds, summarise, value_entries
 from nonsmooth.figures.figure import Axis, Figure, Panel, Series

@@ -134,6 +134,9 @@ ASSERTIONS = (
     Assertion("§3", "L1 penalties are adopted for pruning, and endorsed in NVIDIA's guides.", (), LITERATURE),
     Assertion("§3", "VGG16 ends with a norm 30 times larger at λ = 0.1 than at 0.001.", ("vgg16-l1",)),
     Assertion("§3", "99.7 % of its weights lie below 1e-5 at λ = 0.001, 0.01 % at 0.1.", ("vgg16-l1",)),
+    Assertion(
+        "§3", "The weights of a trained network lie within the error that step and penalty leave.", ("live-law",)
+    ),
     Assertion("§3", "The same under other step sizes and under Adam, in each case.", ("vgg16-adam",)),
     Assertion(
         "introduction", "Adagrad, RMSprop, Adam and their kin are gradient methods as GD is.", ("adaptive-zeros",)

@@ -196,7 +196,7 @@ class QuadraticChain(LargestCoordinate):
         return 1 - torch.arange(1, self._features + 1, dtype=torch.float64) / (self._features + 1)
 
     @property
-    def minimiser(self) -> Tensor:
+    def minimizer(self) -> Tensor:
         """xᵢ in proportion to 1 - i/(n+1), of norm 1."""
         profile = self._profile()
         minimiser: Tensor = (profile / profile.norm()).reshape(1, 1, -1)

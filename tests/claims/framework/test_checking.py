@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from nonsmooth.claims import check_claim
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Value, Verdict
+from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Verdict
 from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
+from nonsmooth.claims.framework.quantity import Value
 from nonsmooth.lab import Cell
 
 AXIS = Axis("axis")

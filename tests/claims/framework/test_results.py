@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from nonsmooth.claims.framework import registry
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Value, Verdict
+from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Verdict
 from nonsmooth.claims.framework.figure import Axis, Figure, Panel
+from nonsmooth.claims.framework.quantity import Value
 from nonsmooth.claims.framework.results import assess, illustrate, merged_origins, stored_records, summarise
 from nonsmooth.claims.framework.run_folder import read_settings, settings_name, write_json, write_settings
 from nonsmooth.lab import Cell, LabError, Record, Store

@@ -4,7 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Value, Verdict
+from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Verdict
+from nonsmooth.claims.framework.quantity import Value
 from nonsmooth.figures.figure import Axis, Figure, Panel, Series
 from nonsmooth.lab import Cell
 

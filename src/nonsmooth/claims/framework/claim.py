@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from nonsmooth.claims.framework.quantity import Finding, Value, format_number  # noqa: F401  for claims to be ported
+from nonsmooth.claims.framework.quantity import Finding
 
 SCALES = ("quick", "standard", "paper")
 

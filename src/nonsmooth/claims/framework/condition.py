@@ -136,12 +136,12 @@ class Compared(Leaf):
 
     def _ends(self, found: Finding | None) -> tuple[float, float]:
         assert isinstance(found, Estimate)
-        return (float(found.value),) * 2 if self.typical else (found.lower, found.upper)  # type: ignore[return-value]
+        return (float(found.value),) * 2 if self.typical else (found.lower, found.upper)
 
     def _bound(self, scope: Scope) -> tuple[float, float]:
         if isinstance(self.bound, Quantity):
             return self._ends(scope.findings.get(self.bound.name))
-        return (scope.threshold(self.bound),) * 2  # type: ignore[return-value]
+        return (scope.threshold(self.bound),) * 2
 
     def words(self, scope: Scope, yes: bool = True) -> str:
         """Such as "starts that end in the two-cycle: below 0.99"."""

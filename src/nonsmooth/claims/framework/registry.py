@@ -167,15 +167,15 @@ def check_is_claim(module: object, where: str) -> ClaimModule:
     Raises:
         ValueError: it has not; the message begins with `where` and says what is missing.
     """
-    module = _provider(module)
-    if not isinstance(getattr(module, "CLAIM", None), Claim):
-        raise ValueError(f"{where} is no claim: it has no CLAIM that is a nonsmooth.claims.framework.claim.Claim")  # noqa: TRY004
-    if isinstance(module, Study) and (parts := module.missing()):
+    provider = _provider(module)
+    if not isinstance(getattr(provider, "CLAIM", None), Claim):
+        raise ValueError(f"{where} is no claim: it has no CLAIM that is a nonsmooth.claims.Claim")  # noqa: TRY004
+    if isinstance(provider, Study) and (parts := provider.missing()):
         raise ValueError(f"{where} is no claim: it has no function under @study.{', @study.'.join(parts)}")
-    missing = [name for name in _FUNCTIONS if not callable(getattr(module, name, None))]
+    missing = [name for name in _FUNCTIONS if not callable(getattr(provider, name, None))]
     if missing:
         raise ValueError(f"{where} is no claim: it has no function {', '.join(missing)}")
-    return cast("ClaimModule", module)
+    return provider
 
 
 class ClaimModule(Protocol):
@@ -233,8 +233,8 @@ def rule_of(claim_id: str) -> str:
     """The rule by which a claim is judged: a study's rows, or the docstring of `judge` up to a section heading."""
     module = load_claim(claim_id)
     if isinstance(module, Study):
-        lines = "\n".join(f"{number}. {line}" for number, line in enumerate(module.rule_in_words(), 1))
-        return f"{HOW_A_RULE_IS_READ}\n\n{lines}"
+        rows = (f"{number}. {line}" for number, line in enumerate(module.rule_in_words(), 1))
+        return "\n".join((HOW_A_RULE_IS_READ, "", *rows))
     text = inspect.getdoc(module.judge) or ""
     lines = []
     for line in text.splitlines():

@@ -17,7 +17,7 @@ from nonsmooth.claims.kink import dose
 from nonsmooth.claims.lasso.lasso_data import FEATURES, LassoData, draw_lasso
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.ensemble import Method
-from nonsmooth.dynamics.optimised import Optimised
+from nonsmooth.dynamics.optimizer_rule import OptimizerRule
 from nonsmooth.dynamics.recording import Trace, norm
 from nonsmooth.optim import ProxSGD
 from nonsmooth.penalties import L1
@@ -62,7 +62,7 @@ def iterated(
 def proximal_gradient(strengths: Tensor) -> Callable[[], Method]:
     """By the package's optimizer."""
     penalty = L1(strengths.unsqueeze(-1))
-    return lambda: Optimised(lambda parameters, step_size: ProxSGD(parameters, lr=step_size, penalty=penalty))
+    return lambda: OptimizerRule(lambda parameters, step_size: ProxSGD(parameters, lr=step_size, penalty=penalty))
 
 
 def certified(

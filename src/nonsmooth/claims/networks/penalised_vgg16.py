@@ -11,7 +11,7 @@ import torch
 
 from nonsmooth.claims.framework import Run
 from nonsmooth.data import load_images, resolve_source, shuffled_labels
-from nonsmooth.dynamics.penalised_training import Schedule, magnitudes, train_penalised
+from nonsmooth.dynamics.penalized_training import Schedule, magnitudes, train_penalized
 from nonsmooth.dynamics.streaming import RULES, StreamedTraining
 from nonsmooth.lab import Record
 from nonsmooth.models.vgg16 import PARAMETERS, Vgg16, load_pretrained, vgg16
@@ -118,7 +118,7 @@ def network(
     if labels == "shuffled":
         train = shuffled_labels(train, run.seed)
     model = _start(part, initialisation, run.seed).to(run.context.device)
-    history = train_penalised(
+    history = train_penalized(
         StreamedTraining(model, RULES[rule](step_size, penalty)),
         (train.inputs, train.labels),
         (test.inputs, test.labels),
@@ -155,7 +155,7 @@ def _start(part: str, initialisation: str, seed: int) -> Vgg16:
         return load_pretrained(os.environ.get(WEIGHTS_VARIABLE))
     drawn = "torchvision" if initialisation == AT_KINK else initialisation
     shape: dict[str, Any] = {} if part == "full" else {"width": NARROW, "classes": 10}
-    model = vgg16(seed, initialisation=drawn, **shape)
+    model = vgg16(seed, initialization=drawn, **shape)
     if initialisation == AT_KINK:
         width, generator = STEP_SIZE * max(PENALTIES), torch.Generator().manual_seed(seed)
         with torch.no_grad():

@@ -12,7 +12,7 @@ from torch import nn
 
 from nonsmooth.claims.framework import Run
 from nonsmooth.data import Images, load_images, resolve_source
-from nonsmooth.dynamics.training import History, OptimiserFactory, evaluate, sgd, train
+from nonsmooth.dynamics.training import History, OptimizerFactory, evaluate, sgd, train
 from nonsmooth.models import match_scales, vgg
 
 CLASSES = 10
@@ -32,7 +32,7 @@ PROBE = 200
 """Images on which signals are matched."""
 
 
-def _adam(learning_rate: float) -> OptimiserFactory:
+def _adam(learning_rate: float) -> OptimizerFactory:
     return lambda parameters: torch.optim.Adam(parameters, lr=learning_rate)
 
 

@@ -108,7 +108,7 @@ def find_minimiser(data: Tensor, response: Tensor, link: Link) -> Tensor:
         RuntimeError: the twin's problem was not solved.
     """
     problem = relu_regression(data.unsqueeze(0), response.unsqueeze(0), l2=RIDGE, link=link)
-    known = problem.minimiser
+    known = problem.minimizer
     if known is not None:
         return known[0, 0]
     basis = torch.linalg.qr(data.T).Q

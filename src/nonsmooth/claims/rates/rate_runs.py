@@ -57,7 +57,7 @@ def steps_to(problem: Problem, start: Tensor, alphas: Sequence[float], accuracy:
 def around(problem: Problem, generator: torch.Generator, seeds: int) -> Tensor:
     """Starts at distance 1 from the minimiser in random directions, shape (seeds, features)."""
     direction = torch.randn(seeds, problem.features, generator=generator, dtype=torch.float64)
-    minimiser = problem.minimiser
+    minimiser = problem.minimizer
     if minimiser is None:
         raise ValueError("the minimiser of this problem is not known")
     start: Tensor = minimiser[0, 0] + direction / torch.linalg.vector_norm(direction, dim=-1, keepdim=True)

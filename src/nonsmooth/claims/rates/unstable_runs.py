@@ -59,7 +59,7 @@ def measure_gaps(problem: Problem, start: Tensor, alphas: Sequence[float], steps
     step_size = torch.tensor([alphas], dtype=torch.float64)
     starts = start.expand(-1, len(alphas), -1).contiguous()
     losses = iterate(problem, starts, Constant(step_size), steps, {"loss": Trace(loss, range(steps + 1))})["loss"]
-    minimiser, minimum, constant = problem.minimiser, problem.minimum, problem.lipschitz
+    minimiser, minimum, constant = problem.minimizer, problem.minimum, problem.lipschitz
     if minimiser is None or minimum is None:
         raise ValueError("the minimum of this problem is not known")
     gone = diverged(losses.numpy()).tolist()
