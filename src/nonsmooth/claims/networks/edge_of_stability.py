@@ -159,10 +159,10 @@ study = Study(
     choices=(BAND, LENGTH, PASSED, STEPS, WIDTHS, MOST),
     afterthoughts=(
         Afterthought(
-            "100 images, networks of width 16 and 32, and 800 steps",
+            "100 images, widths 16 and 32, 800 steps; due by the next smaller step size",
             "2026-11",
-            "Networks with other seeds (100 to 102) showed that sharpness settles within 400 steps there.",
-            "Nothing that is compared: step sizes, band and prediction were set before.",
+            "Networks with seeds 100 to 102, which are not judged, settle within 400 steps; 0.1 of 2/λ₀ is too slow.",
+            "Which runs count as due. Step sizes and band were set before.",
         ),
     ),
 )
