@@ -186,6 +186,12 @@ study = Study(
             "“inconclusive” became a verdict; the estimates agree.",
         ),
         Afterthought(
+            "kinks of a move are counted on 300 images and over its length",
+            "2026-11",
+            "On 64 images some networks crossed none, and the norm of the weights grows with depth at equal width.",
+            "The exponents in the weights became finite and narrow.",
+        ),
+        Afterthought(
             "inputs and weights are judged apart",
             "2026-11",
             "At an equal number of units depth adds kinks along moves of the weights and none along lines of inputs.",
