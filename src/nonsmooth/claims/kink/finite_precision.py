@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsmooth import extremes
 from nonsmooth.claims.framework import Run
 
 DTYPES = {
@@ -140,7 +139,7 @@ def counts(run: Run, *, dtype: str, travel: float, seeds: int) -> Mapping[str, A
         hits = at_start = multiples = 0
         zeros = [0] * (STAGES + 1)
         for first in range(0, seeds, 1 << 22):
-            start = draw_starts(dtype, sampler, extremes.smallest(1 << 22, seeds - first), generator)
+            start = draw_starts(dtype, sampler, len(range(first, seeds)[: 1 << 22]), generator)
             point = start
             for stage in range(STAGES + 1):
                 zeros[stage] += int((point == 0).sum())
@@ -153,7 +152,7 @@ def counts(run: Run, *, dtype: str, travel: float, seeds: int) -> Mapping[str, A
         values["share"].append([zero / seeds for zero in zeros])
         values["exact"].append(_listed(dtype, sampler, travel, every * STAGES))
     values["steps"] = [stage * every for stage in range(STAGES + 1)]
-    tried = draw_starts(dtype, SAMPLERS[0], extremes.smallest(seeds, 1 << 14), generator)
+    tried = draw_starts(dtype, SAMPLERS[0], len(range(seeds)[: 1 << 14]), generator)
     last = walk(tried, travel, every * STAGES, proximal=True)
     values |= {"proximal_zero": int((last == 0).sum()), "proximal_count": len(tried)}
     return values | _planted(dtype, travel, every * STAGES)
