@@ -77,7 +77,7 @@ def build(network: str, seed: int, stem_stride: int) -> nn.Sequential:
     """A network with its starting weights."""
     generator = torch.Generator().manual_seed(seed)
     if network == "vgg13":
-        return vgg(13, initialisation="kaiming", generator=generator)
+        return vgg(13, initialization="kaiming", generator=generator)
     return resnet(8, stem_stride=stem_stride, generator=generator)
 
 

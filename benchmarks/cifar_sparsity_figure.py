@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from nonsmooth import extremes
-from nonsmooth.report.palette import BACKGROUND, TONES
+from nonsmooth.figures.tones import BACKGROUND, TONES
 
 WIDTH, HEIGHT = 400, 270
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 30, 42

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from nonsmooth.claims.rates.capture import RIDGE, _draw
+from nonsmooth.claims.rates.capture_runs import RIDGE, draw_data
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import Count, FirstStep, LastStep, active_units, loss_rose, norm
 from nonsmooth.problems import relu_regression
@@ -124,7 +124,7 @@ def matmul_rate(data, start):
 def table():
     """The report, as Markdown."""
     torch.set_num_threads(1)
-    data, response, start = _draw(0, SEEDS)
+    data, response, start = draw_data(0, SEEDS)
     megabyte = 1024 * 1024
     lines = [
         "# The ensemble recursion",

@@ -22,6 +22,7 @@ import torch._dynamo
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from nonsmooth.models.vgg16 import Vgg16
 from nonsmooth.optim import ProxAdam, ProxSGD
 from nonsmooth.penalties import L1, ElasticNet, GroupL1
 
@@ -32,18 +33,8 @@ TARGETS = {"element-wise": 1.2, "group": 3.0}
 
 def vgg16_shapes():
     """VGG16 at 224×224 pixels: 138 million parameters, three quarters of them in one matrix."""
-    widths = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256), (256, 512), (512, 512),
-              (512, 512), (512, 512), (512, 512), (512, 512)]  # fmt: skip
-    return [
-        *((out, channels, 3, 3) for channels, out in widths),
-        (4096, 25088),
-        (4096, 4096),
-        (1000, 4096),
-        *((out,) for _, out in widths),
-        (4096,),
-        (4096,),
-        (1000,),
-    ]
+    shapes = [tuple(parameter.shape) for parameter in Vgg16().parameters()]
+    return sorted(shapes, key=len, reverse=True)  # convolutions, matrices, biases
 
 
 def transformer_shapes():

@@ -1,6 +1,7 @@
 """Old public names work, say so, and give what the new ones give."""
 
 import pickle
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from nonsmooth.deprecation import renamed_arguments
 from nonsmooth.dynamics import stationary_law
 from nonsmooth.dynamics.stationary import subgradient_law, subgradient_mean
 from nonsmooth.kinks import penalty_terms
+from nonsmooth.models import vgg
 from nonsmooth.optim import ProxSGD, certify, lasso_gap
 from nonsmooth.penalties import L1
+from nonsmooth.problems import Evaluation, Problem, l1_norm
 
 WEIGHT = nn.Parameter(torch.ones(3))
 DATA, RESPONSE = np.eye(3), np.ones(3)
@@ -58,6 +61,73 @@ def test_an_attribute_has_its_old_name_too(old):
     with pytest.warns(DeprecationWarning, match=f"'{old}' is now called '{new}'") as caught:
         assert getattr(found, old) == getattr(found, new)
     assert caught[0].filename == __file__
+
+
+RENAMED = [
+    ("nonsmooth.models", "INITIALISATIONS", "INITIALIZATIONS"),
+    ("nonsmooth.models.vgg", "INITIALISATIONS", "INITIALIZATIONS"),
+    ("nonsmooth.models.vgg16", "INITIALISATIONS", "INITIALIZATIONS"),
+    ("nonsmooth.models.vgg16", "fan_in_initialisation", "fan_in_initialization"),
+    ("nonsmooth.models.vgg16", "torchvision_initialisation", "torchvision_initialization"),
+]
+
+
+@pytest.mark.parametrize(("module", "old", "new"), RENAMED)
+def test_a_name_in_a_module_has_its_old_spelling_too(module, old, new):
+    home = import_module(module)
+    with pytest.warns(DeprecationWarning, match=f"{module}.{old} is now called {new}") as caught:
+        assert getattr(home, old) is getattr(home, new)
+    assert caught[0].filename == __file__
+    with pytest.raises(AttributeError, match="no attribute 'INITIALISATION'"):
+        home.INITIALISATION  # noqa: B018
+
+
+def test_the_initialization_of_a_network_has_its_old_spelling_too():
+    def weights(**options):
+        return vgg(11, generator=torch.Generator().manual_seed(0), **options)[0].weight
+
+    with pytest.warns(DeprecationWarning, match="'initialisation' is now called 'initialization'"):
+        old = weights(initialisation="kaiming")
+    assert torch.equal(old, weights(initialization="kaiming"))
+
+
+def test_the_minimizer_of_a_problem_has_its_old_spelling_too():
+    problem = l1_norm(3, 0.1)
+    with pytest.warns(DeprecationWarning, match="'minimiser' is now called 'minimizer'"):
+        assert torch.equal(problem.minimiser, problem.minimizer)
+
+
+def test_a_problem_that_defines_the_old_spelling_of_its_minimizer_has_it():
+    with pytest.warns(DeprecationWarning, match=r"Old\.minimiser is now called 'minimizer'") as caught:
+
+        class Old(Problem):
+            instances, features, bytes_per_instance = 1, 2, 0
+
+            @property
+            def minimiser(self):
+                return torch.zeros(1, 1, 2)
+
+            def evaluate(self, point):
+                value = point.abs().sum(-1)
+                return Evaluation(value, point.sign(), point.sign())
+
+            def select(self, instances):
+                return self
+
+    assert caught[0].filename == __file__
+    assert torch.equal(Old().minimizer, torch.zeros(1, 1, 2))
+    assert Old().minimum == 0
+
+
+@pytest.mark.parametrize(("old", "new", "renamed"), [
+    ("optimised", "optimizer_rule", {"Optimised": "OptimizerRule"}),
+    ("penalised_training", "penalized_training", {"History": "PenalizedHistory", "train_penalised": "train_penalized"}),
+])  # fmt: skip
+def test_an_old_module_has_the_names_of_the_new_one(old, new, renamed):
+    old_module, new_module = (import_module(f"nonsmooth.dynamics.{name}") for name in (old, new))
+    assert set(renamed) <= set(old_module.__all__)
+    for name in old_module.__all__:
+        assert getattr(old_module, name) is getattr(new_module, renamed.get(name, name))
 
 
 def test_an_argument_under_both_names_is_refused():

@@ -1,4 +1,4 @@
-"""Pages that are written from the code when the documentation is built: one per claim, one per part of the package.
+"""Pages that are written from the code when the documentation is built: one per claim, and the reference.
 
 MkDocs calls the functions named `on_...`. What a claim's page says is what the program knows of the claim: its
 description, and the rule that its verdict is computed by. So neither can fall behind the code.
@@ -6,39 +6,17 @@ description, and the rule that its verdict is computed by. So neither can fall b
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
+import reference_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-import nonsmooth
+from nonsmooth.claims.assertions import ASSERTIONS
 from nonsmooth.claims.framework.claim import SCALES, Claim, Settings
 from nonsmooth.claims.framework.registry import CLAIM_IDS, load_claim, rule_of
-
-PARTS = (
-    "penalties",
-    "optim",
-    "estimators",
-    "problems",
-    "kinks",
-    "curvature",
-    "dynamics",
-    "models",
-    "data",
-    "lab",
-    "claims",
-    "report",
-    "cli",
-)
-"""The parts of the package in a reader's order; parts that are not named here follow."""
-
-CLAIM_MODULES = ("claim", "figure", "statistics", "registry", "results")
-"""What all claims share."""
+from nonsmooth.claims.framework.results import choice_entries
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -46,8 +24,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     sections = {
         "Results": pages_in(config, "results"),
         "Benchmarks": pages_in(config, "benchmarks"),
-        "Claims": ["claims/index.md", *(f"claims/{claim.id}.md" for claim in claims())],
-        "Reference": ["reference/index.md", *(f"reference/{part}.md" for part in parts())],
+        "Claims": ["claims/index.md", "claims/sentences.md", *(f"claims/{claim.id}.md" for claim in claims())],
+        "Reference": ["reference/index.md", *(f"reference/{page.file}.md" for page in reference_pages.PAGES)],
     }
     for entry in config.nav or []:
         for name, pages in sections.items():
@@ -60,9 +38,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages to those that are in the folder."""
     pages = {
         "claims/index.md": claim_index(claims()),
+        "claims/sentences.md": sentence_page(),
         **{f"claims/{claim.id}.md": claim_page(claim) for claim in claims()},
-        "reference/index.md": reference_index(parts()),
-        **{f"reference/{part}.md": reference_page(part) for part in parts()},
+        "reference/index.md": reference_pages.index(),
+        **{f"reference/{page.file}.md": reference_pages.text_of(page) for page in reference_pages.PAGES},
     }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
@@ -76,15 +55,8 @@ def pages_in(config: MkDocsConfig, folder: str) -> list[str]:
 
 
 def claims() -> list[Claim]:
-    """The claims that have a module, in the paper's order."""
-    written = [name for name in CLAIM_IDS if find_spec(f"nonsmooth.claims.{name.replace('-', '_')}")]
-    return [load_claim(name).CLAIM for name in written]
-
-
-def parts() -> list[str]:
-    """The public subpackages and modules of the package."""
-    found = {info.name for info in pkgutil.iter_modules(nonsmooth.__path__) if not info.name.startswith("_")}
-    return [*(part for part in PARTS if part in found), *sorted(found.difference(PARTS))]
+    """The claims, in the paper's order."""
+    return [load_claim(name).CLAIM for name in CLAIM_IDS]
 
 
 def plain(text: str) -> str:
@@ -101,9 +73,43 @@ def claim_index(described: list[Claim]) -> str:
         "# The claims\n\n"
         "What the paper says, claim by claim, with the experiment that would come out differently if the paper's "
         "explanation were wrong, and the rule by which the evidence decides. These pages are written from the code "
-        "that decides.\n\n"
+        "that decides. The paper [sentence by sentence](sentences.md), with the claims that test each.\n\n"
         f"| claim | where | in a line |\n|---|---|---|\n{rows}\n"
     )
+
+
+def sentence_page() -> str:
+    """What the paper asserts, and where it is tested, or why not."""
+    rows = "\n".join(
+        f"| {plain(one.where)} | {plain(one.says)} | "
+        + (", ".join(f"[`{claim_id}`]({claim_id}.md)" for claim_id in one.claims) or plain(one.untested))
+        + " |"
+        for one in ASSERTIONS
+    )
+    tested = sum(bool(one.claims) for one in ASSERTIONS)
+    return (
+        "# The paper, sentence by sentence\n\n"
+        f"{len(ASSERTIONS)} sentences of the paper could be false. {tested} of them are tested here; beside the others "
+        "stands why no experiment tests them. The sentences are put in our words.\n\n"
+        f"| where | what it says | tested by |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def choice_table(claim_id: str) -> str:
+    """What a claim's verdict rests on besides the evidence."""
+    study = load_claim(claim_id)
+    rows = "\n".join(
+        "| " + " | ".join(map(plain, (one["label"], one["value"], "; ".join(one["alternatives"]), one["why"]))) + " |"
+        for one in choice_entries(claim_id)
+    )
+    looked = "\n".join(
+        f"- {plain(one.what)} ({one.when}). {plain(one.why)} {plain(one.changed)}"
+        for one in getattr(study, "afterthoughts", ())
+    )
+    table = (
+        f"| choice | value | alternatives that are judged too | why |\n|---|---|---|---|\n{rows}" if rows else "None."
+    )
+    return table + (f"\n\nChosen after looking at the evidence:\n\n{looked}" if looked else "")
 
 
 def claim_page(claim: Claim) -> str:
@@ -119,7 +125,8 @@ def claim_page(claim: Claim) -> str:
     sections += [
         f"## Why, according to the paper\n\n{plain(claim.explanation)}",
         f"## What would come out differently if that were wrong\n\n{plain(claim.control)}",
-        f"## The rule\n\n{rule_of(claim.id)}",
+        f"## The rule\n\n{plain(rule_of(claim.id))}",
+        f"## What the verdict rests on\n\n{choice_table(claim.id)}",
         f"## The work\n\n{work(claim.id)}",
     ]
     return "\n\n".join(sections) + "\n"
@@ -141,45 +148,3 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"
     return f"{seconds:,.0f} seconds" if seconds >= 1 else "under a second"
-
-
-def reference_index(names: list[str]) -> str:
-    """The parts of the package, a line each."""
-    rows = "\n".join(f"| [`nonsmooth.{name}`]({name}.md) | {summary(module(name))} |" for name in names)
-    return (
-        "# Reference\n\n"
-        "Every public class and function, from its docstring. Symbols of the paper stand beside the names; shapes are "
-        "those of tensors.\n\n"
-        f"| part | holds |\n|---|---|\n{rows}\n"
-    )
-
-
-def reference_page(name: str) -> str:
-    """The page of a part: its summary, what to import from it, and its modules."""
-    part = module(name)
-    sections = [f"# nonsmooth.{name}\n\n{summary(part)}"]
-    exported = getattr(part, "__all__", None)
-    if exported:
-        listed = ", ".join(f"`{item}`" for item in sorted(exported, key=str.lower))
-        sections.append(f"From `nonsmooth.{name}` itself you can import {listed}.")
-    sections += [f"::: {path}\n    options:\n      show_root_full_path: true" for path in modules(part)]
-    return "\n\n".join(sections) + "\n"
-
-
-def modules(part: ModuleType) -> list[str]:
-    """The modules of a part that are described; those of single claims have the claims' own pages."""
-    if not hasattr(part, "__path__"):
-        return [part.__name__]
-    found = [info.name for info in pkgutil.iter_modules(part.__path__) if not info.name.startswith("_")]
-    chosen = CLAIM_MODULES if part.__name__ == "nonsmooth.claims" else found
-    return [f"{part.__name__}.{name}" for name in chosen]
-
-
-def module(name: str) -> ModuleType:
-    """A part of the package."""
-    return importlib.import_module(f"nonsmooth.{name}")
-
-
-def summary(part: ModuleType) -> str:
-    """The first sentence of a part's docstring."""
-    return plain((part.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "))

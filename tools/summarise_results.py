@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nonsmooth.claims.framework.claim import Value
+from nonsmooth.claims.framework.quantity import Value
 from nonsmooth.claims.framework.run_folder import RESULTS_FILE
 
 
@@ -31,7 +31,7 @@ def summary(results: dict[str, Any], title: str) -> str:
     ]
     for claim in results["claims"]:
         headline = claim["headline"] or {"paper": "–", "ours": "–", "control": "–"}
-        cells = (headline["paper"], headline["ours"], headline["control"], f"**{claim['verdict'] or claim['status']}**")
+        cells = (headline["paper"], headline["ours"], headline["control"], _verdict(claim))
         lines.append(
             f"| [`{claim['id']}`](#{claim['id']}) | "
             + " | ".join(_cell(text) for text in cells)
@@ -43,11 +43,22 @@ def summary(results: dict[str, Any], title: str) -> str:
             lines += [f"Correction: {claim['correction']}", ""]
         if claim["decided_by"]:
             lines += [f"What would decide it: {claim['decided_by']}.", ""]
+        found = claim["robustness"]
+        if found and found["alternatives"]:
+            lines += [f"It stands under {found['stands']} of {found['alternatives']} alternatives."]
+            lines += ["", *(f"- {flip['what']}: {flip['verdict']}" for flip in found["flips"]), ""]
         lines += ["| quantity | kind | value | n |", "|---|---|---|---|"]
         for kind in ("paper", "measured", "control", "predicted"):
             lines += [_row(kind, entry) for entry in claim[kind]]
         lines += ["", *(f"- {note}" for note in claim["notes"])]
     return "\n".join(lines) + "\n"
+
+
+def _verdict(claim: dict[str, Any]) -> str:
+    """The verdict, in plain words too, and how far it stands."""
+    found = claim["robustness"]
+    standing = f"stands under {found['stands']} of {found['alternatives']}" if found and found["alternatives"] else ""
+    return ", ".join(filter(None, (f"**{claim['verdict'] or claim['status']}**", claim["says"], standing)))
 
 
 def _row(kind: str, entry: dict[str, Any]) -> str:

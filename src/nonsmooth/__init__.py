@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nonsmooth import data as data
     from nonsmooth import dynamics as dynamics
     from nonsmooth import estimators as estimators
+    from nonsmooth import figures as figures
     from nonsmooth import kinks as kinks
     from nonsmooth import lab as lab
     from nonsmooth import models as models
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = "curvature data dynamics estimators kinks lab models optim penalties problems report".split()
+_SUBPACKAGES = "curvature data dynamics estimators figures kinks lab models optim penalties problems report".split()
 _HOMES = {
     name: f"nonsmooth.{home}"
     for home, names in {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -33,6 +34,24 @@ def renamed_arguments(**new_names: str) -> Callable[[Callable[P, R]], Callable[P
         return accept
 
     return decorate
+
+
+def renamed_names(module: str, **new_names: str) -> Callable[[str], Any]:
+    """A module's `__getattr__`, which gives old names of what is in it, with a DeprecationWarning.
+
+    Args:
+        module: the module's own `__name__`.
+        new_names: the new name of each old one.
+    """
+
+    def find(name: str) -> Any:
+        if name not in new_names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new = new_names[name]
+        warnings.warn(f"{module}.{name} is now called {new}", DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[module], new)
+
+    return find
 
 
 def renamed_attribute(old: str, new: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 MODULES = {
@@ -16,17 +17,18 @@ def install_command(extra: str) -> str:
     return f'pip install "nonsmooth[{extra}]"'
 
 
-def require(extra: str, user: str) -> None:
+def require(extra: str, user: str, modules: Sequence[str] | None = None) -> None:
     """Check that an extra is installed, without importing it.
 
     Args:
         extra: its name in pyproject.toml.
         user: what needs it, as the message calls it.
+        modules: those of the extra that are needed; None for all.
 
     Raises:
         ImportError: a module of it is missing; the message says what to install.
     """
-    missing = [name for name in MODULES[extra] if not _is_installed(name)]
+    missing = [name for name in (MODULES[extra] if modules is None else modules) if not _is_installed(name)]
     if missing:
         message = f"{user} needs {', '.join(missing)}: {install_command(extra)}"
         raise ImportError(message, name=missing[0])

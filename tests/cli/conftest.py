@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import nonsmooth.claims
 from nonsmooth import lab
 from nonsmooth.claims.framework import registry
-from nonsmooth.cli import app, listing, reproduction
+from nonsmooth.cli import app, listing, reproduction, selection
 
 FAKES = Path(__file__).parent / "fakes"
 PATCH = f"""
@@ -22,6 +22,7 @@ import nonsmooth.claims
 nonsmooth.claims.__path__.insert(0, {str(FAKES)!r})
 from nonsmooth.claims.framework import registry
 registry.CLAIM_IDS = ("capture", "rate")
+registry.CLAIMS = {{"capture": "capture", "rate": "rate"}}
 """
 
 
@@ -60,7 +61,9 @@ def command(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(nonsmooth.claims, "__path__", [str(FAKES), *nonsmooth.claims.__path__])
     monkeypatch.setattr(registry, "CLAIM_IDS", ("capture", "rate"))
+    monkeypatch.setattr(registry, "CLAIMS", {"capture": "capture", "rate": "rate"})
     monkeypatch.setattr(listing, "CLAIM_IDS", ("capture", "rate"))
+    monkeypatch.setattr(selection, "CLAIM_IDS", ("capture", "rate"))
     for name in ("capture", "rate"):
         monkeypatch.delitem(sys.modules, f"nonsmooth.claims.{name}", raising=False)
     runner = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1"})

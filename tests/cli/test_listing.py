@@ -13,7 +13,10 @@ LONG = "a finite sum of differentiable subproblems, " * 5
 
 def entry(claim_id, verdict, status="judged"):
     headline = {"paper": LONG, "ours": "2.0", "control": "none"} if verdict else None
-    return {"id": claim_id, "verdict": verdict, "status": status, "headline": headline}
+    robustness = {"stands": 5, "alternatives": 6, "flips": [], "not_judged": []} if claim_id == "rate" else None
+    says = "smooth ones do it too" if claim_id == "rate" else ""
+    entry = {"id": claim_id, "verdict": verdict, "status": status, "headline": headline}
+    return {**entry, "says": says, "robustness": robustness}
 
 
 ENTRIES = [
@@ -34,7 +37,8 @@ def printed(width, terminal):
 def test_in_a_pipe_each_claim_is_one_line_of_any_length(width):
     assert printed(width, terminal=False) == [
         f"unstable-convergence: reproduced (paper: {LONG}; ours: 2.0; control: none)",
-        f"rate: reproduced, explanation not supported (paper: {LONG}; ours: 2.0; control: none)",
+        "rate: reproduced, explanation not supported, smooth ones do it too, stands under 5 of 6 "
+        f"(paper: {LONG}; ours: 2.0; control: none)",
         "depth: failed",
         f"bound: reproduced (paper: {LONG}; ours: 2.0; control: none)",
         "Verdicts: 2 reproduced; 1 reproduced, explanation not supported; 1 failed",

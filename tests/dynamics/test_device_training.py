@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nonsmooth.dynamics.device_training import DeviceTraining
-from nonsmooth.dynamics.penalised_training import Schedule, magnitudes, train_penalised
+from nonsmooth.dynamics.penalized_training import Schedule, magnitudes, train_penalized
 from nonsmooth.dynamics.streaming import RULES, StreamedTraining
 from nonsmooth.models.vgg16 import vgg16
 
@@ -20,12 +20,12 @@ def data():
 
 
 def network():
-    return vgg16(0, width=1 / 16, classes=10, initialisation="fan-in")
+    return vgg16(0, width=1 / 16, classes=10, initialization="fan-in")
 
 
 def trained(training, tmp_path=None, steps=6, **schedule):
     options = {"measurements": 3, "evaluations": 2} | schedule
-    return train_penalised(
+    return train_penalized(
         training, data(), data(), Schedule(steps, 4, **options), seed=3, scratch=tmp_path, owner="me"
     )
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.optimised import Optimised
+from nonsmooth.dynamics.optimizer_rule import OptimizerRule
 from nonsmooth.dynamics.recording import Trace
 from nonsmooth.dynamics.sparse import (
     AcceleratedProximal,
@@ -39,22 +39,22 @@ def small():
     return data, response, start.expand(2, 3, 8).contiguous(), reference.point
 
 
-def optimised(make, penalty=None, **options):
+def optimizer_rule(make, penalty=None, **options):
     """Makes update rules out of an optimiser of this package."""
     chosen = L1(BY_POINT) if penalty is None else penalty
-    return lambda: Optimised(lambda parameters, lr: make(parameters, lr=lr, penalty=chosen, **options))
+    return lambda: OptimizerRule(lambda parameters, lr: make(parameters, lr=lr, penalty=chosen, **options))
 
 
 CONVERGENT = {
-    "proximal": (optimised(ProxSGD), 0.1, 2000, 1e-12),
-    "momentum": (optimised(ProxSGD, momentum=0.9), 0.05, 2000, 1e-12),
-    "ProxAdam": (optimised(ProxAdam), 0.02, 4000, 1e-10),
+    "proximal": (optimizer_rule(ProxSGD), 0.1, 2000, 1e-12),
+    "momentum": (optimizer_rule(ProxSGD, momentum=0.9), 0.05, 2000, 1e-12),
+    "ProxAdam": (optimizer_rule(ProxAdam), 0.02, 4000, 1e-10),
     "FISTA": (lambda: AcceleratedProximal(L1(BY_POINT)), 0.1, 600, 1e-10),
     "u/v split": (lambda: SplitPositive(BY_POINT), 0.1, 2000, 1e-12),
     "truncated, K = 1": (lambda: TruncatedGradient(BY_POINT, every=1), 0.1, 2000, 1e-12),
-    "xRDA, a = 0": (optimised(XRDA, averaging=0.0, time_scale=0.475), 0.05, 2000, 1e-10),
-    "xRDA, a = 0.9": (optimised(XRDA, averaging=0.9, time_scale=0.475), 0.05, 2000, 1e-10),
-    "RDA": (optimised(RDA), 1.0, 4000, 2e-2),
+    "xRDA, a = 0": (optimizer_rule(XRDA, averaging=0.0, time_scale=0.475), 0.05, 2000, 1e-10),
+    "xRDA, a = 0.9": (optimizer_rule(XRDA, averaging=0.9, time_scale=0.475), 0.05, 2000, 1e-10),
+    "RDA": (optimizer_rule(RDA), 1.0, 4000, 2e-2),
     "cumulative": (lambda: CumulativePenalty(BY_POINT), 0.1, 4000, 1e-6),
 }
 
@@ -172,7 +172,7 @@ def test_it_is_the_recursion_that_a_naive_loop_runs(small, name):
 def test_transformed_l1_by_proximal_gradient_is_stationary_for_its_own_penalty(small):
     data, response, start, _ = small
     penalty, problem = TransformedL1(BY_POINT), lasso(data, response, STRENGTHS)
-    point = iterate(problem, start, Constant(0.1), 2000, method=optimised(ProxSGD, penalty)).point
+    point = iterate(problem, start, Constant(0.1), 2000, method=optimizer_rule(ProxSGD, penalty)).point
     assert penalty.subdiff_distance(point, problem.evaluate(point).gradient).max() < 1e-10
     assert L1(BY_POINT).subdiff_distance(point, problem.evaluate(point).gradient).max() > 1e-3
 
@@ -184,7 +184,7 @@ def test_flicker_counts_the_changes_of_sign_and_support():
     run = iterate(problem, start, Constant(0.1), 4, {"all": Flicker(), "late": Flicker(since=3)})
     assert run["all"].item() == pytest.approx((1 + 1 + 2 + 2) / 4)
     assert run["late"].item() == 2
-    proximal = iterate(problem, start, Constant(0.1), 9, {"late": Flicker(5)}, method=optimised(ProxSGD, L1(1.0)))
+    proximal = iterate(problem, start, Constant(0.1), 9, {"late": Flicker(5)}, method=optimizer_rule(ProxSGD, L1(1.0)))
     assert proximal["late"].item() == 0
     assert torch.equal(proximal.point, torch.zeros_like(start))
 

@@ -62,7 +62,7 @@ def test_no_pair_exceeds_the_constant_and_a_pair_along_the_top_direction_attains
     assert (gradient_quotient(problem, first, second) <= problem.gradient_lipschitz * (1 + 1e-12)).all()
     step = 1e-3 * top_direction(problem)
     torch.testing.assert_close(
-        gradient_quotient(problem, problem.minimiser, problem.minimiser + step), problem.gradient_lipschitz
+        gradient_quotient(problem, problem.minimizer, problem.minimizer + step), problem.gradient_lipschitz
     )
 
 
@@ -78,8 +78,8 @@ def test_a_kinks_quotient_grows_as_the_pair_closes_in():
 )
 def test_a_power_grows_with_its_exponent_from_its_minimiser(loss, exponent):
     problem = Regression(draw(2, 3, 6), draw(2, 3, seed=1), loss=loss)
-    point = problem.minimiser + draw(2, 7, 6, seed=2) * torch.logspace(-3, 3, 7, dtype=torch.float64).view(1, 7, 1)
-    found = growth_exponent(problem, point, problem.minimiser)
+    point = problem.minimizer + draw(2, 7, 6, seed=2) * torch.logspace(-3, 3, 7, dtype=torch.float64).view(1, 7, 1)
+    found = growth_exponent(problem, point, problem.minimizer)
     torch.testing.assert_close(found, torch.full_like(found, exponent), rtol=1e-6, atol=0)
 
 

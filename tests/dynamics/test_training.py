@@ -47,16 +47,16 @@ def close_parameters(first, second):
 def test_a_full_batch_run_is_the_loop_of_appendix_b(penalty):
     """With all images in one batch their order is immaterial, so the paper's loop is an oracle."""
     data, ours, theirs = images(), network(), network()
-    history = train(ours, data, optimiser=sgd(0.05), batch_size=COUNT, epochs=12, seed=1, penalty=penalty)
-    optimiser = torch.optim.SGD(theirs.parameters(), lr=0.05)
+    history = train(ours, data, optimizer=sgd(0.05), batch_size=COUNT, epochs=12, seed=1, penalty=penalty)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05)
     losses = []
     for _ in range(12):
         cross_entropy = functional.cross_entropy(theirs(data.inputs), data.labels)
         losses.append(cross_entropy.item())
         loss = cross_entropy + penalty * sum(torch.abs(p).sum() for p in theirs.parameters())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     close_parameters(ours, theirs)
     assert history.losses == pytest.approx(losses, rel=1e-5)
     assert history.steps == list(range(1, 13))
@@ -72,7 +72,7 @@ def test_the_penalty_pulls_on_parameters_that_the_loss_does_not_reach_and_leaves
             return self.inner(inputs)
 
     model = WithIdle()
-    train(model, images(), optimiser=sgd(0.1), batch_size=COUNT, steps=3, seed=0, penalty=0.5)
+    train(model, images(), optimizer=sgd(0.1), batch_size=COUNT, steps=3, seed=0, penalty=0.5)
     assert model.idle.tolist() == pytest.approx([0.85, 0.0, -1.85])
 
 
@@ -89,7 +89,7 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own():
             return self.layer(inputs.view(-1, 1))
 
     numbered = Images(torch.arange(10.0).view(10, 1, 1, 1), torch.zeros(10, dtype=torch.int64), "numbers", 2)
-    train(Watch(), numbered, optimiser=sgd(0.0), batch_size=4, epochs=3, seed=5)
+    train(Watch(), numbered, optimizer=sgd(0.0), batch_size=4, epochs=3, seed=5)
     assert [len(batch) for batch in seen] == [4, 4, 2] * 3
     epochs = [list(chain.from_iterable(seen[i : i + 3])) for i in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
@@ -98,7 +98,7 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own():
 
 @pytest.mark.parametrize(("length", "expected"), [({"epochs": 2}, 6), ({"steps": 6}, 6), ({"steps": 4}, 4)])
 def test_the_length_is_in_epochs_or_steps(length, expected):
-    history = train(network(), images(), optimiser=adam, batch_size=10, seed=0, **length)
+    history = train(network(), images(), optimizer=adam, batch_size=10, seed=0, **length)
     assert history.steps[-1] == expected
     assert history.evaluations["epoch"] == [0, 1, 2]
     assert history.evaluations["step"] == [0, 3, expected]
@@ -110,12 +110,12 @@ def test_the_same_seed_gives_the_same_bits_and_the_global_random_numbers_stay():
         torch.manual_seed(noise)
         before = torch.get_rng_state()
         model = network(dropout=0.5)
-        history = train(model, images(), optimiser=adam, batch_size=5, epochs=3, seed=7)
+        history = train(model, images(), optimizer=adam, batch_size=5, epochs=3, seed=7)
         assert torch.equal(before, torch.get_rng_state())
         runs.append((history.losses, model))
     assert runs[0][0] == runs[1][0]
     assert same_parameters(runs[0][1], runs[1][1])
-    other = train(network(dropout=0.5), images(), optimiser=adam, batch_size=5, epochs=3, seed=8)
+    other = train(network(dropout=0.5), images(), optimizer=adam, batch_size=5, epochs=3, seed=8)
     assert other.losses != runs[0][0]
 
 
@@ -123,11 +123,11 @@ class Interrupted(Exception):  # noqa: N818
     pass
 
 
-@pytest.mark.parametrize("optimiser", [adam, sgd(0.05, 0.9)])
+@pytest.mark.parametrize("optimizer", [adam, sgd(0.05, 0.9)])
 @pytest.mark.parametrize("stop", [0.3, 0.75])
-def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, optimiser, stop):
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, optimizer, stop):
     settings = dict(  # noqa: C408
-        optimiser=optimiser, batch_size=5, epochs=6, seed=7, penalty=0.01, observe={"size": size}, record_every=2
+        optimizer=optimizer, batch_size=5, epochs=6, seed=7, penalty=0.01, observe={"size": size}, record_every=2
     )
     whole = network(dropout=0.5)
     expected = train(whole, images(), **settings)
@@ -155,7 +155,7 @@ def flipped(path, place):
 
 def test_a_damaged_checkpoint_never_gives_another_result(tmp_path):
     """Forty single-bit flips, spread over the file: each is noticed, and the run begins again from its own start."""
-    settings = dict(optimiser=adam, batch_size=5, epochs=2, seed=7)  # noqa: C408
+    settings = dict(optimizer=adam, batch_size=5, epochs=2, seed=7)  # noqa: C408
     whole = network()
     expected = train(whole, images(), **settings)
     train(network(), images(), checkpoint=tmp_path / "ck", **settings)
@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_never_gives_another_result(tmp_path):
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_run_as_it_was(tmp_path):
-    settings = dict(optimiser=adam, batch_size=5, epochs=2, seed=7)  # noqa: C408
+    settings = dict(optimizer=adam, batch_size=5, epochs=2, seed=7)  # noqa: C408
     whole = network()
     expected = train(whole, images(), **settings)
     state = {"settings": {"batch_size": 5, "seed": 7, "penalty": 0.0, "images": len(images())}, "epoch": 1}
@@ -185,11 +185,11 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_run_as_it_was(tmp_path):
 
 
 def test_a_checkpoint_of_another_owner_is_not_used(tmp_path):
-    settings = dict(optimiser=adam, batch_size=5, epochs=2, seed=7, checkpoint=tmp_path)  # noqa: C408
+    settings = dict(optimizer=adam, batch_size=5, epochs=2, seed=7, checkpoint=tmp_path)  # noqa: C408
     train(network(seed=3), images(), owner="first", **settings)
     with pytest.warns(UserWarning, match="belongs to another measurement"):
         history = train(network(), images(), owner="second", **settings)
-    assert history == train(network(), images(), optimiser=adam, batch_size=5, epochs=2, seed=7)
+    assert history == train(network(), images(), optimizer=adam, batch_size=5, epochs=2, seed=7)
 
 
 def size(model):
@@ -197,22 +197,22 @@ def size(model):
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    train(network(), images(), optimiser=adam, batch_size=5, epochs=1, seed=7, checkpoint=tmp_path)
+    train(network(), images(), optimizer=adam, batch_size=5, epochs=1, seed=7, checkpoint=tmp_path)
     with pytest.raises(ValueError, match="was made with"):
-        train(network(), images(), optimiser=adam, batch_size=5, epochs=2, seed=8, checkpoint=tmp_path)
+        train(network(), images(), optimizer=adam, batch_size=5, epochs=2, seed=8, checkpoint=tmp_path)
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path):
     model, again = network(), network()
-    first = train(model, images(), optimiser=adam, batch_size=5, epochs=2, seed=7, checkpoint=tmp_path)
-    second = train(again, images(), optimiser=adam, batch_size=5, epochs=2, seed=7, checkpoint=tmp_path)
+    first = train(model, images(), optimizer=adam, batch_size=5, epochs=2, seed=7, checkpoint=tmp_path)
+    second = train(again, images(), optimizer=adam, batch_size=5, epochs=2, seed=7, checkpoint=tmp_path)
     assert first == second
     assert same_parameters(model, again)
 
 
 def test_a_run_that_diverges_stops_and_says_where():
     model = network()
-    history = train(model, images(), optimiser=sgd(1e20), batch_size=COUNT, epochs=50, seed=0, evaluate_on={})
+    history = train(model, images(), optimizer=sgd(1e20), batch_size=COUNT, epochs=50, seed=0, evaluate_on={})
     assert history.diverged_at is not None
     assert history.diverged_at < 50
     assert history.steps[-1] == history.diverged_at
@@ -222,8 +222,8 @@ def test_a_run_that_diverges_stops_and_says_where():
 
 def test_what_is_recorded_can_be_thinned_without_changing_the_run():
     dense_model, thin_model = network(), network()
-    dense = train(dense_model, images(), optimiser=adam, batch_size=5, epochs=4, seed=0)
-    thin = train(thin_model, images(), optimiser=adam, batch_size=5, epochs=4, seed=0, record_every=6)
+    dense = train(dense_model, images(), optimizer=adam, batch_size=5, epochs=4, seed=0)
+    thin = train(thin_model, images(), optimizer=adam, batch_size=5, epochs=4, seed=0, record_every=6)
     assert thin.steps == [6, 12, 18, 20]
     assert thin.losses == [dense.losses[step - 1] for step in thin.steps]
     assert same_parameters(dense_model, thin_model)
@@ -231,11 +231,11 @@ def test_what_is_recorded_can_be_thinned_without_changing_the_run():
 
 def test_observing_and_evaluating_do_not_change_the_run():
     quiet, watched = network(dropout=0.5), network(dropout=0.5)
-    train(quiet, images(), optimiser=adam, batch_size=5, epochs=3, seed=0)
+    train(quiet, images(), optimizer=adam, batch_size=5, epochs=3, seed=0)
     history = train(
         watched,
         images(),
-        optimiser=adam,
+        optimizer=adam,
         batch_size=5,
         epochs=3,
         seed=0,
@@ -272,7 +272,7 @@ def test_evaluation_is_in_evaluation_mode_over_all_images():
 )
 def test_bad_settings_are_named_before_anything_changes(changed, message):
     model = network()
-    settings = {"optimiser": adam, "batch_size": 5, "epochs": 1, "seed": 0, **changed}
+    settings = {"optimizer": adam, "batch_size": 5, "epochs": 1, "seed": 0, **changed}
     with pytest.raises(ValueError, match=message):
         train(model, images(), **settings)
     assert same_parameters(model, network())

@@ -20,7 +20,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -62,7 +62,7 @@ class Finders(MetaPathFinder):
     """The finders that there are, which find nothing where a distribution is not among those that are allowed."""
 
     def __init__(self, allowed: set[str]) -> None:
-        self.finders = list(sys.meta_path)
+        self.finders, self.allowed = list(sys.meta_path), allowed
         self.hidden = {
             module
             for module, owners in metadata.packages_distributions().items()
@@ -75,6 +75,13 @@ class Finders(MetaPathFinder):
             return None
         specs = (finder.find_spec(name, path, target) for finder in self.finders)
         return next((spec for spec in specs if spec is not None), None)
+
+    def find_distributions(self, *context: object) -> Iterator[metadata.Distribution]:
+        """What packages read their own version from."""
+        for finder in self.finders:
+            for found in getattr(finder, "find_distributions", lambda *_: ())(*context):
+                if canonical(found.metadata["Name"]) in self.allowed:
+                    yield found
 
 
 def differs(shown: str, printed: str) -> str | None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonsmooth.lab import Cell
-from nonsmooth.lab.estimate import Estimate, PacedProgress, calibrating_cell, start_order
+from nonsmooth.lab.estimate import PacedProgress, TimeEstimate, calibrating_cell, start_order
 
 
 def cells_of(*costs, claim="toy"):
@@ -27,20 +27,20 @@ def wall_time(seconds, workers, step=0.25):
 @settings(deadline=None)
 def test_it_is_the_schedule_that_a_pool_follows(quarters, workers):
     seconds = [quarter / 4 for quarter in quarters]
-    estimate = Estimate(cells_of(*seconds), workers)
+    estimate = TimeEstimate(cells_of(*seconds), workers)
     assert estimate.remaining() == pytest.approx(wall_time(seconds, workers))
 
 
 def test_nothing_left_takes_no_time():
     cell = cells_of(3.0)[0]
-    estimate = Estimate([cell], 2)
+    estimate = TimeEstimate([cell], 2)
     estimate.finish(cell, 5.0)
     assert estimate.remaining() == 0
 
 
 def test_the_machine_is_as_slow_as_its_first_cell():
     first, second, third = cells_of(1.0, 2.0, 2.0)
-    estimate = Estimate([first, second, third], 1)
+    estimate = TimeEstimate([first, second, third], 1)
     assert estimate.remaining() == 5.0
     estimate.finish(first, 3.0)
     assert estimate.remaining() == 12.0
@@ -50,7 +50,7 @@ def test_a_claim_that_was_timed_has_its_own_factor():
     slow = cells_of(1.0, 1.0, claim="slow")
     fast = cells_of(1.0, 1.0, claim="fast")
     other = cells_of(1.0, claim="other")
-    estimate = Estimate([*slow, *fast, *other], 1)
+    estimate = TimeEstimate([*slow, *fast, *other], 1)
     estimate.finish(slow[0], 9.0)
     estimate.finish(fast[0], 1.0)
     assert estimate.remaining() == pytest.approx(9.0 + 1.0 + 5.0)
@@ -58,21 +58,21 @@ def test_a_claim_that_was_timed_has_its_own_factor():
 
 def test_a_failed_cell_tells_nothing_about_the_machine():
     first, second = cells_of(1.0, 4.0)
-    estimate = Estimate([first, second], 1)
+    estimate = TimeEstimate([first, second], 1)
     estimate.finish(first, None)
     assert estimate.remaining() == 4.0
 
 
 def test_fractions_in_flight_tell_how_slow_the_machine_is():
     flying, waiting = cells_of(10.0, 10.0)
-    estimate = Estimate([flying, waiting], 1)
+    estimate = TimeEstimate([flying, waiting], 1)
     estimate.progress(flying, 0.25, 5.0)  # 20 s in all, where 10 s were declared
     assert estimate.remaining() == pytest.approx(15.0 + 20.0)
 
 
 def test_a_cell_in_flight_that_tells_nothing_counts_by_its_cost():
     flying, waiting = cells_of(10.0, 4.0)
-    estimate = Estimate([flying, waiting], 2)
+    estimate = TimeEstimate([flying, waiting], 2)
     estimate.progress(flying, 0.0, 3.0)
     assert estimate.remaining() == 7.0
     estimate.progress(flying, 0.0, 30.0)

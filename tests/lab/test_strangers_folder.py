@@ -12,7 +12,7 @@ import pytest
 from nonsmooth.lab import Cell, Context, LabError, Record, Store, run
 from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint
 from nonsmooth.lab.folder import Folder, NotOursError
-from nonsmooth.lab.worker import Task, measure_task
+from nonsmooth.lab.worker import CellTask, measure_task
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, FIFOs and sockets as POSIX has them")
 
@@ -72,7 +72,7 @@ def work(store):
             store.discard([CELL])
             store.prepare([CELL])
             measured = measure_task(
-                Task(measure, CELL, Context(scratch=store.scratch(CELL)), store.progress_file(CELL))
+                CellTask(measure, CELL, Context(scratch=store.scratch(CELL)), store.progress_file(CELL))
             )
             if measured.failure is None:
                 store.save(Record(CELL, measured.values))

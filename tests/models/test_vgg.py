@@ -33,19 +33,19 @@ def test_weight_layers_are_counted_in_the_network_itself(depth, weight_layers):
 @pytest.mark.parametrize("depth", [11, 13, 19])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_images_become_ten_numbers_and_every_parameter_gets_a_gradient(depth, activation):
-    model = build(depth, activation, initialisation="kaiming")
+    model = build(depth, activation, initialization="kaiming")
     outputs = model(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
     assert outputs.shape == (2, 10)
     outputs.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("initialisation", ["default", "kaiming"])
-def test_twins_start_from_the_same_weights_and_other_seeds_from_others(initialisation):
-    first, *others = (build(activation=a, initialisation=initialisation).state_dict() for a in ACTIVATIONS)
+@pytest.mark.parametrize("initialization", ["default", "kaiming"])
+def test_twins_start_from_the_same_weights_and_other_seeds_from_others(initialization):
+    first, *others = (build(activation=a, initialization=initialization).state_dict() for a in ACTIVATIONS)
     for other in others:
         assert all(torch.equal(first[name], other[name]) for name in first)
-    elsewhere = build(seed=1, initialisation=initialisation).state_dict()
+    elsewhere = build(seed=1, initialization=initialization).state_dict()
     assert not torch.equal(first["0.weight"], elsewhere["0.weight"])
 
 
@@ -69,7 +69,7 @@ def test_the_default_initialisation_is_pytorchs_in_distribution():
 
 
 def test_the_kaiming_initialisation_has_variance_two_over_fan_in_and_no_biases():
-    for layer in build(19, initialisation="kaiming"):
+    for layer in build(19, initialization="kaiming"):
         if isinstance(layer, nn.Conv2d | nn.Linear):
             fan_in = layer.in_channels * 9 if isinstance(layer, nn.Conv2d) else layer.in_features
             assert layer.weight.var().item() * fan_in == pytest.approx(2, rel=0.25)
@@ -78,7 +78,7 @@ def test_the_kaiming_initialisation_has_variance_two_over_fan_in_and_no_biases()
 
 def test_channels_last_changes_the_format_and_not_the_function():
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    fast, plain = build(initialisation="kaiming"), build(initialisation="kaiming", channels_last=False)
+    fast, plain = build(initialization="kaiming"), build(initialization="kaiming", channels_last=False)
     assert fast[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert plain[0].weight.is_contiguous()
     torch.testing.assert_close(fast(images), plain(images), rtol=1e-4, atol=1e-5)
@@ -89,7 +89,7 @@ def test_channels_last_changes_the_format_and_not_the_function():
     [
         ({"depth": 16}, "depth is 16; accepted are 11, 13, 19"),
         ({"activation": "tanh"}, "activation is 'tanh'"),
-        ({"initialisation": "zeros"}, "initialisation is 'zeros'"),
+        ({"initialization": "zeros"}, "initialization is 'zeros'"),
         ({"classes": 0}, "classes is 0"),
     ],
 )

@@ -102,7 +102,7 @@ def test_initialisation_depends_on_the_seed_alone():
 
 
 def test_fan_in_initialisation_is_that_of_layers_made_on_their_own():
-    model = vgg16(0, width=1 / 8, initialisation="fan-in")
+    model = vgg16(0, width=1 / 8, initialization="fan-in")
     weight = model.classifier[0].weight
     bound = 1 / math.sqrt(weight.shape[1])
     assert float(weight.abs().max()) == pytest.approx(bound, rel=1e-3)
@@ -120,8 +120,8 @@ def test_bad_arguments_are_named(arguments, named):
 
 
 def test_unknown_initialisation_is_named():
-    with pytest.raises(ValueError, match="initialisation is 'zeros'"):
-        vgg16(0, width=1 / 64, initialisation="zeros")
+    with pytest.raises(ValueError, match="initialization is 'zeros'"):
+        vgg16(0, width=1 / 64, initialization="zeros")
 
 
 def test_pretrained_weights_need_a_file_or_torchvision(monkeypatch, tmp_path):

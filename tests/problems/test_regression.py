@@ -77,19 +77,19 @@ def test_each_instance_is_its_own_problem():
 
 def test_nonpositive_response_has_its_minimum_at_zero():
     problem = relu_regression(draw(2, 4, 5), draw(2, 4, high=0.0), l1=0.1, l2=0.2)
-    assert torch.equal(problem.minimiser, torch.zeros(2, 1, 5, dtype=torch.float64))
+    assert torch.equal(problem.minimizer, torch.zeros(2, 1, 5, dtype=torch.float64))
     assert (problem.value(draw(2, 500, 5, seed=9) * 0.1) >= problem.minimum).all()
 
 
 def test_without_data_or_response_the_minimum_is_at_zero():
-    assert torch.equal(l1_norm(3, 0.5).minimiser, torch.zeros(1, 1, 3, dtype=torch.float64))
+    assert torch.equal(l1_norm(3, 0.5).minimizer, torch.zeros(1, 1, 3, dtype=torch.float64))
     problem = lasso(draw(2, 4, 5), torch.zeros(2, 4, dtype=torch.float64), 0.1)
     assert (problem.value(draw(2, 500, 5, seed=9) * 0.1) >= problem.minimum).all()
-    assert lasso(draw(2, 4, 5), draw(2, 4), 0.1).minimiser is None
+    assert lasso(draw(2, 4, 5), draw(2, 4), 0.1).minimizer is None
 
 
 def test_a_positive_response_has_no_known_minimiser():
-    assert relu_regression(draw(1, 4, 5), draw(1, 4, low=0.5)).minimiser is None
+    assert relu_regression(draw(1, 4, 5), draw(1, 4, low=0.5)).minimizer is None
 
 
 def test_huber_interpolates_when_overparameterised_and_its_constant_is_the_largest_hessian():
@@ -99,7 +99,7 @@ def test_huber_interpolates_when_overparameterised_and_its_constant_is_the_large
         single = problem.select(slice(i, i + 1))
         hessian = torch.autograd.functional.hessian(
             lambda b, z=problem.data[i], y=problem.response[i]: torch.nn.functional.huber_loss(z @ b, y),
-            problem.minimiser[i, 0],
+            problem.minimizer[i, 0],
         )
         assert float(single.gradient_lipschitz) == pytest.approx(float(torch.linalg.eigvalsh(hessian)[-1]))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.problems import RoundedL1
+from nonsmooth.problems import RoundedL1, Sum, l1_norm, lasso
 
 
 def test_twin_against_torch_huber_loss_and_autograd():
@@ -29,6 +29,28 @@ def test_twin_against_torch_huber_loss_and_autograd():
         slopes = RoundedL1(6, strength[variant], width[variant]).subgradient(steepest.unsqueeze(1))[:, 0]
         ratio = (slopes[1] - slopes[0]).norm() / (steepest[1] - steepest[0]).norm()
         assert ratio.item() == pytest.approx(problem.gradient_lipschitz[0, variant].item())
+
+
+def test_without_width_it_is_the_kink():
+    point = torch.tensor([[[-2.0, 0.0, 1e-300, 3.0]]], dtype=torch.float64)
+    evaluation, kink = RoundedL1(4, 2.0, 0.0).evaluate(point), l1_norm(4, 2.0).evaluate(point)
+    assert torch.equal(evaluation.value, kink.value)
+    assert torch.equal(evaluation.subgradient, kink.subgradient)
+    assert RoundedL1(4, 2.0, 0.0).gradient_lipschitz.item() == math.inf
+
+
+def test_a_sum_adds_values_gradients_and_constants():
+    generator = torch.Generator().manual_seed(1)
+    data, response = torch.randn(3, 4, 6, generator=generator).double(), torch.randn(3, 4, generator=generator).double()
+    smooth, penalty = lasso(data, response, 0.0), RoundedL1(6, torch.tensor([0.5, 2.0]), 0.3)
+    both, point = Sum(smooth, penalty), torch.randn(3, 2, 6, generator=generator).double()
+    assert torch.equal(both.value(point), smooth.value(point) + penalty.value(point))
+    assert torch.equal(both.subgradient(point), smooth.subgradient(point) + penalty.subgradient(point))
+    hessian = torch.autograd.functional.hessian(
+        lambda b: both.value(b.expand(3, 2, 6))[1, 1], torch.zeros(6, dtype=torch.float64)
+    )
+    assert both.gradient_lipschitz[1, 1].item() == pytest.approx(torch.linalg.eigvalsh(hessian)[-1].item())
+    assert torch.equal(both.select(slice(1, 2)).value(point[1:2]), both.value(point)[1:2])
 
 
 @pytest.mark.parametrize(("features", "strength", "width"), [(0, 1.0, 1.0), (2, 0.0, 1.0), (2, 1.0, -1.0)])

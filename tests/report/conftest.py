@@ -6,9 +6,9 @@ import random
 import pytest
 
 from nonsmooth.claims.framework.claim import Settings, Value, Verdict
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
 from nonsmooth.claims.framework.registry import CLAIM_IDS
 from nonsmooth.claims.framework.results import _seeds, summarise, value_entries
+from nonsmooth.figures.figure import Axis, Figure, Panel, Series
 from nonsmooth.lab import Cell, Record
 
 TITLES = (
@@ -63,6 +63,7 @@ def entry(index, claim_id, verdict):
         "verdict": str(verdict) if judged else None,
         "because": because if judged else None,
         "error": None if judged else "2 of 12 cells failed",
+        "plain": "A larger penalty should shrink the weights, and does the opposite.",
         "statement": texts,
         "explanation": "The method is not gradient descent: at a kink the penalty's subgradient does not vanish, so "
         "the iterates rattle across it with an amplitude that grows with αλ.",
@@ -83,6 +84,21 @@ def entry(index, claim_id, verdict):
         "correction": "‖β_k‖∞ < αλ₁, so ‖β_k‖₁ < P·αλ₁." if verdict is Verdict.WITH_CORRECTION else None,
         "decided_by": "about 400 seeds instead of 128" if verdict is Verdict.INCONCLUSIVE else None,
         "notes": ["The paper's text has λ = 0.01 and 0.1 for the same run.", "α is not given; it was swept."],
+        "says": "the penalty does it" if judged else "",
+        "asked": ["share", "norm_large"],
+        "would_change": ["not reproduced, if the share of seeds: below 0.5 (now 1)"] if judged else [],
+        "robustness": {
+            "stands": 6,
+            "alternatives": 7,
+            "flips": [{"what": "run length: 100 instead of 1,000", "verdict": "inconclusive"}],
+            "not_judged": ["widths: 0.1 instead of 1: no records"],
+        }
+        if judged
+        else None,
+        "choices": [
+            {"name": "length", "label": "run length", "value": "1,000", "alternatives": ["100"], "why": "It is long."}
+        ],
+        "afterthoughts": [{"what": "the length", "when": "2026-11", "why": "It was short.", "changed": "Nothing."}],
         "rule": "Reproduced, if the larger penalty ends with the larger norm in more than half of the seeds.\n\n"
         "- The interval lies below one half: *not reproduced*.\n- It lies above, and the control differs by more\n"
         "  than a tenth: *reproduced, explanation not supported*.\n- Anything else: *inconclusive*.",

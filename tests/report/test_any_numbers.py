@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonsmooth.claims.framework.figure import KINDS, Axis, Figure, Panel, Series
+from nonsmooth.figures.figure import KINDS, Axis, Figure, Panel, Series
+from nonsmooth.figures.specification import panel_specification
 from nonsmooth.report import page, render
-from nonsmooth.report.figures import panel_specification
 from nonsmooth.report.page import figure_fault
 from nonsmooth.report.summary import duration
 

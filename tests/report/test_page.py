@@ -11,9 +11,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from nonsmooth.claims.framework.figure import KINDS, TONES, Axis, Figure, Panel, Series
+from nonsmooth.figures.figure import KINDS, TONES, Axis, Figure, Panel, Series
+from nonsmooth.figures.legend import legend
+from nonsmooth.figures.specification import panel_specification
 from nonsmooth.report import render
-from nonsmooth.report.figures import legend, panel_specification
 from nonsmooth.report.page import number, value_table
 
 MALICIOUS = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -185,7 +186,9 @@ def test_numbers_beyond_the_first_eight_are_folded_away(invented):
     value = entry["measured"][0]
 
     def rows(count):
-        entry.update(paper=[], control=[], predicted=[], measured=[{**value, "name": f"n{i}"} for i in range(count)])
+        entry.update(
+            choices=[], paper=[], control=[], predicted=[], measured=[{**value, "name": f"n{i}"} for i in range(count)]
+        )
         section = render(results, {}).split('<section class="claim"')[1].split("</section>")[0]
         seen, *folded = section.split('<details class="more">')
         return [part.split("</details>")[0].count('<th scope="row">') for part in (seen, *folded)], section
@@ -247,3 +250,23 @@ def test_what_one_panel_shows_is_explained_below_it(page):
     assert "<span>the paper's numbers</span>" in html.unescape(panels[1])
     assert "<span>ReLU</span>" in above
     assert "<span>ReLU</span>" not in "".join(panels)
+
+
+def test_a_verdict_says_under_how_many_alternatives_it_stands_and_what_would_change_it(page):
+    section = page[page.index('<section class="claim" id="capture"') : page.index('<section class="claim" id="rate"')]
+    for text in (
+        "stands under 6 of 7 alternatives",
+        "the penalty does it",
+        "run length: 100 instead of 1,000 (inconclusive)",
+        "What would change this verdict",
+        "choices that it rests on",
+        "Chosen after looking: the length (2026-11)",
+        "Not judged, because the cells do not hold it: widths",
+    ):
+        assert text in section, text
+
+
+def test_the_numbers_that_the_rule_asks_for_come_first(invented):
+    results, _ = invented
+    rows = value_table(results["claims"][0])["rows"]
+    assert [row["name"] for row in rows[:2]] == ["share", "norm_large"]

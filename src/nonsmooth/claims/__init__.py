@@ -10,14 +10,26 @@ require("reproduce", "nonsmooth.claims")
 if TYPE_CHECKING:
     from nonsmooth.claims.framework import *  # noqa: F403
     from nonsmooth.claims.framework.checking import check_claim
+    from nonsmooth.claims.framework.registry import claim_ids, load_claim, measure_cell
+    from nonsmooth.claims.framework.results import stored_records
+    from nonsmooth.claims.framework.run_folder import read_settings
 
-__all__ = ["check_claim"]
+__all__ = ["check_claim", "claim_ids", "load_claim", "measure_cell", "read_settings", "stored_records"]
+
+_HOME = {
+    "check_claim": "checking",
+    "claim_ids": "registry",
+    "load_claim": "registry",
+    "measure_cell": "registry",
+    "read_settings": "run_folder",
+    "stored_records": "results",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """The names of `nonsmooth.claims.framework`, and `check_claim`, loaded when they are asked for."""
-    if name == "check_claim":
-        return import_module("nonsmooth.claims.framework.checking").check_claim
+    """These and the names of `nonsmooth.claims.framework`, loaded when they are asked for."""
+    if name in _HOME:
+        return getattr(import_module(f"nonsmooth.claims.framework.{_HOME[name]}"), name)
     framework = import_module("nonsmooth.claims.framework")
     if name in framework.__all__:
         return getattr(framework, name)

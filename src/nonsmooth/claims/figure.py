@@ -1,5 +1,5 @@
-"""The names that claims in files of one's own import from here."""
+"""The names of `nonsmooth.figures`, where claims look for them."""
 
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
+from nonsmooth.figures.figure import KINDS, TONES, Axis, Figure, Panel, Series
 
-__all__ = ["Axis", "Figure", "Panel", "Series"]
+__all__ = ["KINDS", "TONES", "Axis", "Figure", "Panel", "Series"]

@@ -202,12 +202,12 @@ def floor(
 
     Runs the optimiser on independent problems λ|w| of one weight each and prints the law of |w| that it ends with.
     """
-    from nonsmooth.cli.floor import FloorError, Request, print_floor  # noqa: PLC0415  slow to load
+    from nonsmooth.cli.floor import FloorError, FloorRequest, print_floor  # noqa: PLC0415  slow to load
 
-    request = Request(
+    request = FloorRequest(
         optimizer=optimizer,
-        step_size=lr,
-        lam=lam,
+        lr=lr,
+        strength=lam,
         parameters=params,
         momentum=momentum,
         noise=noise,

@@ -55,13 +55,13 @@ class FloorError(ValueError):
 
 
 @dataclass(frozen=True)
-class Request:
+class FloorRequest:
     """What the user asked for.
 
     Attributes:
         optimizer: a name in `torch.optim`, in any case, or one of `NICKNAMES`.
-        step_size: α.
-        lam: λ.
+        lr: α.
+        strength: λ.
         parameters: number of weights, P.
         momentum: μ, or None for the optimiser's default.
         noise: σ, the standard deviation of each gradient's noise.
@@ -75,8 +75,8 @@ class Request:
     """
 
     optimizer: str
-    step_size: float
-    lam: float
+    lr: float
+    strength: float
     parameters: int
     momentum: float | None
     noise: float
@@ -89,7 +89,7 @@ class Request:
     seed: int
 
 
-def print_floor(request: Request, as_json: bool) -> None:
+def print_floor(request: FloorRequest, as_json: bool) -> None:
     """Predict and print, for a reader or as one JSON object.
 
     Raises:
@@ -98,7 +98,7 @@ def print_floor(request: Request, as_json: bool) -> None:
     title, make_optimizer = _optimizer_of(request)
     law = _law(request, make_optimizer)
     try:
-        proximal = _law(request, lambda parameters: attach(make_optimizer(parameters), L1(request.lam)))
+        proximal = _law(request, lambda parameters: attach(make_optimizer(parameters), L1(request.strength)))
     except FloorError:  # the law of the optimiser itself exists, so it is the prox that does not
         proximal = None
     if as_json:
@@ -106,7 +106,7 @@ def print_floor(request: Request, as_json: bool) -> None:
         print_json(_as_json(request, title, options, law, proximal))
         return
     console = Terminal()
-    console.print(Text(f"{title} on λ|w|, α = {request.step_size:g}, λ = {request.lam:g}, {request.dtype}", "bold"))
+    console.print(Text(f"{title} on λ|w|, α = {request.lr:g}, λ = {request.strength:g}, {request.dtype}", "bold"))
     console.print()
     console.print(_numbers(request, law, proximal))
     console.print()
@@ -115,7 +115,7 @@ def print_floor(request: Request, as_json: bool) -> None:
     console.print(_verdict(law))
 
 
-def _optimizer_of(request: Request) -> tuple[str, Callable[[list[Tensor]], Optimizer]]:
+def _optimizer_of(request: FloorRequest) -> tuple[str, Callable[[list[Tensor]], Optimizer]]:
     """The name of the optimiser for a reader, and what makes it."""
     _check(request)
     classes = {
@@ -146,12 +146,12 @@ def _optimizer_of(request: Request) -> tuple[str, Callable[[list[Tensor]], Optim
     if request.weight_decay is not None:
         title += f", weight decay {request.weight_decay:g}"
     make: Callable[..., Optimizer] = kind
-    return title, lambda parameters: make(parameters, lr=request.step_size, **options)
+    return title, lambda parameters: make(parameters, lr=request.lr, **options)
 
 
-def _check(request: Request) -> None:
+def _check(request: FloorRequest) -> None:
     """Raise unless every number is in its range."""
-    positive = {"--lr": request.step_size, "--lam": request.lam, "--threshold": request.threshold}
+    positive = {"--lr": request.lr, "--lam": request.strength, "--threshold": request.threshold}
     for option, value in {**positive, "--start": request.start}.items():
         if value is not None and not 0 < value < math.inf:
             raise FloorError(option, f"{value:g} is not a positive number")
@@ -166,11 +166,11 @@ def _check(request: Request) -> None:
             raise FloorError(option, f"{value:g} is not a number from 0 to below 1")
 
 
-def _law(request: Request, make_optimizer: Callable[[list[Tensor]], Optimizer]) -> StationaryLaw:
+def _law(request: FloorRequest, make_optimizer: Callable[[list[Tensor]], Optimizer]) -> StationaryLaw:
     try:
         return stationary_law(
             make_optimizer,
-            request.lam,
+            request.strength,
             request.noise,
             start=request.start,
             max_steps=request.max_steps,
@@ -186,7 +186,7 @@ def _law(request: Request, make_optimizer: Callable[[list[Tensor]], Optimizer]) 
 
 
 def _as_json(
-    request: Request, title: str, options: dict[str, Any], law: StationaryLaw, proximal: StationaryLaw | None
+    request: FloorRequest, title: str, options: dict[str, Any], law: StationaryLaw, proximal: StationaryLaw | None
 ) -> dict[str, Any]:
     """One object; numbers that do not exist are null, as are options that the optimiser does not have."""
 
@@ -207,8 +207,8 @@ def _as_json(
 
     return {
         "optimizer": title,
-        "lr": request.step_size,
-        "lam": request.lam,
+        "lr": request.lr,
+        "lam": request.strength,
         "parameters": request.parameters,
         "noise": request.noise,
         "dtype": request.dtype,
@@ -225,7 +225,7 @@ def _as_json(
     }
 
 
-def _numbers(request: Request, law: StationaryLaw, proximal: StationaryLaw | None) -> Table:
+def _numbers(request: FloorRequest, law: StationaryLaw, proximal: StationaryLaw | None) -> Table:
     """The prediction, a line for each number."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nonsmooth.claims.framework.claim import Verdict
-from nonsmooth.claims.framework.registry import CLAIM_IDS, claim_ids, load_claim
+from nonsmooth.claims.framework.registry import CLAIM_IDS, claim_ids, is_of_paper, load_claim
 from nonsmooth.claims.framework.results import FAILED, ClaimEntry
 from nonsmooth.cli.terminal import Terminal, foreign, print_json
 
@@ -28,15 +27,10 @@ WIDE = 110
 """From so many columns on, verdicts have a column of their own."""
 
 
-def available_claims() -> tuple[str, ...]:
-    """The paper's claims whose module is installed, in its order."""
-    return tuple(i for i in CLAIM_IDS if importlib.util.find_spec(f"nonsmooth.claims.{i.replace('-', '_')}"))
-
-
 def print_claims(as_json: bool) -> None:
     """Print the claims, as a table or as JSON."""
     others = (claim_id for claim_id in claim_ids() if claim_id not in CLAIM_IDS)
-    claims = [load_claim(claim_id).CLAIM for claim_id in (*available_claims(), *others)]
+    claims = [load_claim(claim_id).CLAIM for claim_id in (*CLAIM_IDS, *others)]
     if as_json:
         print_json([asdict(claim) for claim in claims])
         return
@@ -68,11 +62,22 @@ def print_results(entries: Sequence[ClaimEntry], console: Console) -> None:
         return
     for entry in entries:
         headline = {name: text for name, text in (entry["headline"] or {}).items() if text}
-        texts = "; ".join(f"{name}: {text}" for name, text in headline.items())
-        print_line(console, f"{entry['id']}: {verdict_text(entry)}{f' ({texts})' if texts else ''}")
+        stated = "paper" if is_of_paper(entry["id"]) else "stated"
+        texts = "; ".join(f"{stated if name == 'paper' else name}: {text}" for name, text in headline.items())
+        print_line(console, f"{entry['id']}: {_spoken(entry)}{f' ({texts})' if texts else ''}")
     counts = Counter(str(verdict_text(entry)) for entry in entries)
     order = [*(word for word in STYLES if word in counts), *(word for word in counts if word not in STYLES)]
     print_line(console, "Verdicts: " + "; ".join(f"{counts[word]} {word}" for word in order))
+
+
+def _spoken(entry: ClaimEntry) -> str:
+    """The verdict, what it says in plain words, and under how many alternatives it stands."""
+    return ", ".join(filter(None, (str(verdict_text(entry)), entry["says"], _standing(entry))))
+
+
+def _standing(entry: ClaimEntry) -> str:
+    found = entry["robustness"]
+    return f"stands under {found['stands']} of {found['alternatives']}" if found and found["alternatives"] else ""
 
 
 def print_line(console: Console, text: str) -> None:
@@ -86,14 +91,16 @@ def results_table(entries: Sequence[ClaimEntry], console: Console) -> Table:
     table = Table(show_lines=True, header_style="bold", expand=True)
     for column, ratio in (
         ("claim", 5),
-        ("paper", 4),
+        ("paper" if all(is_of_paper(entry["id"]) for entry in entries) else "stated", 4),
         ("ours", 4),
         ("control", 4),
         *([] if narrow else [("verdict", 4)]),
     ):
         table.add_column(column, ratio=ratio, overflow="fold")
     for entry in entries:
-        name, verdict = foreign(console, entry["id"], "bold"), verdict_text(entry)
+        name = foreign(console, entry["id"], "bold")
+        said = (foreign(console, text) for text in (entry["says"], _standing(entry)) if text)
+        verdict = Text("\n").join([verdict_text(entry), *said])
         headline = entry["headline"] or {"paper": "", "ours": "", "control": ""}
         texts = [foreign(console, headline[source]) for source in ("paper", "ours", "control")]
         table.add_row(*([Text("\n").join([name, verdict]), *texts] if narrow else [name, *texts, verdict]))

@@ -22,6 +22,7 @@ from nonsmooth.claims.framework.run_folder import (
     FAILURES_FILE,
     REPORT_FILE,
     RESULTS_FILE,
+    note_claim_files,
     settings_name,
     write_settings,
     write_text,
@@ -92,11 +93,16 @@ def reproduce_claims(request: Request) -> int:
         with _warnings_as_lines(errors), store.lock():
             check_report_folder(folder)
             write_settings(folder, settings, claim_ids)
+            if not request.fresh:
+                reused = {claim_id for claim_id, plan in plans.items() if any(map(store.has, plan))}
+                note_claim_files(folder, claim_ids, reused)
             with watch(console, plans, cells, store, workers, request.fresh) as watcher:
                 context = Context(device, request.data)
                 outcome = run(
                     cells, measure, store, context=context, workers=workers, fresh=request.fresh, watcher=watcher
                 )
+            if request.fresh:  # an interrupted run leaves cells of the earlier file
+                note_claim_files(folder, claim_ids, ())
             finished = datetime.now(timezone.utc)
             timing = Timing(_iso(started), _iso(finished), time.monotonic() - clock)
             _note_failures(folder, outcome)

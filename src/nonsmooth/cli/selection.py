@@ -9,7 +9,6 @@ from pathlib import Path
 import typer
 
 from nonsmooth.claims.framework.registry import CLAIM_IDS, add_claim_file, claim_ids
-from nonsmooth.cli.listing import available_claims
 from nonsmooth.data import HUB_NAMES, DataError, load_images
 from nonsmooth.foreign_text import visible
 from nonsmooth.lab import Cell
@@ -21,20 +20,19 @@ def pick_claims(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         typer.BadParameter: a claim does not exist, or a file is no claim.
     """
-    ours = available_claims()
     try:
         of_files = {name: add_claim_file(name) for name in names if is_claim_file(name)}
     except ValueError as error:
         raise typer.BadParameter(visible(error)) from error
     ids = {of_files.get(name, name) for name in names}
-    available = [claim_id for claim_id in claim_ids() if claim_id in ours or claim_id not in CLAIM_IDS]
+    available = claim_ids()
     for claim_id in ids:
         if claim_id not in available:
             raise typer.BadParameter(
                 f"there is no claim {claim_id!r}; the claims are {', '.join(available)}, and a file of your own is "
                 "named by its path, which ends in .py"
             )
-    return tuple(claim_id for claim_id in available if claim_id in ids) if names else ours
+    return tuple(claim_id for claim_id in available if claim_id in ids) if names else CLAIM_IDS
 
 
 def is_claim_file(name: str) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nonsmooth.curvature.attention import PlainAttention
-from nonsmooth.curvature.state import MODES, State
+from nonsmooth.curvature.conditions import MODES, EvaluationConditions
 
 Closure = Callable[[], Any]
 """Computes the loss on the data that is meant, a tensor of one element, and does not call backward."""
@@ -68,7 +68,7 @@ class Probe:
         self.device = self.parameters[0].device
         wide = any(parameter.dtype == torch.float64 for parameter in self.parameters)
         self.dtype = torch.float64 if wide else torch.float32
-        self._state = State(self.parameters, model, mode)
+        self._state = EvaluationConditions(self.parameters, model, mode)
         self._seen = False
 
         self.unused: tuple[int, ...] = ()

@@ -19,7 +19,7 @@ from nonsmooth.curvature.probe import Closure
 from nonsmooth.curvature.products import HessianOperator, hessian_operator
 from nonsmooth.curvature.sharpness import Sharpness, check_search, search
 from nonsmooth.curvature.stability_rules import (
-    State,
+    OptimizerState,
     coupled_decay,
     has_stepped,
     metric_of,
@@ -115,7 +115,7 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
     optimizer = layers(optimizer)[-1]
     rule = rule_of(optimizer)
     pairs = [(group, p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    states: list[State] = [optimizer.state.get(p, {}) for _, p in pairs]
+    states: list[OptimizerState] = [optimizer.state.get(p, {}) for _, p in pairs]
     if rule.metric is not None and not any(has_stepped(state) for state in states):
         raise ValueError("optimizer has made no step yet, so it has no preconditioner; call it after a step")
     rates = [rate_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]

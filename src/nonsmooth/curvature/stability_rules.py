@@ -32,11 +32,11 @@ from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, NAdam, Optimizer, RMSprop
 
 Group = Mapping[str, Any]
-State = Mapping[str, Any]
+OptimizerState = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Rule:
+class StabilityRule:
     """An optimiser's part of the theory, for one group: what α·G(-1)·h/P = 2 takes.
 
     Attributes:
@@ -46,13 +46,13 @@ class Rule:
         decline: by what α is divided.
     """
 
-    answer: Callable[[Group, State], float]
-    metric: Callable[[Group, State], Tensor] | None
+    answer: Callable[[Group, OptimizerState], float]
+    metric: Callable[[Group, OptimizerState], Tensor] | None
     text: str
-    decline: Callable[[Group, State], float] = lambda group, state: 1.0
+    decline: Callable[[Group, OptimizerState], float] = lambda group, state: 1.0
 
 
-def _sgd_answer(group: Group, state: State) -> float:
+def _sgd_answer(group: Group, state: OptimizerState) -> float:
     del state
     momentum, dampening = float(group["momentum"]), float(group["dampening"])
     if momentum == 0:
@@ -60,18 +60,18 @@ def _sgd_answer(group: Group, state: State) -> float:
     return (1 + 2 * momentum if group["nesterov"] else 1 - dampening) / (1 + momentum)
 
 
-def _rmsprop_answer(group: Group, state: State) -> float:
+def _rmsprop_answer(group: Group, state: OptimizerState) -> float:
     del state
     return 1 / (1 + float(group["momentum"]))
 
 
-def _adam_answer(group: Group, state: State) -> float:
+def _adam_answer(group: Group, state: OptimizerState) -> float:
     del state
     first = float(group["betas"][0])
     return (1 - first) / (1 + first)
 
 
-def _nadam_answer(group: Group, state: State) -> float:
+def _nadam_answer(group: Group, state: OptimizerState) -> float:
     first, count, product = float(group["betas"][0]), float(state["step"]), float(state["mu_product"])
     decay = float(group["momentum_decay"])
     now, following = (first * (1 - 0.5 * 0.96 ** (t * decay)) for t in (count, count + 1))
@@ -79,49 +79,49 @@ def _nadam_answer(group: Group, state: State) -> float:
     return float(past * (1 - first) / (1 + first) + present)
 
 
-def _correction(beta: float, state: State) -> float:
+def _correction(beta: float, state: OptimizerState) -> float:
     """1 - βᵗ, by which a running mean that began at 0 is divided."""
     return float(1 - beta ** float(state["step"]))
 
 
-def _adam_metric(group: Group, state: State) -> Tensor:
+def _adam_metric(group: Group, state: OptimizerState) -> Tensor:
     first, second = (_correction(float(beta), state) for beta in group["betas"])
     square: Tensor = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
     return first * ((square / second).sqrt() + float(group["eps"]))
 
 
-def _nadam_metric(group: Group, state: State) -> Tensor:
+def _nadam_metric(group: Group, state: OptimizerState) -> Tensor:
     second = _correction(float(group["betas"][1]), state)
     square: Tensor = state["exp_avg_sq"]
     return (square / second).sqrt() + float(group["eps"])
 
 
-def _rmsprop_metric(group: Group, state: State) -> Tensor:
+def _rmsprop_metric(group: Group, state: OptimizerState) -> Tensor:
     square: Tensor = state["square_avg"]
     if group["centered"]:
         square = (square - state["grad_avg"] ** 2).clamp(min=0)  # a variance; rounding can take it below 0
     return square.sqrt() + float(group["eps"])
 
 
-def _adagrad_metric(group: Group, state: State) -> Tensor:
+def _adagrad_metric(group: Group, state: OptimizerState) -> Tensor:
     total: Tensor = state["sum"]
     return total.sqrt() + float(group["eps"])
 
 
-def _adagrad_decline(group: Group, state: State) -> float:
+def _adagrad_decline(group: Group, state: OptimizerState) -> float:
     return 1 + (float(state["step"]) - 1) * float(group["lr_decay"])
 
 
-_RULES: Mapping[type[Optimizer], Rule] = {
-    SGD: Rule(_sgd_answer, None, "2/(α·G), G = (1-τ)/(1+μ), Nesterov (1+2μ)/(1+μ), without momentum 1"),
-    RMSprop: Rule(_rmsprop_answer, _rmsprop_metric, "(2+2μ)/α on P = √v + ε"),
-    NAdam: Rule(_nadam_answer, _nadam_metric, "2(1+β₁)/((a(1-β₁) + b(1+β₁))α) on P = √v̂ + ε"),
-    Adam: Rule(_adam_answer, _adam_metric, "(2-α·wd)(1+β₁)/((1-β₁)α) on P = (1-β₁ᵗ)(√v̂ + ε), wd if decoupled"),
-    Adagrad: Rule(lambda group, state: 1.0, _adagrad_metric, "2/α_t on P = √s + ε", _adagrad_decline),
+_RULES: Mapping[type[Optimizer], StabilityRule] = {
+    SGD: StabilityRule(_sgd_answer, None, "2/(α·G), G = (1-τ)/(1+μ), Nesterov (1+2μ)/(1+μ), without momentum 1"),
+    RMSprop: StabilityRule(_rmsprop_answer, _rmsprop_metric, "(2+2μ)/α on P = √v + ε"),
+    NAdam: StabilityRule(_nadam_answer, _nadam_metric, "2(1+β₁)/((a(1-β₁) + b(1+β₁))α) on P = √v̂ + ε"),
+    Adam: StabilityRule(_adam_answer, _adam_metric, "(2-α·wd)(1+β₁)/((1-β₁)α) on P = (1-β₁ᵗ)(√v̂ + ε), wd if decoupled"),
+    Adagrad: StabilityRule(lambda group, state: 1.0, _adagrad_metric, "2/α_t on P = √s + ε", _adagrad_decline),
 }
 
 
-def rule_of(optimizer: Optimizer) -> Rule:
+def rule_of(optimizer: Optimizer) -> StabilityRule:
     """The rule of an optimiser's class or of the nearest one that it inherits from.
 
     Raises:
@@ -136,19 +136,19 @@ def rule_of(optimizer: Optimizer) -> Rule:
     )
 
 
-def has_stepped(state: State) -> bool:
+def has_stepped(state: OptimizerState) -> bool:
     """Whether a parameter's state is one after a step."""
     return bool(state) and float(state["step"]) > 0
 
 
-def rate_of(rule: Rule, group: Group, state: State) -> float:
+def rate_of(rule: StabilityRule, group: Group, state: OptimizerState) -> float:
     """The step size, with Adagrad's own decay; 0 for a parameter that an adaptive optimiser never moved."""
     if rule.metric is not None and not has_stepped(state):
         return 0.0
     return float(group["lr"]) / rule.decline(group, state)
 
 
-def share_of(rule: Rule, group: Group, state: State) -> float:
+def share_of(rule: StabilityRule, group: Group, state: OptimizerState) -> float:
     """1 over the largest stable curvature of one parameter, without its P: α·G(-1)/(2 - α·wd), wd where decoupled.
 
     Raises:
@@ -163,7 +163,7 @@ def share_of(rule: Rule, group: Group, state: State) -> float:
     return rate * rule.answer(group, state) / (2 - decay)
 
 
-def metric_of(rule: Rule, group: Group, parameter: Tensor, state: State, share: float) -> Tensor:
+def metric_of(rule: StabilityRule, group: Group, parameter: Tensor, state: OptimizerState, share: float) -> Tensor:
     """P of a parameter, infinite where it does not move."""
     if share == 0:
         return torch.full_like(parameter.detach(), torch.inf)

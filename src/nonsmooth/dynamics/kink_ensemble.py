@@ -16,7 +16,7 @@ from nonsmooth.preserve_state import RandomState
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
 """Makes an optimiser of a list of parameters."""
 
-DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 CHUNK = 1 << 16
 """Coordinates that one optimiser holds: with its state they stay in the cache, and memory does not grow with more."""
@@ -57,7 +57,7 @@ class KinkProblem:
 
     Raises:
         TypeError: a `make_optimizer` that cannot be called.
-        ValueError: a `dtype` that is none of float64, float32 and bfloat16.
+        ValueError: a `dtype` that is none of float64, float32, bfloat16 and float16.
     """
 
     make_optimizer: MakeOptimizer
@@ -129,7 +129,7 @@ class KinkEnsemble:
         self._pull = 0.0 if self.optimizer.param_groups[0].get("penalty") is not None else problem.strength
         self._generator = generator
         self._gradient = torch.empty(len(start), dtype=problem.dtype)
-        self._draw = torch.empty(len(start), dtype=torch.float32 if problem.dtype == torch.bfloat16 else problem.dtype)
+        self._draw = torch.empty(len(start), dtype=torch.float32 if problem.dtype.itemsize == 2 else problem.dtype)
 
     @property
     def weight(self) -> Tensor:
@@ -183,8 +183,8 @@ def steady_step(problem: KinkProblem) -> float:
     exact = KinkProblem(problem.make_optimizer, problem.strength, 0.0, torch.float64)
     ensemble = KinkEnsemble(exact, torch.zeros(1, dtype=torch.float64), torch.Generator())
     # A prox moves a coordinate towards zero by λ per unit of step, and what pushes it away has to be larger.
-    penalised = ensemble.optimizer.param_groups[0].get("penalty") is not None
-    gradient = torch.full((1,), 2 * problem.strength if penalised else problem.strength, dtype=torch.float64)
+    penalized = ensemble.optimizer.param_groups[0].get("penalty") is not None
+    gradient = torch.full((1,), 2 * problem.strength if penalized else problem.strength, dtype=torch.float64)
     for _ in range(PILOT_STEPS):
         ensemble.push(gradient.clone())
     ensemble.check_finite()

@@ -212,6 +212,10 @@ def stationary_law(
     max_steps = _count("max_steps", max_steps)
     seed = _count("seed", seed, least=0)
     strength, noise = _positive("strength", strength), _not_negative("noise", noise)
+    if dtype == torch.float16:
+        raise ValueError(
+            f"dtype is {dtype}; accepted are float64, float32 and bfloat16, which hold the squares of steps"
+        )
     problem = KinkProblem(make_optimizer, strength, noise, dtype)
     if strength > torch.finfo(dtype).max / LARGEST_SHARE:
         raise ValueError(f"strength is {strength}; accepted are numbers that {dtype} can count with")

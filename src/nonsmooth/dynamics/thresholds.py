@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonsmooth import curvature
+from nonsmooth.deprecation import renamed_arguments
 from nonsmooth.problems import Problem, Regression
 
 Array = NDArray[np.float64]
@@ -88,6 +89,24 @@ def diverged(losses: Array, factor: float = 10.0) -> NDArray[np.bool_]:
     return gone
 
 
+def turning_share(losses: Array, first: Array, vanished: float = 1e-12) -> Array:
+    """The share of steps at which the loss turns from falling to rising or from rising to falling.
+
+    Args:
+        losses: at consecutive steps, shape (steps, ...).
+        first: the first losses, of the remaining shape.
+        vanished: below this share of the first loss a change is the rounding of a converged run, and counts as none.
+
+    Returns:
+        Shares between 0 (monotone) and 1 (a turn at every step).
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        change = np.diff(losses, axis=0)
+        signs = np.where(np.abs(change) > vanished * first, np.sign(change), 0.0)
+        share: Array = (signs[1:] * signs[:-1] < 0).mean(axis=0)
+    return share
+
+
 def gradient_quotient(problem: Problem, first: Tensor, second: Tensor) -> Tensor:
     """‖∇f(x) - ∇f(y)‖/‖x - y‖: at most L for every pair, if eq. (5) holds with L.
 
@@ -102,7 +121,8 @@ def gradient_quotient(problem: Problem, first: Tensor, second: Tensor) -> Tensor
     return curvature.gradient_quotient(first - second, problem.subgradient(first) - problem.subgradient(second))
 
 
-def growth_exponent(problem: Problem, point: Tensor, minimiser: Tensor, minimum: Tensor | float = 0.0) -> Tensor:
+@renamed_arguments(minimiser="minimizer")
+def growth_exponent(problem: Problem, point: Tensor, minimizer: Tensor, minimum: Tensor | float = 0.0) -> Tensor:
     """The local exponent d log(f - f*)/d log t at x = x* + t·v, exactly: ⟨∇f(x), x - x*⟩/(f(x) - f*).
 
     2 where f grows quadratically along the ray from x* through x, 1 where it grows in proportion to the distance.
@@ -110,14 +130,14 @@ def growth_exponent(problem: Problem, point: Tensor, minimiser: Tensor, minimum:
     Args:
         problem: f.
         point: x, shape (instances, variants, features).
-        minimiser: x*, which broadcasts to that shape.
+        minimizer: x*, which broadcasts to that shape.
         minimum: f*, which broadcasts to (instances, variants).
 
     Returns:
         The exponents, shape (instances, variants).
     """
     evaluation = problem.evaluate(point)
-    exponent: Tensor = (evaluation.subgradient * (point - minimiser)).sum(-1) / (evaluation.value - minimum)
+    exponent: Tensor = (evaluation.subgradient * (point - minimizer)).sum(-1) / (evaluation.value - minimum)
     return exponent
 
 

@@ -15,10 +15,12 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from nonsmooth.data import Images
+from nonsmooth.deprecation import renamed_arguments
 from nonsmooth.foreign_text import visible
 from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint, say_unusable
 
-OptimiserFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimiserFactory = OptimizerFactory  # the old name, for one version
 CHECKPOINT = "training.pt"
 
 
@@ -39,7 +41,7 @@ class History:
     diverged_at: int | None = None
 
 
-def sgd(lr: float, momentum: float = 0.0) -> OptimiserFactory:
+def sgd(lr: float, momentum: float = 0.0) -> OptimizerFactory:
     """A factory of `torch.optim.SGD`."""
     return lambda parameters: torch.optim.SGD(parameters, lr=lr, momentum=momentum)
 
@@ -61,11 +63,12 @@ def evaluate(model: nn.Module, images: Images, batch_size: int = 500, device: st
     return loss / len(images), correct / len(images)
 
 
+@renamed_arguments(optimiser="optimizer")
 def train(
     model: nn.Module,
     images: Images,
     *,
-    optimiser: OptimiserFactory,
+    optimizer: OptimizerFactory,
     batch_size: int,
     seed: int,
     epochs: int | None = None,
@@ -90,7 +93,7 @@ def train(
     Args:
         model: trained in place, and moved to `device`.
         images: what to train on.
-        optimiser: takes the parameters, returns a `torch.optim.Optimizer`.
+        optimizer: takes the parameters, returns a `torch.optim.Optimizer`.
         batch_size: images per step.
         seed: of the order of images and of dropout.
         epochs: passes over the images; either this or `steps`.
@@ -133,7 +136,7 @@ def train(
 
     trainer = _Trainer(
         model=model.to(device).train(),
-        optimiser=optimiser(model.parameters()),
+        optimizer=optimizer(model.parameters()),
         images=Images(images.inputs.to(device), images.labels.to(device), images.name, images.classes),
         settings={"batch_size": batch_size, "seed": seed, "penalty": penalty, "images": len(images)},
         evaluate_on=evaluate_on or {},
@@ -175,7 +178,7 @@ class _Trainer:
     """The state of a run and what is done to it."""
 
     model: nn.Module
-    optimiser: Optimizer
+    optimizer: Optimizer
     images: Images
     settings: dict[str, int | float]
     evaluate_on: Mapping[str, Images]
@@ -194,11 +197,11 @@ class _Trainer:
             if not math.isfinite(value):
                 self.history.diverged_at = step
                 return False
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.settings["penalty"] > 0:
             self.add_penalty(self.settings["penalty"])
-        self.optimiser.step()
+        self.optimizer.step()
         return True
 
     @torch.no_grad()
@@ -226,7 +229,7 @@ class _Trainer:
             "settings": self.settings,
             "epoch": epoch,
             "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimizer.state_dict(),
             "history": asdict(self.history),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.startswith("cuda") else None,
@@ -242,13 +245,13 @@ class _Trainer:
         if state.get("settings") != self.settings:
             made_with = visible(state.get("settings"))
             raise ValueError(f"checkpoint {path} was made with {made_with}, not with {self.settings}")
-        before = copy.deepcopy((self.model.state_dict(), self.optimiser.state_dict(), torch.get_rng_state()))
+        before = copy.deepcopy((self.model.state_dict(), self.optimizer.state_dict(), torch.get_rng_state()))
         try:
             return self._restore(state, epochs)
         # What does not fit may be noticed half-way, and the run must begin from its own start.
         except Exception as error:
             self.model.load_state_dict(before[0])
-            self.optimiser.load_state_dict(before[1])
+            self.optimizer.load_state_dict(before[1])
             torch.set_rng_state(before[2])
             self.history = History()
             say_unusable(path, error)
@@ -259,7 +262,7 @@ class _Trainer:
         if not isinstance(epoch, int) or not 0 < epoch <= epochs:
             raise ValueError(f"it is of epoch {epoch}, and the run has {epochs}")
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimiser"])
         self.history = History(**state["history"])
         torch.set_rng_state(state["random"].cpu())
         # Last, so that a state without it has left CUDA's generator as it was.

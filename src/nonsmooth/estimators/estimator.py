@@ -174,7 +174,7 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
         """Train, and set the attributes of a fitted estimator."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
-        network = task.untrained(choices, generator) if start is None else task.for_the_optimiser(start, choices)
+        network = task.untrained(choices, generator) if start is None else task.for_the_optimizer(start, choices)
         outcome = train(network, task, choices, generator)
         self.module_ = task.for_the_data(network, choices)
         self.coefs_, self.intercepts_ = coefficients(self.module_), intercepts(self.module_)

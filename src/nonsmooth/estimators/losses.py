@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-class Loss(ABC):
+class SampleLoss(ABC):
     """A mean over samples of a convex function of the outputs.
 
     Attributes:
@@ -35,7 +35,7 @@ class Loss(ABC):
         """The outputs of the best model that does not look at its input, (outputs,)."""
 
 
-class SquaredError(Loss):
+class SquaredError(SampleLoss):
     """‖outputs - targets‖²/(2N), summed over outputs: the convention of scikit-learn and glmnet."""
 
     curvature = 1.0
@@ -50,7 +50,7 @@ class SquaredError(Loss):
         return targets.mean(0)
 
 
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(SampleLoss):
     """The mean of log(1 + exp(-±output)) for classes 1 and 0, with one output."""
 
     curvature = 0.25
@@ -64,7 +64,7 @@ class BinaryCrossEntropy(Loss):
         return torch.logit(targets.to(torch.float64).mean()).reshape(1)
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(SampleLoss):
     """The mean cross-entropy of softmax(outputs), with one output per class."""
 
     curvature = 0.5  # diag(p) - ppᵀ has no eigenvalue above 1/2

@@ -38,7 +38,7 @@ def linear_layers(network: nn.Module) -> list[nn.Linear]:
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator, intercept: Tensor) -> None:
+def initialize(network: nn.Module, generator: torch.Generator, intercept: Tensor) -> None:
     """Draw the weights as in Glorot & Bengio (2010); the last intercept is the best constant, the others are 0.
 
     A linear model starts at 0 instead, from where no weight that stays out of the support has to be driven back.

@@ -14,8 +14,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from nonsmooth.estimators.choices import Choices
-from nonsmooth.estimators.losses import Loss
-from nonsmooth.estimators.networks import build, initialise, linear_layers
+from nonsmooth.estimators.losses import SampleLoss
+from nonsmooth.estimators.networks import build, initialize, linear_layers
 from nonsmooth.penalties import Penalty
 
 SMALL = 1000
@@ -41,10 +41,10 @@ class Task:
 
     inputs: Tensor
     targets: Tensor
-    loss: Loss
+    loss: SampleLoss
     outputs: int
-    centre: Tensor
-    target_centre: Tensor | None
+    center: Tensor
+    target_center: Tensor | None
 
     @property
     def features(self) -> int:
@@ -53,9 +53,9 @@ class Task:
 
     def untrained(self, choices: Choices, generator: torch.Generator) -> nn.Sequential:
         """The model for this data before training."""
-        bias = choices.fit_intercept and self.target_centre is None
+        bias = choices.fit_intercept and self.target_center is None
         network = build((self.features, *choices.hidden_layer_sizes, self.outputs), choices.activation, bias=bias)
-        initialise(network, generator, self.loss.best_intercept(self.targets))
+        initialize(network, generator, self.loss.best_intercept(self.targets))
         return network
 
     @cached_property
@@ -95,27 +95,27 @@ class Task:
         whole = build((self.features, self.outputs), choices.activation, bias=True).requires_grad_(False)
         (target,) = linear_layers(whole)
         target.weight.copy_(layer.weight)
-        centre = layer.bias if self.target_centre is None else self.target_centre
-        target.bias.copy_(centre - layer.weight @ self.centre)
+        center = layer.bias if self.target_center is None else self.target_center
+        target.bias.copy_(center - layer.weight @ self.center)
         return whole
 
-    def for_the_optimiser(self, network: nn.Sequential, choices: Choices) -> nn.Sequential:
+    def for_the_optimizer(self, network: nn.Sequential, choices: Choices) -> nn.Sequential:
         """The inverse of `for_the_data`: where training goes on from."""
         start = copy.deepcopy(network).requires_grad_(True)
         if not (choices.linear and choices.fit_intercept):
             return start
         (layer,) = linear_layers(start)
-        inner = build((self.features, self.outputs), choices.activation, bias=self.target_centre is None)
+        inner = build((self.features, self.outputs), choices.activation, bias=self.target_center is None)
         (target,) = linear_layers(inner)
         with torch.no_grad():
             target.weight.copy_(layer.weight)
             if target.bias is not None:
-                target.bias.copy_(layer.bias + layer.weight @ self.centre)
+                target.bias.copy_(layer.bias + layer.weight @ self.center)
         return inner
 
 
 def prepare(
-    features: NDArray[np.float64], targets: NDArray[np.float64] | NDArray[np.int64], loss: Loss, outputs: int,
+    features: NDArray[np.float64], targets: NDArray[np.float64] | NDArray[np.int64], loss: SampleLoss, outputs: int,
     choices: Choices,
 ) -> Task:  # fmt: skip
     """Copy data, which may lie in memory that cannot be written, and centre them where that changes nothing.
@@ -134,15 +134,15 @@ def prepare(
     if targets.dtype.kind == "f":
         check_squares("y", targets, choices)
     inputs, response = as_tensor(features), as_tensor(targets)
-    centre, target_centre = torch.zeros(inputs.shape[1], dtype=torch.float64), None
+    center, target_center = torch.zeros(inputs.shape[1], dtype=torch.float64), None
     if choices.linear and choices.fit_intercept:
         # The mean of a feature that is constant may be off by rounding, and what is left would count as one.
-        centre = torch.where(inputs.amax(0) == inputs.amin(0), inputs[0], inputs.mean(0))
-        inputs = inputs - centre
+        center = torch.where(inputs.amax(0) == inputs.amin(0), inputs[0], inputs.mean(0))
+        inputs = inputs - center
         if loss.quadratic:
-            target_centre = response.mean(0)
-            response = response - target_centre
-    return Task(inputs, response, loss, outputs, centre, target_centre)
+            target_center = response.mean(0)
+            response = response - target_center
+    return Task(inputs, response, loss, outputs, center, target_center)
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

@@ -34,7 +34,7 @@ BELOW_LIMIT = 0.9
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What training came to.
 
     Attributes:
@@ -46,7 +46,7 @@ class Outcome:
     passes: int
 
 
-def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch.Generator) -> Outcome:
+def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch.Generator) -> TrainingResult:
     """Minimise loss + penalty, in place.
 
     Args:
@@ -85,7 +85,7 @@ def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch
     # Without a penalty there is no gap: the dual asks for a gradient that vanishes exactly.
     if choices.linear and task.loss.quadratic and not is_off(choices.penalty):
         certificate = certify(optimizer, loss, tolerance=choices.tol, quadratic=True)
-    return Outcome(certificate, max(passes, 1))
+    return TrainingResult(certificate, max(passes, 1))
 
 
 def _look(optimizer: Optimizer, loss: Callable[[], Tensor], choices: Choices, passes: int) -> Certificate:

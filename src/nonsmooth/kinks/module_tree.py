@@ -11,31 +11,31 @@ from torch.nn import functional
 
 from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.table.operations import POOLING
-from nonsmooth.kinks.table.rules import jump, kink, once, softplus_verdict, unknown
-from nonsmooth.kinks.table.smoothness import SMOOTH, Smoothness, Verdict
+from nonsmooth.kinks.table.rules import jump, kink, once, softplus_class, unknown
+from nonsmooth.kinks.table.smoothness import SMOOTH, Classification, Smoothness
 
-Rule = Verdict | Callable[[Any], Verdict]
+ModuleRule = Classification | Callable[[Any], Classification]
 
 HINGE = kink("a hinge")
 
 
-def _elu(module: nn.ELU) -> Verdict:
+def _elu(module: nn.ELU) -> Classification:
     return once("slopes agree at 0") if math.isclose(module.alpha, 1) else kink(f"at 0, α = {module.alpha:g}")
 
 
-def _threshold(module: nn.Threshold) -> Verdict:
+def _threshold(module: nn.Threshold) -> Classification:
     return kink("at its threshold") if module.threshold == module.value else jump("at its threshold")
 
 
-def _norm_order(module: Any) -> Verdict:
+def _norm_order(module: Any) -> Classification:
     return kink("where the vector is 0, or an entry")
 
 
-def _recurrent(module: Any) -> Verdict:
+def _recurrent(module: Any) -> Classification:
     return kink("ReLU cells, at 0") if "relu" in str(module.nonlinearity).lower() else SMOOTH
 
 
-def _encoder(module: Any) -> Verdict:
+def _encoder(module: Any) -> Classification:
     """A transformer layer calls its activation as a function, or as a module that stands in the tree itself."""
     activation = module.activation
     if isinstance(activation, nn.Module) or activation is functional.gelu:
@@ -43,7 +43,7 @@ def _encoder(module: Any) -> Verdict:
     return kink("its feed-forward part, at 0") if activation is functional.relu else unknown("its activation")
 
 
-MODULES: dict[type[nn.Module], Rule] = {
+MODULES: dict[type[nn.Module], ModuleRule] = {
     nn.ReLU: kink("at 0"),
     nn.ReLU6: kink("at 0 and 6"),
     nn.Hardtanh: kink("at both bounds"),
@@ -59,7 +59,7 @@ MODULES: dict[type[nn.Module], Rule] = {
     nn.Softshrink: kink("at -λ and λ"),
     nn.Hardshrink: jump("at -λ and λ"),
     nn.Softsign: once("at 0"),
-    nn.Softplus: lambda m: softplus_verdict(m.beta, m.threshold),
+    nn.Softplus: lambda m: softplus_class(m.beta, m.threshold),
     **dict.fromkeys(
         (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
          nn.FractionalMaxPool2d, nn.FractionalMaxPool3d), POOLING),
@@ -91,14 +91,14 @@ def scan_tree(root: nn.Module, known: Mapping[str, Smoothness]) -> Scan:
     operations, smooth, unseen = [], dict[str, int](), list[str]()
     for path, module in root.named_modules():
         name = type(module).__name__
-        verdict = _verdict(module, known)
-        if verdict is None:
+        classification = _classify(module, known)
+        if classification is None:
             unseen.append(path or name)
-        elif verdict.smoothness is Smoothness.SMOOTH:
+        elif classification.smoothness is Smoothness.SMOOTH:
             if not isinstance(module, CONTAINERS):
                 smooth[name] = smooth.get(name, 0) + 1
         else:
-            operations.append(Operation(name, verdict.smoothness, verdict.reason, module=path))
+            operations.append(Operation(name, classification.smoothness, classification.reason, module=path))
     notes = ["Without example inputs only the classes of the modules were read, not which parameters reach them."]
     if unseen:
         shown = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
@@ -107,11 +107,11 @@ def scan_tree(root: nn.Module, known: Mapping[str, Smoothness]) -> Scan:
     return Scan(tuple(operations), tuple(smooth.items()), names, "module tree", tuple(notes))
 
 
-def _verdict(module: nn.Module, known: Mapping[str, Smoothness]) -> Verdict | None:
-    """The verdict on a module's own forward pass; None if it calls functions that the tree does not show."""
+def _classify(module: nn.Module, known: Mapping[str, Smoothness]) -> Classification | None:
+    """The classification of a module's own forward pass; None if it calls functions that the tree does not show."""
     kind = type(module)
     if kind.__name__ in known:
-        return Verdict(known[kind.__name__], "as stated by the caller")
+        return Classification(known[kind.__name__], "as stated by the caller")
     if kind in MODULES:
         rule = MODULES[kind]
         return rule(module) if callable(rule) else rule

@@ -16,7 +16,7 @@ from nonsmooth.kinks.recording.leaves import Leaves, NamedParameters, named
 from nonsmooth.kinks.recording.out_of_sight import reported
 from nonsmooth.kinks.recording.place import Modules
 from nonsmooth.kinks.recording.recorder import Recorder
-from nonsmooth.kinks.recording.records import Record
+from nonsmooth.kinks.recording.records import RecordedOperation
 from nonsmooth.kinks.recording.sets import ALL_LEAVES, ALL_RECORDS, INPUTS, LeafSet, union, without
 from nonsmooth.kinks.table.smoothness import Smoothness
 
@@ -122,16 +122,16 @@ def _record(
     return Scan(operations, tuple(recorder.found.smooth.items()), leaves.names_of(ALL_LEAVES), "forward pass")
 
 
-def operation_of(record: Record, leaves: Leaves) -> Operation:
+def operation_of(record: RecordedOperation, leaves: Leaves) -> Operation:
     """What is said of a record: names in place of bits."""
     frozen = leaves.parameters(trainable=False)
     reach = without(record.reach, INPUTS)
-    reason = record.verdict.reason
+    reason = record.classification.reason
     if record.inside:
         reason += f"; inside: {'; '.join(record.inside)}"
     return Operation(
         name=record.name,
-        smoothness=record.verdict.smoothness,
+        smoothness=record.classification.smoothness,
         reason=reason,
         module=record.place.module,
         source=record.place.source,

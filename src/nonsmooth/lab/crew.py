@@ -10,14 +10,14 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 
 from nonsmooth.lab.cell import Cell, Context, Record
 from nonsmooth.lab.errors import Interrupted, LabError
-from nonsmooth.lab.estimate import Estimate, start_order
+from nonsmooth.lab.estimate import TimeEstimate, start_order
 from nonsmooth.lab.stop_signals import stop_signals
 from nonsmooth.lab.store import Store
 from nonsmooth.lab.watcher import Watcher
 from nonsmooth.lab.worker import (
+    CellTask,
     Measure,
     Measured,
-    Task,
     measure_task,
     no_interrupts_for_children,
     notice_dead_workers,
@@ -45,7 +45,7 @@ class Crew:
         self._watcher = watcher
         self._cells = start_order(cells)
         self._worker_count = workers
-        self._estimate = Estimate(self._cells, workers)
+        self._estimate = TimeEstimate(self._cells, workers)
         self._pending: dict[Future[Measured], Cell] = {}
         # Futures as they finish; None wakes the loop up.
         self._events: queue.SimpleQueue[Future[Measured] | None] = queue.SimpleQueue()
@@ -113,7 +113,7 @@ class Crew:
             for cell in cells:
                 scratch = self._store.scratch(cell).absolute()
                 context = Context(self._context.device, self._context.data, scratch)
-                task = Task(self._measure, cell, context, self._store.progress_file(cell).absolute())
+                task = CellTask(self._measure, cell, context, self._store.progress_file(cell).absolute())
                 try:
                     future = executor.submit(measure_task, task)
                 except (BrokenExecutor, TypeError, AttributeError):  # died, or the measurement cannot be sent

@@ -34,7 +34,7 @@ class _Spent:
     declared: float = 0.0
 
 
-class Estimate:
+class TimeEstimate:
     """The wall time left of a run.
 
     The machine's factor is the seconds measured over the seconds declared, of the finished cells and of the done

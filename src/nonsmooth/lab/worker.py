@@ -38,7 +38,7 @@ _ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
-class Task:
+class CellTask:
     """What a worker needs to measure one cell.
 
     Attributes:
@@ -92,7 +92,7 @@ class _ProgressFile:
             self._folder.remove_file(*self._parts)
 
 
-def measure_task(task: Task) -> Measured:
+def measure_task(task: CellTask) -> Measured:
     """Measure one cell on one thread; whatever the measurement raises comes back as text."""
     _use_one_thread(task.context.device)
     progress = _ProgressFile(task.progress_file)
@@ -101,7 +101,7 @@ def measure_task(task: Task) -> Measured:
     return replace(measured, remarks=tuple(remarks))
 
 
-def _measure(task: Task, progress: _ProgressFile) -> Measured:
+def _measure(task: CellTask, progress: _ProgressFile) -> Measured:
     try:
         if task.context.scratch is not None:
             # The store's folder, the folder in it, the cell's: no link may lead from the first to the last.

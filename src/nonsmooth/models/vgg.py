@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from nonsmooth.deprecation import renamed_arguments, renamed_names
 from nonsmooth.models.activations import ACTIVATIONS
 
 POOL = "M"
@@ -38,18 +39,22 @@ def _kaiming(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
         nn.init.zeros_(layer.bias)
 
 
-INITIALISATIONS: dict[str, Callable[[nn.Conv2d | nn.Linear, torch.Generator], None]] = {
+INITIALIZATIONS: dict[str, Callable[[nn.Conv2d | nn.Linear, torch.Generator], None]] = {
     "default": _default,
     "kaiming": _kaiming,
 }
 
 
+__getattr__ = renamed_names(__name__, INITIALISATIONS="INITIALIZATIONS")
+
+
+@renamed_arguments(initialisation="initialization")
 def vgg(
     depth: int,
     activation: str = "relu",
     *,
     classes: int = 10,
-    initialisation: str = "default",
+    initialization: str = "default",
     generator: torch.Generator,
     channels_last: bool = True,
 ) -> nn.Sequential:
@@ -62,7 +67,7 @@ def vgg(
         depth: 11, 13 or 19 (9, 11 and 17 weight layers).
         activation: a name in `ACTIVATIONS`.
         classes: number of outputs.
-        initialisation: "default" (PyTorch's) or "kaiming" (He et al. 2015, zero biases).
+        initialization: "default" (PyTorch's) or "kaiming" (He et al. 2015, zero biases).
         generator: of all random numbers drawn; the global one is left alone.
         channels_last: keep the weights in the channels-last format, which is the faster one for these shapes.
 
@@ -70,12 +75,12 @@ def vgg(
         The network, in training mode.
 
     Raises:
-        ValueError: an unknown depth, activation or initialisation, or fewer than one class.
+        ValueError: an unknown depth, activation or initialization, or fewer than one class.
     """
     for name, value, accepted in (
         ("depth", depth, CONFIGURATIONS),
         ("activation", activation, ACTIVATIONS),
-        ("initialisation", initialisation, INITIALISATIONS),
+        ("initialization", initialization, INITIALIZATIONS),
     ):
         if value not in accepted:
             raise ValueError(f"{name} is {value!r}; accepted are {', '.join(map(str, accepted))}")
@@ -94,10 +99,10 @@ def vgg(
         channels = entry
     layers += [nn.Flatten(), nn.Linear(channels, classes, device="meta")]
     model = nn.Sequential(*layers).to_empty(device="cpu")  # from "meta": nothing was drawn from the global generator
-    initialise = INITIALISATIONS[initialisation]
+    initialize = INITIALIZATIONS[initialization]
     for layer in model:
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            initialise(layer, generator)
+            initialize(layer, generator)
         if channels_last and isinstance(layer, nn.Conv2d):
             layer.weight = nn.Parameter(layer.weight.detach().contiguous(memory_format=torch.channels_last))
     return model

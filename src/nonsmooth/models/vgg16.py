@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nonsmooth.deprecation import renamed_arguments, renamed_names
+
 CONVOLUTIONS: tuple[int | None, ...] = (
     *(64, 64, None),
     *(128, 128, None),
@@ -42,7 +44,7 @@ WEIGHTS_VARIABLE = "NONSMOOTH_VGG16_WEIGHTS"
 WEIGHTS_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 """Where torchvision has them from (528 MB)."""
 
-Initialisation = Callable[["Vgg16", torch.Generator], None]
+Initialization = Callable[["Vgg16", torch.Generator], None]
 
 
 class Vgg16(nn.Module):
@@ -105,7 +107,7 @@ class Vgg16(nn.Module):
 
 
 @torch.no_grad()
-def torchvision_initialisation(model: Vgg16, generator: torch.Generator) -> None:
+def torchvision_initialization(model: Vgg16, generator: torch.Generator) -> None:
     """Start as torchvision does: convolutions N(0, 2/fan_out), linear layers N(0, 0.01²), biases 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -120,7 +122,7 @@ def torchvision_initialisation(model: Vgg16, generator: torch.Generator) -> None
 
 
 @torch.no_grad()
-def fan_in_initialisation(model: Vgg16, generator: torch.Generator) -> None:
+def fan_in_initialization(model: Vgg16, generator: torch.Generator) -> None:
     """PyTorch's default for a layer made on its own: weights and biases uniform within ±1/√fan_in."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -129,30 +131,38 @@ def fan_in_initialisation(model: Vgg16, generator: torch.Generator) -> None:
                 parameter.uniform_(-bound, bound, generator=generator)
 
 
-INITIALISATIONS: dict[str, Initialisation] = {
-    "torchvision": torchvision_initialisation,
-    "fan-in": fan_in_initialisation,
+INITIALIZATIONS: dict[str, Initialization] = {
+    "torchvision": torchvision_initialization,
+    "fan-in": fan_in_initialization,
 }
 """Starts of an untrained network."""
 
+__getattr__ = renamed_names(
+    __name__,
+    INITIALISATIONS="INITIALIZATIONS",
+    fan_in_initialisation="fan_in_initialization",
+    torchvision_initialisation="torchvision_initialization",
+)
 
+
+@renamed_arguments(initialisation="initialization")
 def vgg16(
     seed: int,
     *,
     width: float = 1.0,
     classes: int = CLASSES,
     dropout: float = 0.5,
-    initialisation: str = "torchvision",
+    initialization: str = "torchvision",
 ) -> Vgg16:
     """A freshly initialised VGG16: the same bits for the same arguments.
 
     Raises:
-        ValueError: `initialisation` is not one of `INITIALISATIONS`, or what `Vgg16` raises.
+        ValueError: `initialization` is not one of `INITIALIZATIONS`, or what `Vgg16` raises.
     """
-    if initialisation not in INITIALISATIONS:
-        raise ValueError(f"initialisation is {initialisation!r}; accepted are {', '.join(INITIALISATIONS)}")
+    if initialization not in INITIALIZATIONS:
+        raise ValueError(f"initialization is {initialization!r}; accepted are {', '.join(INITIALIZATIONS)}")
     model = Vgg16(classes, width, dropout)
-    INITIALISATIONS[initialisation](model, torch.Generator().manual_seed(seed))
+    INITIALIZATIONS[initialization](model, torch.Generator().manual_seed(seed))
     return model
 
 

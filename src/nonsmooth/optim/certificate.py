@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from nonsmooth.deprecation import renamed_attribute
 from nonsmooth.extremes import largest
 from nonsmooth.foreign_text import visible
-from nonsmooth.optim.evaluation import Evaluation, evaluate, unwrapped, whole
+from nonsmooth.optim.evaluation import ClosureResult, evaluate, unwrapped, whole
 from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.prox_taken import prox_notes
@@ -184,7 +184,7 @@ def certify(
         tensor_certificate(name, point, penalty, distances, ratio, share_moved([(point, change)]))
         for (name, point, penalty, distances, change), ratio in zip(measured, ratios, strict=True)
     ]
-    penalised = [part for part in parts if part.penalty is not None]
+    with_penalty = [part for part in parts if part.penalty is not None]
     relative = largest(part.relative_residual for part in parts)
     loss, decay, value = found.loss, sum(decays), sum(penalties)
     objective = found.signed_loss + decay + value
@@ -212,8 +212,8 @@ def certify(
         relative_residual=relative,
         converged=relative <= tolerance and not wrong,
         tolerance=tolerance,
-        zeros=sum(part.zeros for part in penalised),
-        penalized=sum(part.parameters for part in penalised),
+        zeros=sum(part.zeros for part in with_penalty),
+        penalized=sum(part.parameters for part in with_penalty),
         gap=gap,
         tensors=tuple(parts),
         notes=tuple(map(visible, notes)),
@@ -244,7 +244,7 @@ def _weight_decay(
     return slope, float((slope * point.conj()).real.sum()) / 2
 
 
-def _not_finite(optimizer: Optimizer, found: Evaluation, objective: float) -> tuple[str, ...]:
+def _not_finite(optimizer: Optimizer, found: ClosureResult, objective: float) -> tuple[str, ...]:
     """What is infinite or not a number, of parameters without a gradient as well."""
     groups = enumerate(optimizer.param_groups)
     named = [each for index, group in groups for each in named_parameters(index, group) if not is_lazy(each[1])]
@@ -283,13 +283,13 @@ def _unfelt(point: Tensor, gradient: Tensor) -> str | None:
     return "" if abs(float(inner.sum())) <= largest(64 * precision, 2e-12) * product else None
 
 
-def _rounding(found: Evaluation, objective: float, penalty: float) -> float:
+def _rounding(found: ClosureResult, objective: float, penalty: float) -> float:
     """What the gap may be off by: it is a difference of sums as large as loss, penalty and Σ|∇f·w|."""
     products = sum(float((whole(p.detach()) * g).abs().sum()) for p, g in found.gradients.items())
     return ROUNDINGS * found.precision * (2 * abs(objective) + abs(penalty) + products)
 
 
-def _notes(optimizer: Optimizer, found: Evaluation, relative: float) -> tuple[str, ...]:
+def _notes(optimizer: Optimizer, found: ClosureResult, relative: float) -> tuple[str, ...]:
     """What the numbers leave out."""
     notes = []
     names = [

@@ -17,7 +17,7 @@ from nonsmooth.preserve_state import modules_seen, preserve_state
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ClosureResult:
     """What a closure gave at the present parameters.
 
     Attributes:
@@ -65,7 +65,7 @@ def _held_by(wrapper: Any) -> Optimizer | None:
     return held[0] if held and all(each is held[0] for each in held) else None
 
 
-def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
+def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> ClosureResult:
     """Call a closure for its loss and gradients; all else that it changes is then as before.
 
     Raises:
@@ -97,7 +97,7 @@ def evaluate(optimizer: Optimizer, closure: Callable[[], Any]) -> Evaluation:
     value = float(loss.detach())
     kinds = {tensor.dtype for tensor in (loss, *found.values()) if tensor.is_floating_point() or tensor.is_complex()}
     precision = max((torch.finfo(kind).eps for kind in kinds), default=0.0)
-    return Evaluation(value, -value if signs[0] < 0 else value, found, precision)
+    return ClosureResult(value, -value if signs[0] < 0 else value, found, precision)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -76,8 +76,8 @@ def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:
         optimizer: as the user has it, wrapped or not.
     """
     *wrappers, inner = layers(optimizer)
-    penalised = [(index, group) for index, group in enumerate(inner.param_groups) if not is_off(penalty_of(group))]
-    if not penalised:
+    penalized = [(index, group) for index, group in enumerate(inner.param_groups) if not is_off(penalty_of(group))]
+    if not penalized:
         return ()
     notes = []
     if not takes_prox(inner):
@@ -95,7 +95,7 @@ def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:
     sampled, sample = inner.__dict__.get(SAMPLE_AFTER_PROX) or (None, None)
     written = [
         name
-        for index, group in penalised
+        for index, group in penalized
         for name, parameter in named_parameters(index, group)
         if (parameter in before and before[parameter] != parameter._version)
         or (parameter is sampled and sample is not None and _is_another(parameter, sample))

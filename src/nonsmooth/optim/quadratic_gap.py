@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nonsmooth import extremes
-from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate, whole
+from nonsmooth.optim.evaluation import ClosureResult, add_whole_, evaluate, whole
 from nonsmooth.optim.parameter_groups import penalty_of
 from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.optim.unpenalized import minimized_over
@@ -26,7 +26,7 @@ PROBE_SEED = 0
 
 
 def quadratic_gap(
-    optimizer: Optimizer, closure: Callable[[], Any], found: Evaluation, loss: float
+    optimizer: Optimizer, closure: Callable[[], Any], found: ClosureResult, loss: float
 ) -> tuple[float | None, str | None]:
     """An upper bound of the objective's distance from its minimum, or the reason why there is none.
 
@@ -46,14 +46,14 @@ def quadratic_gap(
     value = sum(0.0 if p is None else float(p.value(whole(parameter.detach()))) for parameter, p in penalties.items())
     free = {parameter: mask for parameter, p in penalties.items() if (mask := _free(p, parameter)) is not None}
     gradients, upper, moves = found.gradients, loss + value, dict[Tensor, Tensor]()
-    unpenalised = _largest_entry(gradients, free)
+    unpenalized = _largest_entry(gradients, free)
     decays = any(group.get("weight_decay", 0) for group in optimizer.param_groups)
-    if unpenalised > 0 and not decays:
+    if unpenalized > 0 and not decays:
         # The dual asks that these gradients vanish, as they do where the loss is least over these coordinates.
         settled = minimized_over(optimizer, closure, found, free, size)
         if settled is not None:
-            gradients, moves, loss, unpenalised = settled[0].gradients, settled[1], settled[0].signed_loss, 0.0
-    if unpenalised == 0:
+            gradients, moves, loss, unpenalized = settled[0].gradients, settled[1], settled[0].signed_loss, 0.0
+    if unpenalized == 0:
         gradients = _without(gradients, free)  # which leaves out rounding
     inner = sum(_inner(gradients[p], whole(p.detach()), moves.get(p)) for p in penalties)
     largest, smooth = math.inf, []
@@ -67,7 +67,7 @@ def quadratic_gap(
             return None, f"no duality gap: {type(penalty).__name__} has no conjugate function"
         else:
             smooth.append((penalty, gradient))
-    if unpenalised > 0:
+    if unpenalized > 0:
         # Only the multiple 0 is feasible.
         largest = 0.0
     best = 1.0 if smooth else (2 * loss - inner) / (2 * loss) if loss > 0 else 0.0
@@ -78,15 +78,15 @@ def quadratic_gap(
         conjugates += 0.0 if conjugate is None else float(conjugate)
     dual = multiple * (2 * loss - inner) - multiple**2 * loss - conjugates
     reason = None
-    if unpenalised > 0:
+    if unpenalized > 0:
         reason = (
-            f"the duality gap is loose: a weight without penalty has a gradient of {unpenalised:.3g}, and the dual "
+            f"the duality gap is loose: a weight without penalty has a gradient of {unpenalized:.3g}, and the dual "
             "asks for 0; centre the data, or use lasso_gap, which takes an intercept out exactly"
         )
     return upper - dual, reason
 
 
-def _penalties(optimizer: Optimizer, found: Evaluation) -> dict[Tensor, Penalty | None]:
+def _penalties(optimizer: Optimizer, found: ClosureResult) -> dict[Tensor, Penalty | None]:
     """The penalty of each parameter that has a gradient."""
     return {
         parameter: penalty_of(group)

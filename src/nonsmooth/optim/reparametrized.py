@@ -34,7 +34,7 @@ Node = TypeVar("Node", bound=ast.AST)
 
 
 @dataclass(frozen=True)
-class Use:
+class WeightUse:
     """How a model uses a parameter that it does not take directly as a weight.
 
     Attributes:
@@ -46,18 +46,18 @@ class Use:
     divided: bool = False
 
 
-def _divided(by: str) -> Use:
-    return Use(
+def _divided(by: str) -> WeightUse:
+    return WeightUse(
         f"which {by} divides by its norm, so a penalty shrinks it without end; remove the {by} to penalise the weight",
         divided=True,
     )
 
 
-SCALE = Use("the lengths of rows under weight norm; name it by include to set whole rows to zero")
-BY_HAND = Use("which its module seems to divide by a norm; name it by include where it does not")
+SCALE = WeightUse("the lengths of rows under weight norm; name it by include to set whole rows to zero")
+BY_HAND = WeightUse("which its module seems to divide by a norm; name it by include where it does not")
 
 
-def uses(model: nn.Module) -> dict[Tensor, Use]:
+def uses(model: nn.Module) -> dict[Tensor, WeightUse]:
     """The parameters of a model that are not weights as they stand."""
     return {
         parameter: use
@@ -67,7 +67,7 @@ def uses(model: nn.Module) -> dict[Tensor, Use]:
     }
 
 
-def _by_parametrization(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
+def _by_parametrization(module: nn.Module) -> Iterator[tuple[Tensor | None, WeightUse]]:
     if not isinstance(module, ParametrizationList):
         return
     kinds = [type(each).__name__ for each in module]
@@ -80,14 +80,14 @@ def _by_parametrization(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]
             made = ", ".join(kind.lstrip("_") for kind in kinds)
             yield (
                 parameter,
-                Use(
+                WeightUse(
                     f"of which {made} makes the weight, so zeros of the one need not be zeros of the other; name it by "
                     "include where they are"
                 ),
             )
 
 
-def _by_hooks(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
+def _by_hooks(module: nn.Module) -> Iterator[tuple[Tensor | None, WeightUse]]:
     """What torch.nn.utils.weight_norm and spectral_norm register in older models."""
     for hook in module._forward_pre_hooks.values():
         kind, name = type(hook).__name__, getattr(hook, "name", None)
@@ -98,7 +98,7 @@ def _by_hooks(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
             yield module._parameters.get(f"{name}_orig"), _divided("spectral norm")
 
 
-def _by_hand(module: nn.Module) -> Iterator[tuple[Tensor | None, Use]]:
+def _by_hand(module: nn.Module) -> Iterator[tuple[Tensor | None, WeightUse]]:
     """What a module's own `forward` normalises, as its source says."""
     kind: Any = type(module)
     for *owners, name in _normalized_in(kind):
@@ -129,7 +129,7 @@ def _normalized_in(kind: type[nn.Module]) -> tuple[Path, ...]:
         names = _arguments(tree)
         rest = [each.arg for each in (tree.args.vararg, tree.args.kwarg) if each is not None]
         source = _Source(tree, dict.fromkeys(names[:1], ()), {*names[1:], *rest})
-        found += source.normalised()
+        found += source.normalized()
         for call in source.of_kind(ast.Call):
             function = _called(call, kind, method.__globals__)
             found += [path for each in _normalized_arguments(function, call) for path in source.made_of(each)]
@@ -161,8 +161,8 @@ def _normalized_arguments(function: Any, call: ast.Call) -> list[ast.expr]:
         **dict(zip(names, call.args, strict=False)),
         **{each.arg: each.value for each in call.keywords},
     }
-    normalised = {path[0] for path in _Source(tree, {name: (name,) for name in names}, set()).normalised()}
-    return [value for name, value in given.items() if name in normalised]
+    normalized = {path[0] for path in _Source(tree, {name: (name,) for name in names}, set()).normalized()}
+    return [value for name, value in given.items() if name in normalized]
 
 
 def _tree(function: Any) -> ast.FunctionDef | None:
@@ -205,7 +205,7 @@ class _Source:
         """The paths that an expression is made of; none where data have a part in it."""
         return set() if self._has_data(node) else self._mentioned(node)
 
-    def normalised(self) -> list[Path]:
+    def normalized(self) -> list[Path]:
         """What is handed to a function in `NORMALIZING`, or divided by something that is made of it."""
         calls = self.of_kind(ast.Call)
         found = [path for call in calls for each in self._normalized_by(call) for path in self.made_of(each)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.evaluation import Evaluation, add_whole_, evaluate
+from nonsmooth.optim.evaluation import ClosureResult, add_whole_, evaluate
 
 ITERATIONS = 200
 ROUNDINGS = 100
@@ -23,8 +23,8 @@ ROUNDINGS = 100
 
 @torch.no_grad()
 def minimized_over(
-    optimizer: Optimizer, closure: Callable[[], Any], found: Evaluation, free: dict[Tensor, Tensor], size: float
-) -> tuple[Evaluation, dict[Tensor, Tensor]] | None:
+    optimizer: Optimizer, closure: Callable[[], Any], found: ClosureResult, free: dict[Tensor, Tensor], size: float
+) -> tuple[ClosureResult, dict[Tensor, Tensor]] | None:
     """Loss and gradients where the free coordinates are at their best, and the way there; None where it is not found.
 
     The parameters are as before when this returns.
@@ -41,7 +41,7 @@ def minimized_over(
     start = _restricted(found, free)
     tolerance = ROUNDINGS * max(torch.finfo(parameter.dtype).eps for parameter in moved) * size
 
-    def at(way: list[Tensor]) -> Evaluation:
+    def at(way: list[Tensor]) -> ClosureResult:
         for parameter, before, change in zip(moved, kept, way, strict=True):
             parameter.copy_(before)
             add_whole_(parameter, change)
@@ -77,7 +77,7 @@ def minimized_over(
     return settled, dict(zip(moved, way, strict=True))
 
 
-def _restricted(found: Evaluation, free: dict[Tensor, Tensor]) -> list[Tensor]:
+def _restricted(found: ClosureResult, free: dict[Tensor, Tensor]) -> list[Tensor]:
     """The gradients in the free coordinates, 0 in the others."""
     return [torch.where(mask, found.gradients[parameter], 0) for parameter, mask in free.items()]
 

@@ -49,7 +49,7 @@ def check_penalty(penalty: Penalty, shape: Sequence[int] = (4, 3)) -> None:
                 found.shape == point.shape and found.dtype == point.dtype,
                 f"the prox of a point of {_kind(point)} is of {_kind(found)}; both must be the same",
             )
-            _check_minimiser(penalty, point, found, step, generator)
+            _check_minimizer(penalty, point, found, step, generator)
             _check_certificate(penalty, point, found, step)
             copied = point.clone()
             penalty.prox_(copied, step)
@@ -87,7 +87,7 @@ def _objective(penalty: Penalty, candidate: Tensor, point: Tensor, step: float) 
     return float(penalty.value(candidate)) + float((candidate - point).square().sum()) / (2 * step)
 
 
-def _check_minimiser(penalty: Penalty, point: Tensor, found: Tensor, step: float, generator: torch.Generator) -> None:
+def _check_minimizer(penalty: Penalty, point: Tensor, found: Tensor, step: float, generator: torch.Generator) -> None:
     own = _objective(penalty, found, point, step)
     for candidate in _candidates(point, found, generator):
         better = _objective(penalty, candidate, point, step)

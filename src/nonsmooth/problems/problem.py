@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
+
+from nonsmooth.deprecation import renamed_attribute
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,25 @@ class Problem(ABC):
         """Bytes of data that one evaluation of one instance reads; decides how many fit a cache."""
 
     @property
-    def minimiser(self) -> Tensor | None:
+    def minimizer(self) -> Tensor | None:
         """A minimiser, shape (instances, variants or 1, features), or None where no closed form is known."""
         return None
+
+    minimiser = renamed_attribute("minimiser", "minimizer")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take the old name of `minimizer` in a subclass for the new one, with a DeprecationWarning."""
+        super().__init_subclass__(**options)
+        old = vars(cls).get("minimiser")
+        if old is not None and "minimizer" not in vars(cls):
+            warnings.warn(f"{cls.__name__}.minimiser is now called 'minimizer'", DeprecationWarning, stacklevel=3)
+            cls.minimizer = old  # type: ignore[method-assign]
 
     @property
     def minimum(self) -> Tensor | None:
         """The minimum of f, shape (instances, variants or 1), or None where no closed form is known."""
-        minimiser = self.minimiser
-        return None if minimiser is None else self.value(minimiser)
+        minimizer = self.minimizer
+        return None if minimizer is None else self.value(minimizer)
 
     @property
     def lipschitz(self) -> Tensor | None:

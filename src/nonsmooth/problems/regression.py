@@ -134,7 +134,7 @@ class Regression(Problem):
         return torch.where(point == 0, self.sign_at_zero, torch.sign(point))
 
     @property
-    def minimiser(self) -> Tensor | None:
+    def minimizer(self) -> Tensor | None:
         """Known in three cases: y ≤ 0 under a ReLU, y = 0 in a linear model, and interpolation without penalty.
 
         With y ≤ 0 and link = ReLU each (yᵢ - max(0, ·))² is at least yᵢ², and β = 0 attains it together with the

@@ -6,10 +6,14 @@ For every accuracy ε there is a worst function of its own, on the line, at dist
   1/(4ε) steps (Drori and Teboulle 2014 show that LR²/(4k+2) is the exact worst gap after k steps).
 - Among convex functions that are 1-Lipschitz, for steps of ε: 2ε|x|. It takes 1/(4ε²) steps.
 
-For *every* subgradient method the worst one has as many coordinates as the method has steps (Nesterov 2004, §3.2.1).
+Under *every* constant step the worst ones have more coordinates the smaller ε is: on the chain of n = 1/(2√ε) a
+gradient step informs one neighbour more (Nesterov 2004, §2.1.2), and on the largest of n = 1/(4ε²) a subgradient step
+lowers one coordinate (Nesterov 2004, §3.2.1). All of them start at distance 1 from the minimiser.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -66,7 +70,7 @@ class SlopedLine(Problem):
         return Evaluation(value, gradient, gradient)
 
     @property
-    def minimiser(self) -> Tensor | None:
+    def minimizer(self) -> Tensor | None:
         """Zero."""
         return self.slope.new_zeros(1, 1, 1)
 
@@ -127,6 +131,78 @@ class LargestCoordinate(Problem):
         return Evaluation(value, gradient, gradient)
 
     @property
-    def minimiser(self) -> Tensor | None:
+    def minimizer(self) -> Tensor | None:
         """All entries -1/√n."""
         return torch.full((1, 1, self._features), -(self._features**-0.5), dtype=torch.float64)
+
+
+class RoundedLargestCoordinate(LargestCoordinate):
+    """`LargestCoordinate` rounded by the log-sum-exp: f(x) = w·log meanᵢ exp(xᵢ/w) + ‖x‖²/(2√n).
+
+    It is C^∞, lies less than w·log n below the original, and has the same minimiser and the Lipschitz constant
+    L = 1/(2w) + 1/√n of ∇f (Nesterov 2005, "Smooth minimization of non-smooth functions", with the Euclidean norm).
+
+    Args:
+        features: n.
+        width: w > 0.
+
+    Raises:
+        ValueError: `features` or `width` is not positive.
+    """
+
+    def __init__(self, features: int, width: float) -> None:
+        super().__init__(features)
+        if not width > 0:
+            raise ValueError(f"width is {width}; accepted is a positive number")
+        self._width = width
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Value and gradient."""
+        weight, scaled = self._features**-0.5, point / self._width
+        value = self._width * (scaled.logsumexp(-1) - math.log(self._features)) + weight / 2 * point.square().sum(-1)
+        gradient = torch.softmax(scaled, -1) + weight * point
+        return Evaluation(value, gradient, gradient)
+
+    @property
+    def gradient_lipschitz(self) -> Tensor:
+        """1/(2w) + 1/√n: the variance of a unit vector's entries is at most a half."""
+        return torch.full((1, 1), 0.5 / self._width + self._features**-0.5, dtype=torch.float64)
+
+
+class QuadraticChain(LargestCoordinate):
+    """f(x) = (x₁² + Σ(xᵢ - xᵢ₊₁)² + xₙ²)/8 - x₁/(4R), with R such that the minimiser lies at distance 1 from 0.
+
+    ∇f has the Lipschitz constant 1. From 0 a first-order method has found at most k coordinates after k steps.
+
+    Args:
+        features: n.
+
+    Raises:
+        ValueError: `features` is not positive.
+    """
+
+    def evaluate(self, point: Tensor) -> Evaluation:
+        """Value and gradient."""
+        product = 2 * point
+        product[..., 1:] -= point[..., :-1]
+        product[..., :-1] -= point[..., 1:]
+        pull = torch.zeros_like(point[0, 0])
+        pull[0] = 1 / self._profile().norm()
+        value = ((product / 2 - pull) * point).sum(-1) / 4
+        gradient = (product - pull) / 4
+        return Evaluation(value, gradient, gradient)
+
+    def _profile(self) -> Tensor:
+        return 1 - torch.arange(1, self._features + 1, dtype=torch.float64) / (self._features + 1)
+
+    @property
+    def minimiser(self) -> Tensor:
+        """xᵢ in proportion to 1 - i/(n+1), of norm 1."""
+        profile = self._profile()
+        minimiser: Tensor = (profile / profile.norm()).reshape(1, 1, -1)
+        return minimiser
+
+    @property
+    def gradient_lipschitz(self) -> Tensor:
+        """1, of which the largest eigenvalue falls short by less than 1/n²·π²/4."""
+        return torch.ones(1, 1, dtype=torch.float64)

@@ -17,12 +17,15 @@ from markupsafe import Markup
 
 import nonsmooth
 from nonsmooth.claims.framework import registry
-from nonsmooth.claims.framework.claim import format_number
-from nonsmooth.claims.framework.figure import Figure
 from nonsmooth.claims.framework.results import ClaimEntry, Results, ValueEntry
+from nonsmooth.figures.csv_table import csv_table
+from nonsmooth.figures.figure import Figure
+from nonsmooth.figures.legend import legend
+from nonsmooth.figures.specification import panel_specification
+from nonsmooth.figures.tones import CHROME, TONES
 from nonsmooth.foreign_text import visible
+from nonsmooth.number_text import format_number
 from nonsmooth.report import palette
-from nonsmooth.report.figures import legend, panel_specification, table
 from nonsmooth.report.prose import blocks, inline
 from nonsmooth.report.summary import answer, duration, headline
 
@@ -30,7 +33,7 @@ SOURCES = ("paper", "measured", "control", "predicted")
 """Where a value comes from: the columns of a claim's table, each only if something stands in it."""
 
 SHOWN = 8
-"""So many rows of a claim's numbers are in sight; the others are folded away."""
+"""So many rows of a claim's numbers are in sight, those that its rule asks for first; the others are folded away."""
 
 _NOT_FINITE = {"inf": "∞", "-inf": "−∞", "nan": "not a number"}
 
@@ -57,14 +60,15 @@ def render(
         answer=answer(results),
         title=headline(results),
         shown=SHOWN,
+        of_paper={entry["id"] for entry in results["claims"] if registry.is_of_paper(entry["id"])},
         figures=drawn,
         command=_command("", all_claims, results["settings"], parts or {}),
         commands={
             entry["id"]: _command(entry["id"], [entry["id"]], results["settings"], parts or {})
             for entry in results["claims"]
         },
-        data=_script_json({"panels": panels, "tones": _tones(), "background": palette.BACKGROUND}),
-        tones=palette.TONES,
+        data=_script_json({"panels": panels, "tones": _tones(), "chrome": CHROME}),
+        tones=TONES,
         verdicts=palette.VERDICTS,
         style=Markup(_template_text("style.css")),
         scripts=scripts,
@@ -117,7 +121,7 @@ def _script_json(content: Any) -> Markup:
 
 
 def _tones() -> dict[str, dict[str, str]]:
-    return {name: {"light": tone.light, "dark": tone.dark} for name, tone in palette.TONES.items()}
+    return {name: {"light": tone.light, "dark": tone.dark} for name, tone in TONES.items()}
 
 
 def _look(verdict: str | None) -> palette.Look:
@@ -148,7 +152,12 @@ def _figure_or_fault(figure_id: str, figure: Figure) -> dict[str, Any]:
         for j, panel in enumerate(figure.panels, 1)
     ]
     shared = [entry for entry in entries if len(entry.panels) > 1 or len(figure.panels) == 1]
-    return {**head, "legend": shared, "panels": panels, "csv": f"data:text/csv;charset=utf-8,{quote(table(figure))}"}
+    return {
+        **head,
+        "legend": shared,
+        "panels": panels,
+        "csv": f"data:text/csv;charset=utf-8,{quote(csv_table(figure))}",
+    }
 
 
 def figure_fault(figure: Figure) -> str | None:
@@ -156,7 +165,7 @@ def figure_fault(figure: Figure) -> str | None:
     try:
         entries = legend(figure)
         _script_json([panel_specification(panel, entries) for panel in figure.panels])
-        table(figure)
+        csv_table(figure)
     # Whatever is wrong with one figure must not lose the page.
     except Exception as error:
         return visible(f"{type(error).__name__}: {error}")
@@ -174,7 +183,8 @@ def value_table(entry: ClaimEntry) -> dict[str, Any]:
     Quantities of the same name stand in the same row, so that the paper's number and ours can be compared.
     """
     groups: dict[str, list[ValueEntry]] = {source: entry[source] for source in SOURCES}  # type: ignore[literal-required]
-    names = list(dict.fromkeys(value["name"] for source in SOURCES for value in groups[source]))
+    given = dict.fromkeys(value["name"] for source in SOURCES for value in groups[source])
+    names = list(dict.fromkeys([*(name for name in entry["asked"] if name in given), *given]))
     rows = []
     for name in names:
         cells = {source: [v for v in groups[source] if v["name"] == name] for source in SOURCES}

@@ -14,6 +14,7 @@ _INLINE = (
     # β* and 2*x are not emphasis: a star that opens it has no letter before it.
     (re.compile(r"(?<![\w*])\*(?=[^\s*])(.+?)(?<=[^\s*])\*(?![\w*])"), "em"),
 )
+_NUMBER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 _ITEM = re.compile(r"(?:[-*]|\d+[.)])\s+")
 
 
@@ -33,7 +34,9 @@ def blocks(text: str) -> Markup:
         if lead:
             html += Markup("<p>{}</p>").format(inline(" ".join(lead)))
         if items:
-            html += Markup("<ul>{}</ul>").format(Markup().join(Markup("<li>{}</li>").format(inline(i)) for i in items))
+            listed = Markup().join(Markup("<li>{}</li>").format(inline(item)) for item in items)
+            kind = Markup("ol" if _NUMBER.search(paragraph) else "ul")
+            html += Markup("<{0}>{1}</{0}>").format(kind, listed)
     return html
 
 

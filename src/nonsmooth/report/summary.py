@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from nonsmooth.claims.framework.claim import Verdict
+from nonsmooth.claims.framework.registry import is_of_paper
 from nonsmooth.claims.framework.results import Results
 
 
@@ -12,16 +13,15 @@ def answer(results: Results) -> str:
     """One paragraph that says what came of all claims."""
     counts = results["verdicts"]
     total = len(results["claims"])
-    sentences = [
-        f"{counts[str(Verdict.REPRODUCED)]} of {_claims(total)} reproduced as the paper states and explains "
-        f"{'it' if total == 1 else 'them'}."
-    ]
+    of_paper = all(is_of_paper(entry["id"]) for entry in results["claims"])
+    stated = f"as the paper states and explains {'it' if total == 1 else 'them'}" if of_paper else "as stated"
+    sentences = [f"{counts[str(Verdict.REPRODUCED)]} of {_claims(total)} reproduced {stated}."]
     if n := counts[str(Verdict.WITH_CORRECTION)]:
         sentences.append(f"{n} {'holds' if n == 1 else 'hold'} once a constant, a norm or a unit is put right.")
     if n := counts[str(Verdict.EXPLANATION_NOT_SUPPORTED)]:
         sentences.append(
-            f"{n} {'shows its' if n == 1 else 'show their'} effect, but the control does not support the paper’s "
-            "explanation of it."
+            f"{n} {'shows its' if n == 1 else 'show their'} effect, but the control does not support "
+            f"{'the paper’s' if of_paper else 'the'} explanation of it."
         )
     if n := counts[str(Verdict.NOT_REPRODUCED)]:
         sentences.append(f"{n} {'is' if n == 1 else 'are'} not reproduced.")

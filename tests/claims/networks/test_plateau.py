@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from nonsmooth.claims.networks.plateau import CHANCE, CURVE_POINTS, LEAVING, OPTIMISERS, WINDOW, describe, run
+from nonsmooth.claims.framework import Run
+from nonsmooth.claims.networks.plateau import CHANCE, CURVE_POINTS, LEAVING, OPTIMISERS, WINDOW, describe, measure
 from nonsmooth.dynamics.training import History
-from nonsmooth.lab import Cell, Context
+from nonsmooth.lab import Context
 
 
 def history(losses, diverged_at=None):
@@ -88,7 +89,7 @@ def test_a_cell_gives_the_same_bits_twice_and_other_bits_with_another_seed(optim
         "batch_size": 4,
         "steps": 12,
     }
-    first, second, other = (run(Cell("depth", parameters, seed=seed), Context()) for seed in (0, 0, 1))
+    first, second, other = (measure(Run(seed, Context()), **parameters) for seed in (0, 0, 1))
     assert first == second
     assert first["curve_loss"] != other["curve_loss"]
     assert len(first["curve_loss"]) == 12
@@ -108,7 +109,6 @@ def test_a_checkpoint_changes_nothing(tmp_path):
         "batch_size": 8,
         "steps": 5,
     }
-    cell = Cell("depth", parameters)
-    plain = run(cell, Context())
-    assert run(cell, Context(scratch=tmp_path)) == plain
-    assert run(cell, Context(scratch=tmp_path)) == plain
+    plain = measure(Run(0, Context()), **parameters)
+    for _ in range(2):
+        assert measure(Run(0, Context(scratch=tmp_path), "key"), **parameters) == plain

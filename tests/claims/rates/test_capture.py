@@ -6,32 +6,33 @@ import pytest
 import torch
 
 from nonsmooth.claims.framework.claim import Settings, Verdict
-from nonsmooth.claims.rates import capture
+from nonsmooth.claims.rates import capture, capture_runs
 from nonsmooth.lab import Cell, Context, Record
 
 COUNT = 32
 
 
-def fabricate(box, ball, line=True):
+def fabricate(box, ball, line=True, count=COUNT):
     """Records in which given shares of the seeds leave: `box` and `ball` map a link to a share."""
     records = []
     for test, shares in (("box", box), ("ball", ball)):
         for link in capture.LINKS:
-            leaving = round(COUNT * shares.get(link, shares["twins"]))
-            left = [1] * leaving + [-1] * (COUNT - leaving)
+            leaving = round(count * shares.get(link, shares["twins"]))
+            # Mixed, so that each group of seeds has its share.
+            left = [1 if i * leaving % count < leaving else -1 for i in range(count)]
             values = {
-                "step_sizes": [1e-3],
-                "fell": [[True] * COUNT],
-                "left": [left],
-                "first_crossing": [[3] * COUNT],
-                "last_active": [[9] * COUNT],
-                "euclidean_start": [12.9] * COUNT,
-                "minimiser_size": [0.0] * COUNT,
+                "step_sizes": list(capture.STEP_SIZES),
+                "fell": [[True] * count] * len(capture.STEP_SIZES),
+                "left": [left] * len(capture.STEP_SIZES),
+                "first_crossing": [[3] * count] * len(capture.STEP_SIZES),
+                "last_active": [[9] * count] * len(capture.STEP_SIZES),
+                "euclidean_start": [12.9] * count,
+                "minimiser_size": [0.0] * count,
                 "curve_step": [0, 1],
-                "curve_loss": [[2.0, 1.0]],
-                "curve_size": [[0.9, 1.1]],
+                "curve_loss": [[2.0, 1.0]] * len(capture.STEP_SIZES),
+                "curve_size": [[0.9, 1.1]] * len(capture.STEP_SIZES),
             }
-            records.append(Record(Cell("capture", {"test": test, "link": link}), values))
+            records.append(Record(Cell("capture", {"test": test, "link": link, "seeds": count, "steps": 1}), values))
     values = {"counterexample": line, "farthest": -2.7 if line else -0.5}
     return [*records, Record(Cell("capture", {"test": "line"}), values)]
 
@@ -45,32 +46,52 @@ def fabricate(box, ball, line=True):
         ({"relu": 1.0, "twins": 1.0}, {"twins": 1.0}, Verdict.EXPLANATION_NOT_SUPPORTED),
         ({"relu": 0.0, "twins": 1.0}, {"twins": 0.0}, Verdict.NOT_REPRODUCED),
         ({"relu": 0.5, "twins": 1.0}, {"twins": 0.0}, Verdict.INCONCLUSIVE),
-        ({"relu": 1.0, "twins": 0.3}, {"twins": 0.0}, Verdict.INCONCLUSIVE),
+        ({"relu": 1.0, "twins": 0.4}, {"twins": 0.0}, Verdict.INCONCLUSIVE),
     ],
 )
 def test_the_evidence_decides(box, ball, verdict):
-    judgement = capture.judge(fabricate(box, ball))
+    judgement = capture.study.judge(fabricate(box, ball))
     assert judgement.verdict is verdict
-    assert capture.draw(fabricate(box, ball))
+    assert capture.study.draw(fabricate(box, ball))
 
 
 def test_a_run_whose_loss_rises_does_not_leave():
     records = fabricate({"relu": 1.0, "twins": 0.0}, {"twins": 0.0})
-    next(r for r in records if r.parameters["link"] == "relu").values["fell"][0] = [False] * COUNT
-    assert capture.judge(records).verdict is Verdict.NOT_REPRODUCED
+    next(r for r in records if r.parameters["link"] == "relu").values["fell"][:] = [[False] * COUNT] * len(
+        capture.STEP_SIZES
+    )
+    assert capture.study.judge(records).verdict is Verdict.NOT_REPRODUCED
+
+
+@pytest.mark.parametrize("records", [[], fabricate({"relu": 1.0, "twins": 0.0}, {"twins": 0.0})[1:]])
+def test_a_missing_part_decides_nothing(records):
+    assert capture.study.judge(records).verdict is Verdict.INCONCLUSIVE
+
+
+def test_one_seed_decides_nothing():
+    records = fabricate({"relu": 1.0, "twins": 1.0}, {"twins": 1.0}, count=1)
+    assert capture.study.judge(records).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_wide_twin_that_stays_is_named_and_does_not_turn_the_verdict_silently():
+    ball = {link: 0.0 if link.endswith("1.0") else 1.0 for link in capture.LINKS}
+    judgement = capture.study.judge(fabricate({"relu": 1.0, "twins": 1.0}, {**ball, "twins": 1.0}))
+    assert judgement.verdict is Verdict.EXPLANATION_NOT_SUPPORTED
+    assert [(f.verdict, "widths" in f.what) for f in judgement.robustness.flips] == [(Verdict.REPRODUCED, True)]
+    assert "This holds with joints of all widths" in judgement.because
 
 
 def test_the_note_on_the_proposition_follows_the_line():
-    false = capture.judge(fabricate({"twins": 1.0}, {"twins": 0.0}, line=True))
+    false = capture.study.judge(fabricate({"twins": 1.0}, {"twins": 0.0}, line=True))
     assert any("is false" in note for note in false.notes)
-    true = capture.judge(fabricate({"twins": 1.0}, {"twins": 0.0}, line=False))
+    true = capture.study.judge(fabricate({"twins": 1.0}, {"twins": 0.0}, line=False))
     assert not any("is false" in note for note in true.notes)
 
 
 def test_a_measurement_agrees_with_autograd_and_a_loop():
     cell = Cell("capture", {"test": "box", "link": "softplus 0.1", "seeds": 2, "steps": 40}, seed=3)
-    values = capture.measure(cell, Context())
-    data, response, start = capture._draw(3, 2)
+    values = capture.study.measure(cell, Context())
+    data, response, start = capture_runs.draw_data(3, 2)
     for column, alpha in enumerate(capture.STEP_SIZES):
         for i in range(2):
             beta, losses, sizes = start[i].clone(), [], []
@@ -89,16 +110,16 @@ def test_a_measurement_agrees_with_autograd_and_a_loop():
 
 
 def test_a_twins_minimiser_has_no_slope():
-    data, response, _ = capture._draw(0, 1)
+    data, response, _ = capture_runs.draw_data(0, 1)
     for name in ("quadratic 0.1", "softplus 1.0"):
-        link = capture._link(name)
-        free = capture._minimiser(data[0], response[0], link).requires_grad_()
+        link = capture_runs.twin_link(name)
+        free = capture_runs.find_minimiser(data[0], response[0], link).requires_grad_()
         loss = (response[0] - link.value(data[0] @ free)).square().sum() + 0.01 * free.square().sum()
         (slope,) = torch.autograd.grad(loss, free)
         assert slope.abs().max() < 1e-4
 
 
 def test_the_plan_has_the_paper_and_its_controls():
-    cells = capture.plan(Settings(seeds=5, first_seed=7))
+    cells = capture.study.plan(Settings(seeds=5, first_seed=7))
     assert {c.parameters.get("link") for c in cells} == {None, *capture.LINKS}
     assert all(c.seed == 7 and c.parameters["seeds"] == 5 for c in cells if c.parameters["test"] != "line")

@@ -8,67 +8,109 @@ import torch
 
 from nonsmooth.claims.framework.claim import Settings, Verdict
 from nonsmooth.claims.rates import step_sizes
-from nonsmooth.claims.rates.step_size_runs import SCHEDULES, SMOOTH, STEP_SIZES, STEPS, run_problem, series
+from nonsmooth.claims.rates.step_size_evidence import count_arrivals, settings_above
+from nonsmooth.claims.rates.step_size_runs import (
+    DIMINISHING,
+    FINITE,
+    LENGTHS,
+    REDUCING,
+    SCHEDULES,
+    STEP_SIZES,
+    STEPS,
+    WIDTH,
+    run_problem,
+)
 from nonsmooth.lab import Cell, Context, Record
 
-SEEDS = 12
+SEEDS = 20
 
 
 @pytest.fixture(scope="module")
 def sums():
-    return series()
+    return step_sizes.study.measure(Cell("step-sizes", {"part": "series"}), Context())
 
 
-def fabricate(sums, kink, patient, smooth):
-    """Records in which schedules leave given gaps: reducing on kinks, patient reducing, reducing where smooth."""
+def fabricate(sums, far=1.0, short=0.0, diminishing=1.0, twin=0.0, seeds=SEEDS, turns_at=0):
+    """Records in which shares of the seeds arrive.
+
+    `far` and `short` are of finite sums that reach the minimum or not, `diminishing` of diminishing steps that do, and
+    `twin` of finite sums on the twin that do not. Before `turns_at` steps StepLR ends below the diminishing steps.
+    """
     records = [Record(Cell("step-sizes", {"part": "series"}), sums)]
     for problem, alphas in STEP_SIZES.items():
-        reducing = smooth if problem in SMOOTH else kink
-        left = dict.fromkeys(SCHEDULES, 0.1) | {step_sizes.REDUCING: reducing}
-        left |= dict.fromkeys(step_sizes.PATIENT, patient)
-        end = [[[left[name]] * SEEDS for _ in alphas] for name in SCHEDULES]
-        values = {
-            "start": [1.0] * SEEDS,
+        left = {name: 0.5 if name == REDUCING else 0.1 for name in SCHEDULES}
+        end = [[[left[name]] * seeds for _ in alphas] for name in SCHEDULES]
+        both = {"start": [1.0] * seeds, "farthest": [0.99] * seeds}
+        along = {
             "half": end,
             "end": end,
             "median": [[[1.0, 0.5, row[0]] for row in rows] for rows in end],
             "steps": [0, 1, STEPS],
             "alpha": list(alphas),
-            "farthest": [0.99] * SEEDS,
             "certificate": 0.0,
         }
-        parameters = {"part": "run", "problem": problem, "steps": STEPS, "seeds": SEEDS}
-        records.append(Record(Cell("step-sizes", parameters), values))
+        gap, size = [], []
+        for name, schedule in SCHEDULES.items():
+            early = 0.01 if name == REDUCING else left[name]
+            gap.append([[[early if n < turns_at else left[name]] * seeds for n in LENGTHS] for _ in alphas])
+            size.append([])
+            for alpha in alphas:
+                size[-1].append([])
+                for n in LENGTHS:
+                    last = WIDTH if "twin" in problem else alpha * schedule.factor(n - 1)
+                    reaches = alpha * sum(schedule.factor(t) for t in range(n)) >= 0.99
+                    share = (far if reaches else twin if "twin" in problem else short) if name in FINITE else (
+                        diminishing if reaches else 0.0
+                    )  # fmt: skip
+                    there = math.floor(share * seeds + 0.5)
+                    size[-1][-1].append([last if i * there % seeds < there else 0.9 for i in range(seeds)])
+        for part, values in (("run", along), ("lengths", {"gap": gap, "size": size})):
+            parameters = {"part": part, "problem": problem, "seeds": seeds}
+            parameters |= {"steps": STEPS} if part == "run" else {}
+            records.append(Record(Cell("step-sizes", parameters), both | values))
     return records
 
 
 @pytest.mark.parametrize(
-    ("kink", "patient", "smooth", "verdict"),
+    ("world", "verdict"),
     [
-        (0.5, 0.5, 0.01, Verdict.REPRODUCED),
-        (0.5, 0.01, 0.01, Verdict.EXPLANATION_NOT_SUPPORTED),
-        (0.5, 0.5, 0.5, Verdict.EXPLANATION_NOT_SUPPORTED),
-        (0.01, 0.01, 0.01, Verdict.NOT_REPRODUCED),
+        ({}, Verdict.EXPLANATION_NOT_SUPPORTED),
+        ({"far": 0.0}, Verdict.EXPLANATION_NOT_SUPPORTED),
+        ({"far": 0.0, "twin": 1.0}, Verdict.REPRODUCED),
+        ({"short": 1.0}, Verdict.NOT_REPRODUCED),
+        ({"diminishing": 0.0}, Verdict.NOT_REPRODUCED),
+        ({"short": 0.5}, Verdict.INCONCLUSIVE),
+        ({"far": 0.5}, Verdict.INCONCLUSIVE),
+        ({"seeds": 1}, Verdict.INCONCLUSIVE),
     ],
 )
-def test_the_evidence_decides(sums, kink, patient, smooth, verdict):
-    records = fabricate(sums, kink, patient, smooth)
-    judgement = step_sizes.judge(records)
-    assert judgement.verdict is verdict
-    assert ("finite sum is not the reason" in judgement.because) == (kink > 0.1 > patient)
-    assert ("no kink is needed" in judgement.because) == (kink > 0.1 and smooth > 0.1)
-    assert step_sizes.draw(records)
+def test_the_evidence_decides(sums, world, verdict):
+    records = fabricate(sums, **world)
+    assert step_sizes.study.judge(records).verdict is verdict
+    assert step_sizes.study.draw(records)
 
 
-def test_seeds_that_disagree_leave_it_open(sums):
-    records = fabricate(sums, 0.5, 0.5, 0.01)
-    row = list(SCHEDULES).index(step_sizes.REDUCING)
-    for record in records[1:]:
-        for gaps in record.values["end"][row]:
-            gaps[:] = [0.5, 0.01] * (SEEDS // 2)
-    judgement = step_sizes.judge(records)
+def test_a_missing_part_and_a_size_that_is_no_number_decide_nothing(sums):
+    assert step_sizes.study.judge([]).verdict is Verdict.INCONCLUSIVE
+    assert step_sizes.study.judge(fabricate(sums)[:-2]).verdict is Verdict.INCONCLUSIVE
+    records = fabricate(sums)
+    lengths = next(r for r in records if r.parameters["part"] == "lengths" and r.parameters["problem"] == "L3")
+    lengths.values["size"][1][0][-1][3] = math.nan
+    judgement = step_sizes.study.judge(records)
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert "at least 6 seeds" in judgement.decided_by
+    assert "not a number" in judgement.because
+
+
+@pytest.mark.parametrize("turns_at", [0, 300, 2000])
+def test_who_is_ahead_when_turns_no_verdict(sums, turns_at):
+    """The verdict flipped between 300 and 1,000 steps when the rule asked which schedule ends lower."""
+    judgement = step_sizes.study.judge(fabricate(sums, turns_at=turns_at))
+    assert judgement.verdict is Verdict.EXPLANATION_NOT_SUPPORTED
+    assert not judgement.robustness.flips
+    lengths = [one for one in judgement.robustness.judged if "number of steps" in one.what]
+    assert len(lengths) == len(LENGTHS) - 1
+    ahead = {v.name: v.value for v in judgement.measured}
+    assert [ahead[f"higher_{n}"] for n in LENGTHS] == [float(n >= turns_at) for n in LENGTHS]
 
 
 @pytest.mark.parametrize("name", ["StepLR(30, 0.1)", "diminishing, p = 0.5"])
@@ -76,7 +118,7 @@ def test_another_series_is_not_the_papers(sums, name):
     row = sums["names"].index(name)
     other = sums | {"sums": [list(r) for r in sums["sums"]]}
     other["sums"][row] = [50.0] * len(sums["lengths"])
-    assert step_sizes.judge(fabricate(other, 0.5, 0.5, 0.01)).verdict is Verdict.NOT_REPRODUCED
+    assert step_sizes.study.judge(fabricate(other)).verdict is Verdict.NOT_REPRODUCED
 
 
 def test_sums(sums):
@@ -113,7 +155,7 @@ def sgd_gap(closure, start, alpha, schedule):
 
 
 def test_runs_against_torch_sgd_and_its_schedulers():
-    values = run_problem("L2", 1, 5)
+    found = run_problem("L2", 1, 5, (0, STEPS))
     generator = torch.Generator().manual_seed(5)
     shapes = ((1, 20, 500), (1, 500), (1, 20))
     data, start, response = (torch.rand(*s, generator=generator, dtype=torch.float64)[0] * 2 - 1 for s in shapes)
@@ -123,37 +165,52 @@ def test_runs_against_torch_sgd_and_its_schedulers():
         return (response - torch.relu(data @ beta)).square().sum() + 0.01 * beta.square().sum()
 
     rules = {
-        "StepLR(30, 0.1)": lambda o: torch.optim.lr_scheduler.StepLR(o, 30, 0.1),
-        "diminishing, p = 0.5": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda t: (t + 1) ** -0.5),
+        REDUCING: lambda o: torch.optim.lr_scheduler.StepLR(o, 30, 0.1),
+        DIMINISHING: lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda t: (t + 1) ** -0.5),
     }
     for name, rule in rules.items():
         expected = sgd_gap(l2, start, STEP_SIZES["L2"][1], rule) - response.square().sum().item()
-        assert values["end"][list(SCHEDULES).index(name)][1][0] == pytest.approx(expected, rel=1e-8)
+        assert found.gap[list(SCHEDULES).index(name), 1, -1, 0].item() == pytest.approx(expected, rel=1e-8)
 
 
 def test_minimum_of_the_lasso_is_certified():
-    values = run_problem("L4", 2, 0)
-    assert 0 <= values["certificate"] < 1e-9
-    assert np.min(values["end"]) > -1e-9
+    found = run_problem("L4", 2, 0, (0, 200))
+    assert 0 <= found.certificate < 1e-9
+    assert found.gap.min() > -1e-9
 
 
-def test_travel_decides_on_l3(sums):
+def test_travel_decides_on_l3_and_the_left_gap_is_what_it_lacks():
     record = Record(
-        Cell("step-sizes", {"part": "run", "problem": "L3", "steps": STEPS, "seeds": 3}), run_problem("L3", 3, 1)
+        Cell("step-sizes", {"part": "lengths", "problem": "L3", "seeds": 3}, seed=1),
+        step_sizes.study.measure(
+            Cell("step-sizes", {"part": "lengths", "problem": "L3", "seeds": 3}, seed=1), Context()
+        ),
     )
-    shares = {v.name: v.value for v in step_sizes._travel_values([record], sums)}
-    assert shares == {"travel_far": 1.0, "travel_short": 0.0}
-    row = list(SCHEDULES).index("summable, p = 2")
-    alpha, travel = record["alpha"][0], sums["travel"][row]
+    for length in LENGTHS:
+        arrived = count_arrivals(record, length, FINITE)
+        assert arrived[True, True] == arrived[False, True] == (3, 3)
+        assert arrived[True, False] == arrived[False, False] == (0, 3)
+    row, alpha = list(SCHEDULES).index("summable, p = 2"), STEP_SIZES["L3"][0]
+    travel = alpha * sum(SCHEDULES["summable, p = 2"].factor(t) for t in range(STEPS))
     generator = torch.Generator().manual_seed(1)
     start = (torch.rand(3, 100, generator=generator, dtype=torch.float64) * 2 - 1).abs()
     # Where no coordinate settles for long, the gap left is what the steps could not travel.
-    left = (start - alpha * travel).clamp(min=0).sum(1)
-    assert record["end"][row][0] == pytest.approx(left.tolist(), abs=100 * alpha * 0.1)
+    left = (start - travel).clamp(min=0).sum(1)
+    assert np.array(record["gap"])[row, 0, -1] == pytest.approx(left.tolist(), abs=100 * alpha * 0.1)
+
+
+def test_who_is_ahead_is_counted_over_settings(sums):
+    records = fabricate(sums, turns_at=300)
+    runs = step_sizes.study.experiments[2]
+    assert runs.name == "lengths"
+    found = [r for r in records if runs.measures(r.cell)]
+    evidence = step_sizes.Evidence(found, step_sizes.study.experiments)[runs]
+    assert settings_above(evidence, ["L3", "L4"], 200).value == 0
+    assert settings_above(evidence, ["L3", "L4"], 300).value == 1
 
 
 def test_plan_and_measure():
-    cells = step_sizes.plan(Settings(seeds=1))
-    assert len(cells) == 1 + len(STEP_SIZES)
+    cells = step_sizes.study.plan(Settings(seeds=1))
+    assert len(cells) == 1 + 2 * len(STEP_SIZES)
     cell = next(c for c in cells if c.parameters.get("problem") == "L3 twin")
-    assert len(step_sizes.measure(cell, Context())["end"]) == len(SCHEDULES)
+    assert len(step_sizes.study.measure(cell, Context())["end"]) == len(SCHEDULES)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Value, Verdict
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
+from nonsmooth.figures.figure import Axis, Figure, Panel, Series
 from nonsmooth.lab import Cell
 
 CLAIM = Claim(

@@ -17,7 +17,7 @@ from nonsmooth.claims.framework.condition import (
 )
 from nonsmooth.claims.framework.evidence import Evidence, NotStoredError, Runs
 from nonsmooth.claims.framework.experiment import Run, Scale
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
+from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series, series_of
 from nonsmooth.claims.framework.quantity import (
     Estimate,
     Fact,
@@ -27,11 +27,11 @@ from nonsmooth.claims.framework.quantity import (
     Quantity,
     Value,
     Word,
-    format_number,
     median_interval,
 )
 from nonsmooth.claims.framework.rule import Outcome, Row, Rule
 from nonsmooth.claims.framework.study import Study
+from nonsmooth.number_text import format_number
 
 __all__ = [
     "Afterthought",
@@ -68,6 +68,7 @@ __all__ = [
     "format_number",
     "holds",
     "median_interval",
+    "series_of",
     "surely",
     "typically_above",
     "typically_below",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonsmooth.claims.framework.quantity import format_number
+from nonsmooth.number_text import format_number
 
 
 @dataclass(frozen=True)

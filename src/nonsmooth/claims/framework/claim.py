@@ -172,6 +172,7 @@ class Claim:
         control: the experiment that would come out differently if that explanation were wrong.
         paper: the numbers that the paper prints.
         edition: the version of the paper that the statement is taken from, with what later versions changed.
+        plain: the statement in one sentence for somebody who has not read the paper; "" for the title.
     """
 
     id: str
@@ -182,3 +183,4 @@ class Claim:
     control: str
     paper: tuple[Finding, ...] = ()
     edition: str = "February 2024 (arXiv 2401.08426, early version)"
+    plain: str = ""

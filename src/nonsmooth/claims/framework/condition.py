@@ -15,7 +15,8 @@ from enum import Enum
 from typing import Any
 
 from nonsmooth.claims.framework.choice import Choice
-from nonsmooth.claims.framework.quantity import Estimate, Fact, Finding, Quantity, format_number
+from nonsmooth.claims.framework.quantity import Estimate, Fact, Finding, Quantity
+from nonsmooth.number_text import format_number
 
 
 class Answer(Enum):
@@ -258,10 +259,19 @@ def _worst(answers: tuple[Answer, ...], decisive: Answer, neutral: Answer) -> An
 
 def _joined(parts: tuple[Condition, ...], word: str, scope: Scope, yes: bool) -> str:
     return word.join(
-        text if isinstance(part, Leaf | Surely | Opposite) or type(part) is type(parts) else f"({text})"
+        text if _joiner(part, yes) in ("", word) else f"({text})"
         for part in parts
         for text in (part.words(scope, yes),)
     )
+
+
+def _joiner(part: Condition, yes: bool) -> str:
+    """The word that joins the parts of a condition, or of its opposite; "" for one without parts."""
+    if isinstance(part, Opposite):
+        return _joiner(part.part, not yes)
+    if isinstance(part, Both | Either):
+        return " and " if isinstance(part, Both) is yes else " or "
+    return ""
 
 
 @dataclass(frozen=True, eq=False)

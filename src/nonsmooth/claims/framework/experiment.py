@@ -22,7 +22,7 @@ class Run:
     Attributes:
         seed: of all random numbers.
         context: device, images, a folder for checkpoints, and whom to tell of progress.
-        key: of the cell: whose checkpoint it is that lies in the folder.
+        key: of the cell, which owns its checkpoints.
     """
 
     seed: int

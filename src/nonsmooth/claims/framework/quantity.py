@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from nonsmooth.number_text import format_number
+
 CONFIDENCE = 0.95
 """Of every interval, unless the label says otherwise."""
 
@@ -129,25 +131,6 @@ def Value(  # noqa: N802  was a class, and reads as one
     if isinstance(value, str):
         return Word(name, label, value)
     return Estimate(name, label, value, low, high, count, unit)
-
-
-def format_number(value: float | int | str | bool | None) -> str:
-    """A number as a reader wants it: four significant digits, thousands apart, words as they are."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "-∞" if value < 0 else "not a number"
-    if value != 0 and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.3g}"
-    if abs(value) >= 1000:
-        return f"{value:,.1f}"
-    return f"{value:.4g}"
 
 
 @cache

@@ -6,6 +6,8 @@ A claim's module is imported when it is asked for. Other packages announce their
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -29,6 +31,7 @@ CLAIMS = {
     "depth": "networks.depth",
     "step-sizes": "rates.step_sizes",
     "never-zero": "kink.never_zero",
+    "adaptive-zeros": "kink.adaptive_zeros",
     "oscillation": "kink.oscillation",
     "paradox-2d": "kink.paradox_2d",
     "paradox-lasso": "lasso.paradox_lasso",
@@ -42,11 +45,20 @@ CLAIMS = {
     "huber-smooth": "huber.huber_smooth",
     "subquadratic": "huber.subquadratic",
     "kumar-convex": "huber.kumar_convex",
+    "toy-problem": "huber.toy_problem",
+    "kink-minima": "networks.kink_minima",
+    "curvature-estimates": "networks.curvature_estimates",
     "ways-forward": "lasso.ways_forward",
 }
 """The paper's claims in its order, and the module of each within `nonsmooth.claims`."""
 
 CLAIM_IDS = tuple(CLAIMS)
+
+HOW_A_RULE_IS_READ = (
+    "The first line that holds gives the verdict. A comparison holds only with the whole interval of the number; where "
+    "the interval reaches to both sides, or the number is missing, the claim is inconclusive there."
+)
+"""Stands above the rule of every study."""
 
 ENTRY_POINTS = "nonsmooth.claims"
 """The group of entry points by which other packages announce their claims."""
@@ -92,6 +104,36 @@ def argument_of(claim_id: str) -> str:
     return str(_of_files[claim_id][0]) if claim_id in _of_files else claim_id
 
 
+def is_of_paper(claim_id: str) -> bool:
+    """Whether it is a claim of the paper, and not of another package or of a file of the user's own."""
+    return claim_id in CLAIM_IDS
+
+
+def file_and_hash(claim_id: str) -> tuple[Path, str] | None:
+    """The file of a claim, with a hash of the code that a measurement may depend on; None for a claim without a file.
+
+    Left out are comments, layout, and what comes after measuring: the study's rule, its findings and its figures, or
+    `judge` and `draw`.
+    """
+    if claim_id not in _of_files:
+        return None
+    path = _of_files[claim_id][0]
+    tree = ast.parse(path.read_bytes())
+    tree.body = [statement for statement in tree.body if not _comes_after(statement)]
+    return path, hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def _comes_after(statement: ast.stmt) -> bool:
+    """Whether a statement of a claim's file is about what is made of the measurements."""
+    if isinstance(statement, ast.FunctionDef):
+        marks = {mark.attr for mark in statement.decorator_list if isinstance(mark, ast.Attribute)}
+        return statement.name in ("judge", "draw") or bool(marks & {"findings", "figures"})
+    call = statement.value if isinstance(statement, ast.Assign) else None
+    return (
+        isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("Study", "Rule", "Choice")
+    )
+
+
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
@@ -124,6 +166,8 @@ def check_is_claim(module: object, where: str) -> ClaimModule:
     module = _provider(module)
     if not isinstance(getattr(module, "CLAIM", None), Claim):
         raise ValueError(f"{where} is no claim: it has no CLAIM that is a nonsmooth.claims.framework.claim.Claim")  # noqa: TRY004
+    if isinstance(module, Study) and (parts := module.missing()):
+        raise ValueError(f"{where} is no claim: it has no function under @study.{', @study.'.join(parts)}")
     missing = [name for name in _FUNCTIONS if not callable(getattr(module, name, None))]
     if missing:
         raise ValueError(f"{where} is no claim: it has no function {', '.join(missing)}")
@@ -185,7 +229,8 @@ def rule_of(claim_id: str) -> str:
     """The rule by which a claim is judged: a study's rows, or the docstring of `judge` up to a section heading."""
     module = load_claim(claim_id)
     if isinstance(module, Study):
-        return "\n".join(f"{number}. {line}" for number, line in enumerate(module.rule_in_words(), 1))
+        lines = "\n".join(f"{number}. {line}" for number, line in enumerate(module.rule_in_words(), 1))
+        return f"{HOW_A_RULE_IS_READ}\n\n{lines}"
     text = inspect.getdoc(module.judge) or ""
     lines = []
     for line in text.splitlines():

@@ -73,6 +73,7 @@ class ClaimEntry(TypedDict):
     verdict: str | None
     because: str | None
     error: str | None
+    plain: str
     statement: str
     explanation: str
     control_experiment: str
@@ -176,6 +177,7 @@ def _entry(
         "verdict": str(judgement.verdict) if judgement else None,
         "because": judgement.because if judgement else None,
         "error": error,
+        "plain": claim.plain or claim.title,
         "statement": claim.statement,
         "explanation": claim.explanation,
         "control_experiment": claim.control,
@@ -192,7 +194,7 @@ def _entry(
         "asked": list(judgement.asked) if judgement else [],
         "would_change": list(judgement.would_change) if judgement else [],
         "robustness": _robustness(judgement),
-        "choices": _choices(claim.id),
+        "choices": choice_entries(claim.id),
         "afterthoughts": _afterthoughts(claim.id),
         "rule": rule,
         "cells": len(cells),
@@ -213,7 +215,8 @@ def _robustness(judgement: Judgement | None) -> RobustnessEntry | None:
     }
 
 
-def _choices(claim_id: str) -> list[ChoiceEntry]:
+def choice_entries(claim_id: str) -> list[ChoiceEntry]:
+    """The choices of a claim as `results.json` holds them."""
     return [
         {
             "name": choice.name,

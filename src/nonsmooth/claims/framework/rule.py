@@ -13,7 +13,7 @@ from typing import Any
 
 from nonsmooth.claims.framework.claim import Verdict
 from nonsmooth.claims.framework.condition import Answer, Condition, Leaf, Scope
-from nonsmooth.claims.framework.quantity import Findings
+from nonsmooth.claims.framework.quantity import Finding, Findings
 
 MOST_WORDS = 5
 """Of the plain words that stand beside a claim's name."""
@@ -102,6 +102,11 @@ class Rule:
         return Decision(
             self._filled(Outcome(Verdict.INCONCLUSIVE, says, because, decided_by=_literal(needed)), findings), number
         )
+
+    def verdict(self, findings: Mapping[str, Finding], choices: Mapping[str, Any]) -> Verdict:
+        """The verdict alone, without its texts."""
+        number, answer = self._stop(Scope(findings, choices))
+        return self._outcome(number).verdict if answer is Answer.YES else Verdict.INCONCLUSIVE
 
     def _stop(self, scope: Scope) -> tuple[int, Answer]:
         """The row at which asking ends, and its answer; `otherwise` answers yes."""

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from nonsmooth.lab.folder import Folder
 
 RESULTS_FILE = "results.json"
 SETTINGS_FILE = "settings.json"
+
+CLAIM_FILES_FILE = "claim-files.json"
+"""Hashes of the files of the user's own claims, as they were when their cells were measured."""
 
 FAILURES_FILE = "failures.txt"
 """The tracebacks of the last run's failed cells; absent if none failed."""
@@ -159,6 +162,51 @@ def write_settings(folder: Path, settings: Settings, claim_ids: Sequence[str]) -
     return ids
 
 
+def note_claim_files(folder: Path, claim_ids: Sequence[str], reused: Collection[str]) -> None:
+    """Note the hashes of the files of claims; that one has changed since its stored cells were measured is warned of.
+
+    Args:
+        folder: of a run.
+        claim_ids: of the claims that are run; those without a file are passed over.
+        reused: those of which stored cells are used again: the hash that these were measured with stays.
+
+    Raises:
+        LabError: the disk refuses.
+    """
+    noted = _read_claim_files(folder)
+    present = dict(noted)
+    for claim_id in claim_ids:
+        found = registry.file_and_hash(claim_id)
+        if found is None:
+            continue
+        path, digest = found
+        if claim_id in reused and noted.get(claim_id, digest) != digest:
+            warnings.warn(
+                f"{path} has changed since the stored cells of {claim_id} were measured, and these are used as they "
+                "are: if the change is in what is measured, raise the `version` of its cells, or add --fresh",
+                stacklevel=2,
+            )
+        else:
+            present[claim_id] = digest
+    if present != noted:
+        write_json(folder / CLAIM_FILES_FILE, present)
+
+
+def _read_claim_files(folder: Path) -> dict[str, str]:
+    """The hashes that are noted in a folder; none where they cannot be read, which is said by a warning."""
+    try:
+        content = json.loads(Folder(folder).read(CLAIM_FILES_FILE, limit=_SETTINGS_LIMIT))
+        if not isinstance(content, dict) or not all(isinstance(digest, str) for digest in content.values()):
+            raise ValueError(f"it holds {content!r:.60}")  # noqa: TRY301
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        problem = one_line(error)
+        warnings.warn(f"{folder / CLAIM_FILES_FILE} is written anew, it cannot be read: {problem}", stacklevel=3)
+        return {}
+    return content
+
+
 def settings_name(settings: Settings) -> str:
     """The settings as the name of a folder, such as "quick" or "quick-cifar10-seeds-50"; the part does not count."""
     usual, data = "digits" if settings.scale == "quick" else "cifar10", settings.data
@@ -176,7 +224,7 @@ def settings_name(settings: Settings) -> str:
 
 def _set_aside(folder: Path) -> None:
     """Give other names to the files in the places of ours, with a warning for each."""
-    for path in (Path(SETTINGS_FILE), Path(RESULTS_FILE), Path(FAILURES_FILE), REPORT_FILE):
+    for path in (*map(Path, (SETTINGS_FILE, CLAIM_FILES_FILE, RESULTS_FILE, FAILURES_FILE)), REPORT_FILE):
         try:
             name = Folder(folder).set_aside(*path.parts)
         except OSError as error:

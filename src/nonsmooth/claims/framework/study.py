@@ -27,10 +27,13 @@ from nonsmooth.claims.framework.evidence import Evidence, NotStoredError
 from nonsmooth.claims.framework.experiment import Experiment, Scale
 from nonsmooth.claims.framework.figure import Figure
 from nonsmooth.claims.framework.quantity import Findings
-from nonsmooth.claims.framework.rule import Decision, Rule
+from nonsmooth.claims.framework.rule import Rule
 from nonsmooth.lab import Cell, Context, Record, Scalar
 
 FindingsOf = Callable[[Evidence, Choices], Findings]
+
+
+_PARTS = {"planned": "plan", "findings": "findings", "figures": "figures"}
 
 
 class Study:
@@ -89,6 +92,12 @@ class Study:
         self._figures = function
         return function
 
+    def missing(self) -> tuple[str, ...]:
+        """The decorators that no function stands under yet."""
+        given = {"experiment": bool(self.experiments)}
+        given |= {name: hasattr(self, f"_{kept}") for name, kept in _PARTS.items()}
+        return tuple(name for name, there in given.items() if not there)
+
     def plan(self, settings: Settings) -> list[Cell]:
         """The cells at these settings."""
         return list(self._plan(Scale(settings)))
@@ -111,6 +120,8 @@ class Study:
 
     def judge(self, records: Sequence[Record]) -> Judgement:
         """The verdict of the rule, with what it would be under every alternative that the records allow."""
+        if not records:
+            return _not_measured("there are no records")
         evidence, choices = Evidence(records, self.experiments), Choices(self.choices)
         try:
             findings = self._findings(evidence, choices)
@@ -153,21 +164,19 @@ class Study:
         for choice, value, choices in Choices(self.choices).alternatives():
             what = f"{choice.label}: {in_words(value)} instead of {in_words(choice.value)}"
             try:
-                found = self._decide(evidence, choices).gives.verdict
+                found = self.rule.verdict(self._findings(evidence, choices), choices)
                 judged.append((choice, Alternative(what, found)))
             except NotStoredError as reason:
                 not_judged.append(f"{what}: {reason}")
         groups = evidence.groups()
         for group in range(groups):
-            found = self._decide(evidence.without(group, groups), Choices(self.choices)).gives.verdict
+            choices = Choices(self.choices)
+            found = self.rule.verdict(self._findings(evidence.without(group, groups), choices), choices)
             judged.append(
                 (None, Alternative(f"{groups - 1} of {groups} groups of seeds, without group {group + 1}", found))
             )
         robustness = Robustness(verdict, tuple(alternative for _, alternative in judged), tuple(not_judged))
         return robustness, [(choice, one) for choice, one in judged if one.verdict is not verdict]
-
-    def _decide(self, evidence: Evidence, choices: Choices) -> Decision:
-        return self.rule.decide(self._findings(evidence, choices), choices)
 
 
 def _not_measured(reason: str) -> Judgement:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from nonsmooth.problems import Huber, Loss, Regression
+from nonsmooth.problems import Absolute, Huber, Loss, Power, PseudoHuber, Regression
 
 SAMPLES, FEATURES = 50, 200
+LOSSES: Mapping[str, Loss] = {
+    "huber": Huber(),
+    "pseudo-huber": PseudoHuber(),
+    "squared": Power(2.0),
+    "power 3/2": Power(1.5),
+    "quartic": Power(4.0),
+    "absolute": Absolute(),
+}
+"""The first three have curvature 1 at zero, hence the same L = σ_max(Z)²/N of eq. (5)."""
+TONES = {"huber": "ours", "pseudo-huber": "b", "squared": "control", "power 3/2": "c", "quartic": "d", "absolute": "e"}
+EDITION = (
+    "February 2024 (arXiv 2401.08426, early version). Versions from November 2024 on turn the conclusion round: from "
+    'the edge of stability being "inapplicable" to its "occurring in a broader class of functions"'
+)
 ENTRIES = ("uniform", "normal")
 """How Z and y are drawn: from U[-1, 1] or N(0, 1). The paper calls both "arbitrary"."""
 
@@ -47,6 +63,13 @@ def draw_regression(
         response.append(draw_entries(entries, generator, samples))
     loss = Huber() if loss is None else loss
     return Regression(torch.stack(data), torch.stack(response), loss=loss, scale=1 / samples)
+
+
+def curvature_of(entries: str, first_seed: int, seeds: int) -> Tensor:
+    """L = σ_max(Z)²/N of the Huber regression of each seed, shape (seeds, 1)."""
+    constant = draw_regression(entries, first_seed, seeds).gradient_lipschitz
+    assert constant is not None
+    return constant
 
 
 def draw_start(kind: str, first_seed: int, seeds: int, features: int = FEATURES) -> Tensor:

@@ -1,8 +1,9 @@
-"""Claim `huber-smooth`: Huber is not L-smooth, so the edge-of-stability threshold does not describe it (§4)."""
+"""Huber is said not to be L-smooth, so that the edge-of-stability threshold does not describe it (§4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,79 @@ import torch
 from torch import Tensor
 
 from nonsmooth import extremes
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
-from nonsmooth.claims.framework.find_parts import find_parts
-from nonsmooth.claims.framework.statistics import median_value
-from nonsmooth.claims.huber.huber_data import ENTRIES, draw_regression, draw_start, interpolant
+from nonsmooth.claims.framework import (
+    Axis,
+    Choice,
+    Choices,
+    Claim,
+    Estimate,
+    Evidence,
+    Figure,
+    Finding,
+    Findings,
+    Headline,
+    NotStoredError,
+    Outcome,
+    Panel,
+    Quantity,
+    Row,
+    Rule,
+    Run,
+    Runs,
+    Scale,
+    Series,
+    Study,
+    Value,
+    Verdict,
+    Word,
+    below,
+)
+from nonsmooth.claims.huber.huber_data import (
+    EDITION,
+    ENTRIES,
+    LOSSES,
+    TONES,
+    curvature_of,
+    draw_regression,
+    draw_start,
+    interpolant,
+)
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import Largest, Recording, Trace, loss
 from nonsmooth.dynamics.thresholds import find_threshold, gradient_quotient, top_direction
-from nonsmooth.lab import Cell, Context, Record
-from nonsmooth.problems import Absolute, Huber, Loss, Power, PseudoHuber, Regression
+from nonsmooth.lab import Cell
+
+NEAR_STEPS, FAR_STEPS, SHORTER = 40, 1000, (500,)
+CONVERGED = 1e-6
+"""A far run has converged if its loss, over its last tenth, is below this share of the first loss."""
+
+TOLERANCE = Choice(
+    "tolerance",
+    0.01,
+    (0.005, 0.03),
+    "share of 2/L by which a threshold may miss it",
+    "Runs of 1,000 steps put thresholds up to 0.35 % too low, and the bisection stops at 0.4 %.",
+)
+SAME = Choice("same", 1e-6, (1e-7, 1e-4), "share of L", "What 400 steps of the search leave, and far above rounding.")
+SHRINKS = Choice(
+    "shrinks",
+    0.1,
+    (0.02, 0.5),
+    "share of the threshold that may be left to a start 300 times closer, if there is no threshold",
+    "Without one it shrinks as the distance does, to 1/300; with one it stays.",
+)
+DATA = Choice("data", "both", ENTRIES, "entries of Z and y", "The paper calls both arbitrary.")
+LENGTH = Choice(
+    "length", FAR_STEPS, SHORTER, "steps of a run from afar", "Slow runs near the threshold end by then within 0.35 %."
+)
+
+QUOTIENT = Quantity("quotient", "largest gradient quotient found / L (range over seeds)")
+UNLIKE = Quantity("quotient_off", "distance of the largest gradient quotient from L, as a share of L")
+NEAR = Quantity("near_off", "distance of Huber's threshold from 2/L near a minimiser, as a share of it")
+FAR = Quantity("far_off", "distance of Huber's threshold from 2/L from random starts, as a share of it")
+KNOWN_NEAR = Quantity("known_near", "distance of the squared loss's threshold from 2/L near a minimiser, as a share")
+KNOWN_FAR = Quantity("known_far", "distance of the squared loss's threshold from 2/L from random starts, as a share")
+SHRINKING = Quantity("absolute_shrinking", "absolute loss: threshold from a start 300 times closer, relative")
 
 CLAIM = Claim(
     id="huber-smooth",
@@ -34,127 +98,226 @@ CLAIM = Claim(
         "The squared loss on the same data, whose threshold is known to be 2/L, and the absolute loss, whose gradient "
         "jumps: there the same bisection must find no threshold that is independent of the start."
     ),
-    edition=(
-        "February 2024 (arXiv 2401.08426, early version). Versions from November 2024 on turn the sentence round: from "
-        'the threshold being "inapplicable" to the edge of stability "occurring in a broader class of functions"'
-    ),
+    edition=EDITION,
 )
 
-LOSSES: Mapping[str, Loss] = {
-    "huber": Huber(),
-    "squared": Power(2.0),
-    "pseudo-huber": PseudoHuber(),
-    "absolute": Absolute(),
-}
-"""All but the last have curvature 1 at zero, hence the same L = σ_max(Z)²/N."""
+RULE = Rule(
+    Row(
+        ~(below(KNOWN_NEAR, TOLERANCE) & below(KNOWN_FAR, TOLERANCE) & below(SHRINKING, SHRINKS)),
+        Outcome(
+            Verdict.INCONCLUSIVE,
+            "the instrument fails",
+            "The bisection does not find the known threshold of the squared loss, or finds one where there is none.",
+            decided_by="more steps per run, until the squared loss shows its known threshold",
+        ),
+    ),
+    Row(
+        below(NEAR, TOLERANCE) & below(FAR, TOLERANCE),
+        Outcome(Verdict.NOT_REPRODUCED, "2/L does describe it"),
+    ),
+    Row(
+        below(UNLIKE, SAME),
+        Outcome(Verdict.EXPLANATION_NOT_SUPPORTED, "L-smooth, yet 2/L fails"),
+    ),
+    otherwise=Outcome(Verdict.REPRODUCED, "no L, no threshold"),
+    always="The largest gradient quotient found is {quotient} of σ_max(Z)²/N. The step size at which the behaviour "
+    "changes is {huber_near} of 2/L near a minimiser and {huber_far} of 2/L from random starts.",
+)
 
-TOLERANCE = 0.01
-"""How far a measured threshold may lie from 2/L, as a share of it."""
-QUOTIENT_TOLERANCE = 1e-6
-"""How far the largest gradient quotient found may lie below L, as a share of it; above, only rounding is allowed."""
-ROUNDING = 1e-9
-NEAR_STEPS, FAR_STEPS = 40, 1000
-CONVERGED = 1e-6
-"""A far run has converged if its loss, over its last tenth, is below this share of the first loss."""
+study = Study(
+    CLAIM,
+    rule=RULE,
+    headline=Headline(
+        paper="not L-smooth; 2/L does not apply",
+        ours="{smooth}; threshold is {huber_near:v}·2/L near, {huber_far:v}·2/L from afar",
+        control="squared: {squared_near:v}·2/L; absolute: falls to {absolute_shrinking:v} of it",
+    ),
+    choices=(TOLERANCE, SAME, SHRINKS, DATA, LENGTH),
+)
 
 
-def plan(settings: Settings) -> list[Cell]:
+@study.planned
+def plan(scale: Scale) -> Iterable[Cell]:
     """For both kinds of data: the constant L, the threshold near a minimiser, and the threshold from afar."""
-    seeds = settings.seed_range({"quick": 8, "standard": 32, "paper": 32}[settings.scale])
-    starts = ("uniform",) if settings.scale == "quick" else ("uniform", "normal", "zero")
-    cells = []
+    seeds = scale.seeds(8, 32)
     for entries in ENTRIES:
-        shared: dict[str, Any] = {"entries": entries, "seeds": len(seeds)}
+        shared: dict[str, Any] = {"entries": entries, "seeds": seeds}
         for name in ("huber", "absolute"):
-            parameters = {"part": "constant", "loss": name, **shared}
-            cells.append(Cell("huber-smooth", parameters, seeds[0], cost=0.1 * len(seeds)))
-        for name in LOSSES:
-            parameters = {"part": "near", "loss": name, **shared}
-            cells.append(Cell("huber-smooth", parameters, seeds[0], cost=0.05 * len(seeds)))
+            yield constant.cell(loss=name, cost=0.1 * len(seeds), **shared)
+        for name in ("huber", "squared", "pseudo-huber", "absolute"):
+            yield near.cell(loss=name, cost=0.05 * len(seeds), **shared)
         # The squared loss is there to test the instrument, which does not depend on the data.
         for name in ("huber", "squared", "absolute") if entries == "uniform" else ("huber", "absolute"):
-            for start in starts:
-                parameters = {"part": "far", "loss": name, "start": start, **shared}
-                cells.append(
-                    Cell("huber-smooth", parameters, seeds[0], cost=(0.06 if name == "absolute" else 0.35) * len(seeds))
+            for start in scale(("uniform",), ("uniform", "normal", "zero")):
+                yield far.cell(
+                    loss=name, start=start, cost=(0.06 if name == "absolute" else 0.35) * len(seeds), **shared
                 )
+        for steps in SHORTER:
+            yield shorter.cell(steps=steps, cost=0.2 * len(seeds), **shared)
     for name in ("huber", "squared", "absolute"):
-        parameters = {"part": "sweep", "loss": name, "entries": "uniform", "seeds": 1}
-        cells.append(Cell("huber-smooth", parameters, seeds[0], cost=0.5))
-    return cells
+        yield sweep.cell(loss=name, entries="uniform", seeds=seeds[:1], cost=0.5)
 
 
-def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
-    """One part of the experiment for one loss, on all seeds at once."""
-    parameters: Mapping[str, Any] = cell.parameters
-    chosen = LOSSES[parameters["loss"]]
-    problem = draw_regression(parameters["entries"], cell.seed, parameters["seeds"], chosen)
-    smoothness = draw_regression(parameters["entries"], cell.seed, parameters["seeds"]).gradient_lipschitz
-    if smoothness is None:
-        raise RuntimeError("Huber regression has lost its gradient constant")
-    if parameters["part"] == "constant":
-        return _constant(problem, smoothness, cell.seed)
-    if parameters["part"] == "near":
-        return _near(problem, smoothness)
-    start = draw_start(parameters.get("start", "uniform"), cell.seed, parameters["seeds"])
-    if parameters["part"] == "far":
-        return _far(problem, smoothness, start)
-    return _sweep(problem, smoothness, start)
+def _unit(vectors: Tensor, fallback: Tensor | None = None) -> Tensor:
+    """Vectors of length 1; `fallback` where a vector is zero."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / length if fallback is None else torch.where(length > 0, vectors / length, fallback)
 
 
-def judge(records: Sequence[Record]) -> Judgement:
-    """Reproduced, if the gradient of the Huber regression has no Lipschitz constant and 2/L is not its threshold.
+@study.experiment(part="constant", seed_axes={"smoothness": 0, "quotient": 0, "across": 0})
+def constant(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
+    """The largest gradient quotients found, in units of L: rows are seeds, columns distances from the minimiser.
 
-    Two questions are asked of every seed. *Is the function L-smooth?* L = σ_max(Z)²/N is computed from Z alone; no
-    pair of points may have a gradient quotient above it (rounding apart), and the largest quotient found, by an
-    iteration that does not know Z, must come within 1e-6 of it. *Is the threshold 2/L?* The step size at which a
-    run's behaviour changes is found by bisection, near a minimiser and from random starts; the interval of its ratio
-    to 2/L must lie within 1 % of 1.
-
-    - The instrument must pass first: on the squared loss the ratio must lie within 1 % of 1, and on the absolute loss
-      the threshold must shrink with the distance of the start (to less than a tenth over the distances tried).
-      Otherwise: *inconclusive*.
-    - Both ratios lie within 1 % of 1: *not reproduced*, whatever L: the threshold does describe it.
-    - A ratio lies, interval and all, farther than 1 % from 1: *reproduced* if the function is not L-smooth with that
-      L, and *reproduced, explanation not supported* if it is.
-    - Otherwise: *inconclusive*.
+    The search is a power iteration on gradient differences, d ← ∇f(x+d) - ∇f(x) scaled to a fixed length, which
+    knows nothing of Z. The quotients of random pairs, and of steps of other lengths, enter the maximum too.
     """
-    quotient = _quotient_value(find_parts(records, "constant", loss="huber"))
-    smooth = float(quotient.low or 0) >= 1 - QUOTIENT_TOLERANCE and float(quotient.high or np.inf) <= 1 + ROUNDING
-    near, far = (_ratio_value(find_parts(records, part, loss="huber"), part, "Huber") for part in ("near", "far"))
-    known = [_ratio_value(find_parts(records, part, loss="squared"), part, "squared loss") for part in ("near", "far")]
-    shrinking = _shrinking_value(find_parts(records, "near", loss="absolute"))
-    instrument = all(_place(value) == "within" for value in known) and 0 < float(shrinking.high or 0) < 0.1
-    places = {_place(near), _place(far)}
-    if not instrument:
-        verdict = Verdict.INCONCLUSIVE
-    elif places == {"within"}:
-        verdict = Verdict.NOT_REPRODUCED
-    elif "outside" in places:
-        verdict = Verdict.EXPLANATION_NOT_SUPPORTED if smooth else Verdict.REPRODUCED
-    else:
-        verdict = Verdict.INCONCLUSIVE
-    largest = "equals" if smooth else "does not equal"
-    never = _never_value(find_parts(records, "far", loss="absolute"))
-    above = [_above_value(record) for record in find_parts(records, "sweep") if record.parameters["loss"] != "absolute"]
-    return Judgement(
-        verdict,
-        f"The largest gradient quotient found {largest} σ_max(Z)²/N ({quotient}, in units of it). The step size at "
-        f"which the behaviour changes is {near} of 2/L near a minimiser and {far} of 2/L from random starts.",
-        Headline(
-            "not L-smooth; 2/L does not apply",
-            f"{'L-smooth' if smooth else 'not L-smooth'}; threshold is {format_number(near.value)}·2/L near, "
-            f"{format_number(far.value)}·2/L from afar",
-            f"squared: {format_number(known[0].value)}·2/L; absolute: falls to {format_number(shrinking.value)} of it",
+    problem, smoothness = (
+        draw_regression(entries, run.seed, seeds, LOSSES[loss]),
+        curvature_of(entries, run.seed, seeds),
+    )
+    generator, minimiser = run.generator(), interpolant(problem)
+    distances = (1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+    shape = (problem.instances, len(distances), problem.features)
+    radius = torch.tensor(distances, dtype=torch.float64).view(1, -1, 1)
+    centre = minimiser + radius * _unit(torch.randn(shape, generator=generator, dtype=torch.float64))
+    direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64))
+    length, largest = 1e-4, gradient_quotient(problem, centre, centre + radius * direction)
+    for _ in range(400):
+        other = centre + length * direction
+        largest = torch.maximum(largest, gradient_quotient(problem, centre, other))
+        direction = _unit(problem.subgradient(other) - problem.subgradient(centre), fallback=direction)
+    # Along the direction found, pairs of every length across the minimiser: none may exceed L, however close.
+    lengths = torch.tensor([1e-6, 1e-4, 1e-2, 1.0, 100.0], dtype=torch.float64).view(1, -1, 1)
+    half = lengths / 2 * direction[:, :1]
+    across = gradient_quotient(problem, minimiser - half, minimiser + half)
+    return {
+        "smoothness": smoothness[:, 0].tolist(),
+        "distance": list(distances),
+        "quotient": (largest / smoothness).tolist(),
+        "length": lengths.flatten().tolist(),
+        "across": (across / smoothness).tolist(),
+    }
+
+
+@study.experiment(part="near", seed_axes={"ratio": 0})
+def near(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
+    """Thresholds in units of 2/L, for starts off the minimiser along the top direction: rows are seeds."""
+    problem, distances = draw_regression(entries, run.seed, seeds, LOSSES[loss]), (1e-4, 1e-3, 1e-2, 3e-2)
+    start = interpolant(problem) + torch.tensor(distances, dtype=torch.float64).view(1, -1, 1) * top_direction(problem)
+    edge = (2 / curvature_of(entries, run.seed, seeds)).expand(-1, len(distances))
+    recordings = _first_and_late(NEAR_STEPS // 2)
+
+    def stable(step_size: Tensor) -> Tensor:
+        found = iterate(problem, start, Constant(step_size), NEAR_STEPS, recordings)
+        return found["late"] < found["first"][0]
+
+    critical = find_threshold(stable, 1e-6 * edge, 100 * edge, tolerance=1e-5).estimate
+    return {"distance": list(distances), "ratio": (critical / edge).tolist()}
+
+
+def _first_and_late(since: int) -> dict[str, Recording]:
+    """The first loss, and the largest from a step on."""
+    return {"first": Trace(loss, [0]), "late": Largest(loss, since)}
+
+
+@study.experiment(part="far", seed_axes={"ratio": 0})
+def far(run: Run, *, loss: str, start: str, entries: str, seeds: int) -> Mapping[str, Any]:
+    """Thresholds in units of 2/L between convergence and its absence, from a random start: one per seed."""
+    return _far(run, loss, start, entries, seeds, FAR_STEPS)
+
+
+@study.experiment(part="far, shorter", seed_axes={"ratio": 0})
+def shorter(run: Run, *, entries: str, seeds: int, steps: int) -> Mapping[str, Any]:
+    """The same for Huber in runs of another length."""
+    return _far(run, "huber", "uniform", entries, seeds, steps)
+
+
+def _far(run: Run, loss_name: str, start: str, entries: str, seeds: int, steps: int) -> Mapping[str, Any]:
+    problem = draw_regression(entries, run.seed, seeds, LOSSES[loss_name])
+    points, edge = draw_start(start, run.seed, seeds), 2 / curvature_of(entries, run.seed, seeds)
+    recordings = _first_and_late(steps - steps // 10)
+
+    def stable(step_size: Tensor) -> Tensor:
+        found = iterate(problem, points, Constant(step_size), steps, recordings)
+        return found["late"] < CONVERGED * found["first"][0]
+
+    critical = find_threshold(stable, 0.5 * edge, 4 * edge, tolerance=4e-3).estimate
+    return {"ratio": (critical / edge)[:, 0].tolist()}
+
+
+@study.experiment(part="sweep")
+def sweep(run: Run, *, loss: str, entries: str, seeds: int) -> Mapping[str, Any]:
+    """What one seed's run reaches at each step size: the largest loss over its last tenth, relative to the first."""
+    problem, smoothness = (
+        draw_regression(entries, run.seed, seeds, LOSSES[loss]),
+        curvature_of(entries, run.seed, seeds),
+    )
+    ratios = torch.cat([torch.logspace(-0.5, 0.5, 21, dtype=torch.float64), torch.tensor([0.99, 1.01, 8.0, 30.0])])
+    ratios = ratios.sort().values
+    starts = draw_start("uniform", run.seed, seeds).expand(-1, len(ratios), -1).contiguous()
+    recordings = _first_and_late(FAR_STEPS - FAR_STEPS // 10)
+    found = iterate(problem, starts, Constant(2 / smoothness * ratios), FAR_STEPS, recordings)
+    reached = (found["late"] / found["first"][0])[0].nan_to_num(nan=torch.inf)
+    return {"ratio": ratios.tolist(), "reached": reached.tolist()}
+
+
+@study.findings
+def findings(evidence: Evidence, choices: Choices) -> Findings:
+    """The largest quotients, and the thresholds of Huber and of the losses where the answer is known."""
+
+    def chosen(runs: Runs) -> Runs:
+        return runs if choices.data == "both" else runs.where(entries=choices.data)
+
+    constants, nears, fars = evidence[constant], evidence[near], evidence[far]
+    largest = [
+        extremes.largest(*row, *across)
+        for record in chosen(constants.where(loss="huber"))
+        for row, across in zip(record["quotient"], record["across"], strict=True)
+    ]
+    from_afar = fars.where(loss="huber")
+    if choices.length != FAR_STEPS and not (from_afar := evidence[shorter].where(steps=choices.length)):
+        raise NotStoredError(f"runs of {choices.length} steps were not stored")
+    ratios = {
+        "huber_near": _threshold("huber_near", "Huber, near a minimiser", chosen(nears.where(loss="huber"))),
+        "huber_far": _threshold("huber_far", "Huber, from random starts", chosen(from_afar)),
+        "squared_near": _threshold("squared_near", "squared loss, near a minimiser", nears.where(loss="squared")),
+        "squared_far": _threshold("squared_far", "squared loss, from random starts", fars.where(loss="squared")),
+    }
+    quotient: Finding = QUOTIENT.missing()
+    if largest:
+        quotient = QUOTIENT.estimate(
+            float(np.median(largest)), extremes.smallest(largest), extremes.largest(largest), len(largest)
+        )
+    unlike = _off(UNLIKE, quotient)
+    smooth = isinstance(unlike, Estimate) and unlike.upper < choices.same
+    close = nears.where(loss="absolute")
+    never = fars.where(loss="absolute").joined("ratio")
+    across = [row[0] / row[-1] for record in constants.where(loss="absolute") for row in record["across"]]
+    edge = Quantity("edge", "2/L for data from U[-1, 1]")
+    of_edge = [2 / value for value in constants.where(loss="huber", entries="uniform").joined("smoothness")]
+    return Findings(
+        (quotient, ratios["huber_near"], ratios["huber_far"], edge.median(of_edge)),
+        (
+            ratios["squared_near"],
+            ratios["squared_far"],
+            SHRINKING.median([row[0] / row[-1] for record in close for row in record["ratio"]]),
+            Quantity(
+                "absolute_never", "absolute loss from random starts: runs for which no step size tried converged"
+            ).number(int((never == 0).sum()), len(never)),
+            Quantity(
+                "absolute_growth",
+                "absolute loss: gradient quotient across the minimiser, pair 1e+08 times closer, relative",
+            ).median(across),
+            *(_largest_above(name, evidence[sweep].one(loss=name)) for name in ("huber", "squared")),
         ),
-        (quotient, near, far, _constants_value(records)),
-        (*known, shrinking, never, _growth_value(find_parts(records, "constant", loss="absolute")), *above),
-        predicted=(Value("threshold", "threshold of a function that is L-smooth, in units of 2/L", 1.0),),
-        decided_by=(
-            "more steps per run and more seeds, until the squared loss shows its known threshold and the intervals lie "
-            "on one side of 1 %"
-            if verdict is Verdict.INCONCLUSIVE
-            else None
+        (Value("threshold", "threshold of a function that is L-smooth, in units of 2/L", 1.0),),
+        derived=(
+            unlike,
+            _off(NEAR, ratios["huber_near"]),
+            _off(FAR, ratios["huber_far"]),
+            _off(KNOWN_NEAR, ratios["squared_near"]),
+            _off(KNOWN_FAR, ratios["squared_far"]),
+            Word("smooth", "whether the gradient has the constant L", "L-smooth" if smooth else "not L-smooth"),
         ),
         notes=(
             "L-smooth means a Lipschitz gradient (eq. 5); a second derivative is not asked for. Huber's slope, the "
@@ -162,29 +325,52 @@ def judge(records: Sequence[Record]) -> Judgement:
             "What the threshold separates is convergence to a minimiser from its absence. What a run does above it is "
             "another matter, on which losses with the same L differ.",
             f"A run from afar that needs more than {FAR_STEPS:,} steps counts as not converging, which puts measured "
-            f"thresholds up to {-np.log(CONVERGED) / (4 * FAR_STEPS):.1%} below the true ones.",
+            f"thresholds up to {-math.log(CONVERGED) / (4 * FAR_STEPS):.1%} below the true ones.",
         ),
     )
 
 
-def draw(records: Sequence[Record]) -> list[Figure]:
+def _threshold(name: str, of: str, runs: Runs) -> Finding:
+    """Each seed's threshold in units of 2/L: near, of all its starts the one farthest from 1."""
+    rows = [row if isinstance(row, list) else [row] for record in runs for row in record["ratio"]]
+    farthest = [extremes.largest(row, key=lambda ratio: abs(ratio - 1)) for row in rows]
+    return Quantity(name, f"threshold / (2/L), {of}").median(farthest)
+
+
+def _off(quantity: Quantity, ratio: Finding) -> Finding:
+    """How far a ratio lies from 1, with the interval that its own leaves."""
+    if not isinstance(ratio, Estimate):
+        return quantity.missing()
+    ends = abs(ratio.lower - 1), abs(ratio.upper - 1)
+    lowest = 0.0 if ratio.lower <= 1 <= ratio.upper else extremes.smallest(*ends)
+    return quantity.estimate(abs(ratio.value - 1), lowest, extremes.largest(*ends), ratio.count)
+
+
+def _largest_above(name: str, record: Any) -> Finding:
+    """The largest late loss over all step sizes above the threshold that were tried, relative to the first."""
+    above = [reached for ratio, reached in zip(record["ratio"], record["reached"], strict=True) if ratio > 1]
+    last = extremes.largest(record["ratio"])
+    label = f"{name}: late loss / first loss, largest over α from 2/L to {last:g}·2/L"
+    return Quantity(f"{name}_above", label).number(extremes.largest(above))
+
+
+@study.figures
+def draw(evidence: Evidence, found: Findings) -> list[Figure]:
     """Where the threshold lies, against the distance of the start; what a run reaches, against the step size."""
-    tones = {"huber": "ours", "squared": "a", "pseudo-huber": "b", "absolute": "control"}
-    near = [
-        Series("line", name, record["distance"], np.median(record["ratio"], axis=0).tolist(), tone=tone)
-        for name, tone in tones.items()
-        for record in find_parts(records, "near", loss=name, entries="uniform")
-    ]
-    sweep = []
-    for name, tone in tones.items():
-        for record in find_parts(records, "sweep", loss=name):
-            reached = [extremes.largest(value, 1e-16) if value < 1e8 else None for value in record["reached"]]
-            sweep.append(Series("line", name, record["ratio"], reached, tone=tone))
-    quotients = [
-        Series("line", "largest quotient found", record["distance"], np.median(record["quotient"], axis=0).tolist())
-        for record in find_parts(records, "constant", loss="huber", entries="uniform")
-    ]
-    limit = Series("horizontal", "2/L", y=(1.0,), tone="theory", dashed=True)
+    del found
+
+    def medians(record: Any, value: str, name: str) -> Series:
+        return Series("line", name, record["distance"], np.median(record[value], axis=0), tone=TONES.get(name, "ours"))
+
+    nears = [medians(record, "ratio", record.parameters["loss"]) for record in evidence[near].where(entries="uniform")]
+    # What has diverged is not drawn.
+    reached = []
+    for record in evidence[sweep]:
+        heights = [v if v < 1e8 else None for v in np.maximum(record["reached"], 1e-16)]
+        name = record.parameters["loss"]
+        reached.append(Series("line", name, record["ratio"], heights, tone=TONES[name]))
+    quotients = medians(evidence[constant].one(loss="huber", entries="uniform"), "quotient", "largest quotient found")
+    distance = Axis("distance from the minimiser", log=True)
     return [
         Figure(
             "The step size at which the behaviour changes",
@@ -196,175 +382,22 @@ def draw(records: Sequence[Record]) -> list[Figure]:
             (
                 Panel(
                     "threshold near a minimiser",
-                    Axis("distance of the start", log=True),
+                    distance,
                     Axis("threshold / (2/L)", log=True),
-                    (*near, limit),
+                    (*nears, Series("horizontal", "2/L", y=(1.0,), tone="theory", dashed=True)),
                 ),
                 Panel(
                     "loss reached from a random start",
                     Axis("α / (2/L)", log=True),
                     Axis("late loss / first loss", log=True),
-                    (*sweep, Series("vertical", "2/L", x=(1.0,), tone="theory", dashed=True)),
+                    (*reached, Series("vertical", "2/L", x=(1.0,), tone="theory", dashed=True)),
                 ),
                 Panel(
                     "Lipschitz quotient of ∇f, Huber",
-                    Axis("distance from the minimiser", log=True),
+                    distance,
                     Axis("quotient / L"),
-                    (*quotients, Series("horizontal", "L", y=(1.0,), tone="theory", dashed=True)),
+                    (quotients, Series("horizontal", "L", y=(1.0,), tone="theory", dashed=True)),
                 ),
             ),
         )
     ]
-
-
-def _constant(problem: Regression, smoothness: Tensor, seed: int) -> Mapping[str, Any]:
-    """The largest gradient quotients found, in units of L: rows are seeds, columns distances from the minimiser.
-
-    The search is a power iteration on gradient differences, d ← ∇f(x+d) - ∇f(x) scaled to a fixed length, which
-    knows nothing of Z. The quotients of random pairs, and of steps of other lengths, enter the maximum too.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    distances = (1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-    shape = (problem.instances, len(distances), problem.features)
-    radius = torch.tensor(distances, dtype=torch.float64).view(1, -1, 1)
-    centre = interpolant(problem) + radius * _unit(torch.randn(shape, generator=generator, dtype=torch.float64))
-    direction = _unit(torch.randn(shape, generator=generator, dtype=torch.float64))
-    length, largest = 1e-4, gradient_quotient(problem, centre, centre + radius * direction)
-    for _ in range(400):
-        other = centre + length * direction
-        largest = torch.maximum(largest, gradient_quotient(problem, centre, other))
-        direction = _unit(problem.subgradient(other) - problem.subgradient(centre), fallback=direction)
-    # Along the direction found, pairs of every length across the minimiser: none may exceed L, however close.
-    top = direction[:, :1]
-    lengths = torch.tensor([1e-6, 1e-4, 1e-2, 1.0, 100.0], dtype=torch.float64).view(1, -1, 1)
-    across = gradient_quotient(
-        problem, interpolant(problem) - lengths / 2 * top, interpolant(problem) + lengths / 2 * top
-    )
-    return {
-        "smoothness": smoothness[:, 0].tolist(),
-        "distance": list(distances),
-        "quotient": (largest / smoothness).tolist(),
-        "length": lengths.flatten().tolist(),
-        "across": (across / smoothness).tolist(),
-    }
-
-
-def _near(problem: Regression, smoothness: Tensor) -> Mapping[str, Any]:
-    """Thresholds in units of 2/L, for starts off the minimiser along the top direction: rows are seeds."""
-    distances = (1e-4, 1e-3, 1e-2, 3e-2)
-    lengths = torch.tensor(distances, dtype=torch.float64).view(1, -1, 1)
-    start = interpolant(problem) + lengths * top_direction(problem)
-    record: dict[str, Recording] = {"first": Trace(loss, [0]), "late": Largest(loss, NEAR_STEPS // 2)}
-
-    def stable(step_size: Tensor) -> Tensor:
-        run = iterate(problem, start, Constant(step_size), NEAR_STEPS, record)
-        return run["late"] < run["first"][0]
-
-    edge = (2 / smoothness).expand(-1, len(distances))
-    critical = find_threshold(stable, 1e-6 * edge, 100 * edge, tolerance=1e-5).estimate
-    return {"distance": list(distances), "ratio": (critical / edge).tolist()}
-
-
-def _far(problem: Regression, smoothness: Tensor, start: Tensor) -> Mapping[str, Any]:
-    """Thresholds in units of 2/L between convergence and its absence, from `start`: one per seed."""
-    record: dict[str, Recording] = {"first": Trace(loss, [0]), "late": Largest(loss, FAR_STEPS - FAR_STEPS // 10)}
-
-    def stable(step_size: Tensor) -> Tensor:
-        run = iterate(problem, start, Constant(step_size), FAR_STEPS, record)
-        return run["late"] < CONVERGED * run["first"][0]
-
-    edge = 2 / smoothness
-    critical = find_threshold(stable, 0.5 * edge, 4 * edge, tolerance=4e-3).estimate
-    return {"ratio": (critical / edge)[:, 0].tolist()}
-
-
-def _sweep(problem: Regression, smoothness: Tensor, start: Tensor) -> Mapping[str, Any]:
-    """What one seed's run reaches at each step size: the largest loss over its last tenth, relative to the first."""
-    ratios = torch.cat([torch.logspace(-0.5, 0.5, 21, dtype=torch.float64), torch.tensor([0.99, 1.01, 8.0, 30.0])])
-    ratios = ratios.sort().values
-    record: dict[str, Recording] = {"first": Trace(loss, [0]), "late": Largest(loss, FAR_STEPS - FAR_STEPS // 10)}
-    starts = start.expand(-1, len(ratios), -1).contiguous()
-    run = iterate(problem, starts, Constant(2 / smoothness * ratios), FAR_STEPS, record)
-    reached = (run["late"] / run["first"][0])[0].nan_to_num(nan=torch.inf)
-    return {"ratio": ratios.tolist(), "reached": reached.tolist()}
-
-
-def _unit(vectors: Tensor, fallback: Tensor | None = None) -> Tensor:
-    """Vectors of length 1; `fallback` where a vector is zero."""
-    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors / length if fallback is None else torch.where(length > 0, vectors / length, fallback)
-
-
-def _quotient_value(records: Sequence[Record]) -> Value:
-    """Over all seeds: the median and the range of each seed's largest quotient, in units of L."""
-    largest = [
-        extremes.largest(*row, *across) for r in records for row, across in zip(r["quotient"], r["across"], strict=True)
-    ]
-    label = "largest gradient quotient found / L (range over seeds)"
-    return Value(
-        "quotient",
-        label,
-        float(np.median(largest)),
-        extremes.smallest(largest),
-        extremes.largest(largest),
-        len(largest),
-    )
-
-
-def _ratio_value(records: Sequence[Record], part: str, label: str) -> Value:
-    """Each seed's threshold in units of 2/L: near, of all its starts the one farthest from 1."""
-    samples = []
-    for record in records:
-        for row in record["ratio"]:
-            starts = row if isinstance(row, list) else [row]
-            samples.append(extremes.largest(starts, key=lambda ratio: abs(ratio - 1)))
-    where = "near a minimiser" if part == "near" else "from random starts"
-    name = f"{label.split(maxsplit=1)[0].lower()}_{part}"
-    return median_value(name, f"threshold / (2/L), {label}, {where}", samples)
-
-
-def _shrinking_value(records: Sequence[Record]) -> Value:
-    """Threshold from the nearest start over that from the farthest, absolute loss."""
-    samples = [row[0] / row[-1] for record in records for row in record["ratio"]]
-    span = records[0]["distance"][-1] / records[0]["distance"][0]
-    label = f"absolute loss: threshold from a start {format_number(span)} times closer, relative"
-    return median_value("absolute_shrinking", label, samples)
-
-
-def _never_value(records: Sequence[Record]) -> Value:
-    """In how many far runs of the absolute loss no step size tried converged."""
-    ratios = [ratio for record in records for ratio in record["ratio"]]
-    label = "absolute loss from random starts: runs for which no step size tried converged"
-    return Value("absolute_never", label, sum(ratio == 0 for ratio in ratios), count=len(ratios))
-
-
-def _growth_value(records: Sequence[Record]) -> Value:
-    """How much the quotient across the kink grows while the pair closes in, absolute loss."""
-    growth = [row[0] / row[-1] for record in records for row in record["across"]]
-    span = records[0]["length"][-1] / records[0]["length"][0]
-    label = f"absolute loss: gradient quotient across the minimiser, pair {format_number(span)} times closer, relative"
-    return median_value("absolute_growth", label, growth)
-
-
-def _above_value(record: Record) -> Value:
-    """The largest late loss over all step sizes above the threshold that were tried, relative to the first."""
-    above = [reached for ratio, reached in zip(record["ratio"], record["reached"], strict=True) if ratio > 1]
-    name = str(record.parameters["loss"])
-    last = format_number(extremes.largest(record["ratio"]))
-    label = f"{name}: late loss / first loss, largest over α from 2/L to {last}·2/L"
-    return Value(f"{name}_above", label, extremes.largest(above))
-
-
-def _constants_value(records: Sequence[Record]) -> Value:
-    """2/L itself on the paper's data, U[-1, 1]."""
-    cells = find_parts(records, "constant", loss="huber", entries="uniform")
-    return median_value("edge", "2/L for data from U[-1, 1]", [2 / value for r in cells for value in r["smoothness"]])
-
-
-def _place(value: Value) -> str:
-    """Where the interval of a ratio lies: "within" 1 % of 1, "outside" it, or "across" its ends."""
-    low = float(value.value or 0) if value.low is None else value.low
-    high = float(value.value or 0) if value.high is None else value.high
-    if low >= 1 - TOLERANCE and high <= 1 + TOLERANCE:
-        return "within"
-    return "outside" if high < 1 - TOLERANCE or low > 1 + TOLERANCE else "across"

@@ -1,21 +1,73 @@
-"""Claim `kumar-convex`: for y ≤ 0 the ReLU regression is convex, with its minimum at a kink (§1 and §4, eq. 3)."""
+"""For y ≤ 0 the ReLU regression is convex, with its minimum at a kink (§1 and §4, eq. 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import optimize
-from torch import Tensor
 
-from nonsmooth import extremes
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
-from nonsmooth.claims.framework.statistics import median_value, proportion_value
-from nonsmooth.lab import Cell, Context, Record
+from nonsmooth.claims.framework import (
+    Axis,
+    Choice,
+    Choices,
+    Claim,
+    Estimate,
+    Evidence,
+    Figure,
+    Findings,
+    Headline,
+    NotStoredError,
+    Outcome,
+    Panel,
+    Quantity,
+    Row,
+    Rule,
+    Run,
+    Scale,
+    Series,
+    Study,
+    Value,
+    Verdict,
+    above,
+    below,
+)
+from nonsmooth.lab import Cell
 from nonsmooth.problems import Regression, relu_regression
+from nonsmooth.problems.convexity import (
+    convexity_excess,
+    distance_to_subdifferential_at_zero,
+    lowest_found,
+    slope_jumps,
+    smallest_kink,
+    unit,
+)
+
+FEATURES, SAMPLES = 500, 20
+PENALTIES = {"none": (0.0, 0.0), "L2": (0.0, 0.01), "L1": (0.1, 0.0), "both": (0.1, 0.01)}
+POSITIVE = (0, 1, 5, 20)
+"""How many entries of y are positive; 20 are all."""
+
+ROUNDING = Choice(
+    "rounding",
+    1e-9,
+    (1e-11, 1e-7),
+    "relative to the function",
+    "What sums of 500 products in float64 may lose, with room; what is found otherwise is above 1e-6.",
+)
+HALF = Choice(
+    "most", 0.5, (0.75, 0.9), "share of the seeds that counts as most", "The shares found are 0 or 1, up to chance."
+)
+FEWEST = Choice("fewest", 1, (5, 20), "positive entries in y of the control", "The weakest breach of the condition.")
+PENALTY = Choice("penalty", "all four", tuple(PENALTIES), "penalty of the function", "The statement is about each.")
+
+EXCESS = Quantity("largest_excess", "largest excess of the function over a chord, y ≤ 0")
+DROP = Quantity("jump", "smallest jump of the slope over all samples' kinks, relative, y ≤ 0")
+DISTANCE = Quantity("distance", "largest distance from 0 to ∂f(0), y ≤ 0")
+LOWER = Quantity("lower", "lowest f - f(0) found by search, relative, y ≤ 0")
+KINK = Quantity("kink", "smallest sum of one-sided slopes at 0, y ≤ 0")
+BROKEN = Quantity("broken", "seeds in which the slope falls on a sample's kink, fewest positive entries in y")
 
 CLAIM = Claim(
     id="kumar-convex",
@@ -30,256 +82,178 @@ CLAIM = Claim(
     paper=(Value("convex", "convex for y ≤ 0", True), Value("kink", "minimum at a kink", True)),
 )
 
-FEATURES, SAMPLES = 500, 20
-PENALTIES = {"none": (0.0, 0.0), "L2": (0.0, 0.01), "L1": (0.1, 0.0), "both": (0.1, 0.01)}
-POSITIVE = (0, 1, 5, 20)
-ROUNDING = 1e-9
-"""Relative to the larger end of a segment: what sums of 500 products in float64 may lose."""
+RULE = Rule(
+    Row(
+        above(EXCESS, ROUNDING) | ~above(DROP, 0),
+        Outcome(Verdict.NOT_REPRODUCED, "it is not convex"),
+    ),
+    Row(
+        above(DISTANCE, ROUNDING) | below(LOWER, -1e-9),
+        Outcome(Verdict.NOT_REPRODUCED, "zero is no minimum"),
+    ),
+    Row(~above(KINK, ROUNDING), Outcome(Verdict.NOT_REPRODUCED, "no kink at the minimum")),
+    Row(
+        below(BROKEN, HALF),
+        Outcome(Verdict.EXPLANATION_NOT_SUPPORTED, "convex whatever the sign"),
+    ),
+    otherwise=Outcome(
+        Verdict.REPRODUCED,
+        "convex, minimum at a kink",
+        "A positive entry in y makes a concave kink: the slope falls there in {broken:.0%} of the seeds.",
+    ),
+    always="With y ≤ 0, {convex.hits} of {convex.count} seeds show no violation along segments and the slope rises by "
+    "at least {jump:v} (relative) over every kink, which with convex pieces between them is convexity; the distance "
+    "from 0 to ∂f(0) is at most {distance:v}, and the one-sided slopes at 0 add to at least {kink:v}.",
+)
+
+study = Study(
+    CLAIM,
+    rule=RULE,
+    headline=Headline(
+        paper="convex, minimum at a kink",
+        ours="{jumps_0.hits} of {jumps_0.count} seeds convex; one-sided slopes at 0 add to {kink:v}",
+        control="one positive entry in y: {broken:.0%} not convex",
+    ),
+    choices=(ROUNDING, HALF, FEWEST, PENALTY),
+)
 
 
-def plan(settings: Settings) -> list[Cell]:
-    """A cell for each penalty and number of positive entries in y."""
-    seeds = settings.seed_range({"quick": 20, "standard": 200, "paper": 200}[settings.scale])
-    segments = {"quick": 400, "standard": 4000, "paper": 4000}[settings.scale]
-    return [
-        Cell(
-            "kumar-convex",
-            {"penalty": penalty, "positive": positive, "seeds": len(seeds), "segments": segments},
-            seeds[0],
-            cost=len(seeds) * segments * 2e-4,
-        )
-        for penalty in PENALTIES
-        for positive in POSITIVE
-    ]
+@study.planned
+def plan(scale: Scale) -> Iterable[Cell]:
+    """Two cells for each penalty and number of positive entries in y."""
+    seeds, count = scale.seeds(20, 200), scale(400, 4000)
+    for penalty in PENALTIES:
+        for positive in POSITIVE:
+            cost = len(seeds) * count * 2e-4
+            yield segments.cell(penalty=penalty, positive=positive, segments=count, seeds=seeds, cost=cost)
+            yield jumps.cell(penalty=penalty, positive=positive, seeds=seeds, cost=2e-3 * len(seeds))
 
 
-def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
+def _draw(generator: torch.Generator, penalty: str, positive: int) -> Regression:
+    """Z ~ U[-1, 1], y ~ U[-1, 0] with the first entries turned positive."""
+    data = torch.rand(1, SAMPLES, FEATURES, generator=generator, dtype=torch.float64) * 2 - 1
+    response = -torch.rand(1, SAMPLES, generator=generator, dtype=torch.float64)
+    response[:, :positive] *= -1
+    l1, l2 = PENALTIES[penalty]
+    return relu_regression(data, response, l1=l1, l2=l2)
+
+
+@study.experiment(seed_axes=dict.fromkeys(("violations", "excess", "distance", "kink", "advantage"), 0))
+def segments(run: Run, *, penalty: str, positive: int, segments: int, seeds: int) -> Mapping[str, Any]:
     """Convexity along segments, optimality of zero by its subdifferential, and the kink there, for all seeds."""
-    parameters: Mapping[str, Any] = cell.parameters
-    l1, l2 = PENALTIES[parameters["penalty"]]
     rows: dict[str, list[float]] = {name: [] for name in ("violations", "excess", "distance", "kink", "advantage")}
-    for done, seed in enumerate(range(cell.seed, cell.seed + parameters["seeds"])):
+    for done, seed in enumerate(range(run.seed, run.seed + seeds)):
         generator = torch.Generator().manual_seed(seed)
-        data = torch.rand(1, SAMPLES, FEATURES, generator=generator, dtype=torch.float64) * 2 - 1
-        response = -torch.rand(1, SAMPLES, generator=generator, dtype=torch.float64)
-        response[:, : parameters["positive"]] *= -1
-        problem = relu_regression(data, response, l1=l1, l2=l2)
-        excess = _convexity_excess(problem, parameters["segments"], generator)
-        rows["violations"].append(float((excess > ROUNDING).sum()))
+        problem = _draw(generator, penalty, positive)
+        excess = convexity_excess(problem, segments, generator)
+        rows["violations"].append(float((excess > ROUNDING.value).sum()))
         rows["excess"].append(float(excess.max()))
-        rows["distance"].append(_distance_to_subdifferential_at_zero(problem))
-        rows["kink"].append(_smallest_kink(problem, generator))
-        rows["advantage"].append(_lowest_found(problem, generator))
-        context.progress((done + 1) / parameters["seeds"])
-    return {**rows, "profile": _profile(problem).tolist()}
+        rows["distance"].append(distance_to_subdifferential_at_zero(problem))
+        rows["kink"].append(smallest_kink(problem, generator))
+        rows["advantage"].append(lowest_found(problem, generator))
+        run.context.progress((done + 1) / seeds)
+    points = torch.linspace(-1, 1, 81, dtype=torch.float64)[:, None] * 0.15 * unit(problem.data[0].sum(0))
+    values = problem.value(points.unsqueeze(0))[0]
+    return {**rows, "profile": (values / values[40]).tolist()}
 
 
-def judge(records: Sequence[Record]) -> Judgement:
-    """Reproduced, if y ≤ 0 shows no violation and zero is an optimal kink, and a positive y breaks the convexity.
+@study.experiment(part="jump", seed_axes={"jump": 0})
+def jumps(run: Run, *, penalty: str, positive: int, seeds: int) -> Mapping[str, Any]:
+    """The smallest jump of the slope over the kinks zᵢᵀβ = 0 of each seed."""
+    drawn = (torch.Generator().manual_seed(seed) for seed in range(run.seed, run.seed + seeds))
+    return {"jump": [float(slope_jumps(_draw(one, penalty, positive), one).min()) for one in drawn]}
 
-    Convexity is tested along random segments: f at a random point between two ends must not exceed the chord by more
-    than rounding. Zero is optimal if the distance from 0 to the subdifferential there is below rounding (a bounded
-    least-squares problem, solved to the end) and a search along random directions finds nothing lower. It is a kink
-    if along every direction tried the one-sided slopes do not cancel.
 
-    - A seed with y ≤ 0 violates convexity, or zero is not optimal, or is no kink: *not reproduced*.
-    - None does, and violations appear with positive entries in y in more than half of the seeds (95 % interval):
-      *reproduced*.
-    - None does, and positive entries bring no violation in any seed: *reproduced, explanation not supported*.
-    - Otherwise: *inconclusive*.
-    """
-    paper = [r for r in records if r.parameters["positive"] == 0]
-    control = [r for r in records if r.parameters["positive"] > 0]
-    violated = sum(v > 0 for r in paper for v in r["violations"])
-    count = sum(len(r["violations"]) for r in paper)
-    convex = proportion_value("convex", "seeds without a violation, y ≤ 0", count - violated, count)
-    distance = Value(
-        "distance",
-        "largest distance from 0 to ∂f(0), y ≤ 0",
-        extremes.largest(extremes.largest(r["distance"]) for r in paper),
+@study.findings
+def findings(evidence: Evidence, choices: Choices) -> Findings:
+    """Violations along segments and at kinks, and what 0 is, with y ≤ 0 and with positive entries."""
+    along, across = (
+        runs if choices.penalty == "all four" else runs.where(penalty=choices.penalty)
+        for runs in (evidence[segments], evidence[jumps])
     )
-    lower = Value(
-        "lower",
-        "lowest f - f(0) found by search, relative, y ≤ 0",
-        extremes.smallest(extremes.smallest(r["advantage"]) for r in paper),
-    )
-    kink = Value(
-        "kink",
-        "smallest sum of one-sided slopes at 0, y ≤ 0",
-        extremes.smallest(extremes.smallest(r["kink"]) for r in paper),
-    )
+    paper, kinks = along.where(positive=0), across.where(positive=0)
+    if not (paper and kinks):
+        raise NotStoredError(f"no cells with y ≤ 0 have the penalty {choices.penalty}")
+    violations = {positive: runs.joined("violations") for positive, runs in along.by("positive").items()}
+    clean = int((violations[0] == 0).sum())
     broken = {
-        positive: _broken([r for r in control if r.parameters["positive"] == positive])
-        for positive in sorted({r.parameters["positive"] for r in control})
+        positive: Quantity(
+            f"broken_{positive}", f"seeds that violate convexity, {positive} positive entries in y"
+        ).share(int((found > 0).sum()), len(found))
+        for positive, found in violations.items()
+        if positive
     }
-    optimal = float(distance.value or 0) <= ROUNDING and float(lower.value or 0) >= -ROUNDING
-    at_kink = float(kink.value or 0) > ROUNDING
-    if violated or not optimal or not at_kink:
-        verdict = Verdict.NOT_REPRODUCED
-    elif any(share.low is not None and share.low > 0.5 for share in broken.values()):
-        verdict = Verdict.REPRODUCED
-    elif all(share.value == 0 for share in broken.values()):
-        verdict = Verdict.EXPLANATION_NOT_SUPPORTED
-    else:
-        verdict = Verdict.INCONCLUSIVE
-    most = extremes.largest(broken.values(), key=lambda share: float(share.value or 0))
-    none = [r for r in paper if r.parameters["penalty"] == "none"]
-    excess = median_value(
-        "excess", "largest relative excess over a chord, y ≤ 0", [extremes.largest(r["excess"]) for r in paper]
-    )
-    return Judgement(
-        verdict,
-        f"With y ≤ 0, {count - violated} of {count} seeds show no violation of convexity, the distance from 0 to ∂f(0) "
-        f"is at most {format_number(distance.value)}, and the one-sided slopes at 0 add to at least "
-        f"{format_number(kink.value)}. With positive entries in y up to {100 * float(most.value or 0):.0f} % of the "
-        "seeds violate it.",
-        Headline(
-            "convex, minimum at a kink",
-            f"{count - violated} of {count} seeds convex; zero {'is' if optimal else 'is not'} optimal",
-            f"positive y: {100 * float(most.value or 0):.0f} % not convex",
+    falls = {positive: runs.joined("jump") for positive, runs in across.by("positive").items()}
+    fewest = falls.get(choices.fewest, np.empty(0))
+    excess = Quantity("excess", "largest relative excess over a chord, y ≤ 0")
+    return Findings(
+        (
+            Quantity("convex", "seeds without a violation, y ≤ 0").share(clean, len(violations[0])),
+            Quantity("jumps_0", "seeds in which no slope falls at a kink, y ≤ 0").share(
+                int((falls[0] >= 0).sum()), len(falls[0])
+            ),
+            excess.median([float(np.max(record["excess"])) for record in paper]),
+            DISTANCE.number(float(paper.joined("distance").max())),
+            LOWER.number(float(paper.joined("advantage").min())),
+            KINK.number(float(paper.joined("kink").min())),
+            DROP.number(float(falls[0].min())),
         ),
-        (convex, excess, distance, lower, kink),
-        tuple(broken.values()),
-        decided_by=f"more segments than {records[0].parameters['segments']}, or more seeds than {most.count}"
-        if verdict is Verdict.INCONCLUSIVE
-        else None,
-        notes=(
-            "The minimum is ‖y‖², at β = 0: no term can be below yᵢ², and all attain it at once.",
+        (
+            *broken.values(),
             *(
-                (
-                    "Without a penalty zero is one minimiser among many: every β with Zβ ≤ 0 is one, and f is "
-                    "differentiable at those with Zβ < 0. Either penalty makes the minimiser unique.",
+                Quantity(f"jumps_{p}", f"seeds in which a slope falls at a kink, {p} positive entries in y").share(
+                    int((found < 0).sum()), len(found)
                 )
-                if none
-                else ()
+                for p, found in falls.items()
+                if p
             ),
         ),
+        derived=(
+            EXCESS.number(float(paper.joined("excess").max())),
+            BROKEN.share(int((fewest < 0).sum()), len(fewest)),
+        ),
+        notes=(
+            "The minimum is ‖y‖², at β = 0: no term can be below yᵢ², and all attain it at once.",
+            "Without a penalty zero is one minimiser among many: every β with Zβ ≤ 0 is one, and f is differentiable "
+            "at those with Zβ < 0. Either penalty makes the minimiser unique.",
+            "Random segments miss the one concave kink of a single positive entry in about half of the seeds; the jump "
+            "of the slope at each sample's kink finds it always.",
+        ),
     )
 
 
-def draw(records: Sequence[Record]) -> list[Figure]:
-    """Profiles along one segment through zero, and the share of seeds that violate convexity."""
-    tones = {"none": "a", "L2": "b", "L1": "c", "both": "ours"}
-    place = np.linspace(-1, 1, 81).tolist()
-    panels = []
-    for positive, title in ((0, "y ≤ 0"), (max(r.parameters["positive"] for r in records), "y > 0")):
-        series = tuple(
-            Series(
-                "line", f"penalty: {r.parameters['penalty']}", place, r["profile"], tone=tones[r.parameters["penalty"]]
-            )
-            for r in records
-            if r.parameters["positive"] == positive
+@study.figures
+def draw(evidence: Evidence, found: Findings) -> list[Figure]:
+    """Profiles along one segment through zero, and the share of seeds that violate convexity, by both tests."""
+    tones, place = {"none": "a", "L2": "b", "L1": "c", "both": "ours"}, np.linspace(-1, 1, 81).tolist()
+    panels = [
+        Panel(
+            title,
+            Axis("position along one direction"),
+            Axis("f(t d) / f(0)"),
+            tuple(
+                Series("line", f"penalty: {penalty}", place, record["profile"], tone=tones[penalty])
+                for record in evidence[segments].where(positive=positive)
+                for penalty in (record.parameters["penalty"],)
+            ),
         )
-        panels.append(Panel(title, Axis("position along one direction"), Axis("f(t d) / f(0)"), series))
-    shares = []
-    for penalty, tone in tones.items():
-        mine = sorted(
-            (r for r in records if r.parameters["penalty"] == penalty), key=lambda r: r.parameters["positive"]
-        )
-        values = [_broken([r]) for r in mine]
-        shares.append(
-            Series("line", f"penalty: {penalty}", [r.parameters["positive"] for r in mine],
-                   [float(v.value or 0) for v in values], [v.low for v in values], [v.high for v in values], tone)
-        )  # fmt: skip
-    panels.append(
-        Panel("convexity", Axis("positive entries in y"), Axis("share of seeds that violate it"), tuple(shares))
-    )
+        for positive, title in ((0, "y ≤ 0"), (max(POSITIVE), "y > 0"))
+    ]
+    shares = [
+        (kind, tone, [one for p in POSITIVE if p and isinstance(one := found[f"{name}_{p}"], Estimate)])
+        for kind, name, tone in (("along segments", "broken", "control"), ("at kinks", "jumps", "ours"))
+    ]
+    lines = tuple(
+        Series("line", kind, [p for p in POSITIVE if p], [e.value for e in row], [e.lower for e in row],
+               [e.upper for e in row], tone)
+        for kind, tone, row in shares
+    )  # fmt: skip
+    panels.append(Panel("convexity", Axis("positive entries in y"), Axis("share of seeds that violate it"), lines))
     return [
         Figure(
             "Convex for a non-positive response",
             "Left: the function along a direction through zero, with its corner at the minimum when y ≤ 0 and a dent "
-            "when y > 0. Right: share of seeds with a violated chord, with exact 95 % intervals.",
+            "when y > 0. Right: share of seeds with a violated chord or a falling slope, with exact 95 % intervals.",
             tuple(panels),
         )
     ]
-
-
-def _convexity_excess(problem: Regression, segments: int, generator: torch.Generator) -> Tensor:
-    """How far f lies above the chord at a random point of each segment, relative to the chord; negative if below.
-
-    Half of the segments are long; half are short ones that cross one sample's kink, where a failure would show.
-    """
-    ends = torch.rand(2, segments, FEATURES, generator=generator, dtype=torch.float64) * 2 - 1
-    row = torch.randint(SAMPLES, (segments // 2,), generator=generator)
-    normal = problem.data[0, row]
-    near = ends[0, : segments // 2]
-    # Shift to the hyperplane z·β = 0 and step off it to both sides.
-    base = near - normal * ((near * normal).sum(-1) / normal.square().sum(-1)).unsqueeze(-1)
-    half = torch.rand(segments // 2, 1, generator=generator, dtype=torch.float64) * 0.05
-    ends[0, : segments // 2], ends[1, : segments // 2] = base - half * normal, base + half * normal
-    weight = torch.rand(segments, generator=generator, dtype=torch.float64)
-    middle = torch.lerp(ends[0], ends[1], weight.unsqueeze(-1))
-    values = problem.value(torch.cat([ends[0], ends[1], middle]).unsqueeze(0))[0]
-    first, second, between = values.reshape(3, segments)
-    chord = torch.lerp(first, second, weight)
-    excess: Tensor = (between - chord) / chord.abs().clamp(min=1)
-    return excess
-
-
-def _distance_to_subdifferential_at_zero(problem: Regression) -> float:
-    """Min ‖-2 Σ yᵢ sᵢ zᵢ + λ₁v‖ over the choices sᵢ in [0, 1] and v in [-1, 1]^P that the two kinks leave.
-
-    For y ≤ 0 the choice s = 0, v = 0 gives zero at once; a positive yᵢ gives zero too, since the ReLU hides the
-    sample on one side, which is why stationarity is not optimality there.
-    """
-    data, response = problem.data[0].numpy(), problem.response[0].numpy()
-    strength = float(problem.l1.max())
-    columns = [-2 * response[:, None] * data]
-    low, high = [np.zeros(SAMPLES)], [np.ones(SAMPLES)]
-    if strength > 0:
-        columns.append(strength * np.eye(FEATURES))
-        low.append(-np.ones(FEATURES))
-        high.append(np.ones(FEATURES))
-    solution = optimize.lsq_linear(
-        np.concatenate(columns).T, np.zeros(FEATURES), (np.concatenate(low), np.concatenate(high))
-    )
-    return float(np.sqrt(2 * solution.cost))
-
-
-def _directions(generator: torch.Generator, count: int) -> Tensor:
-    directions = torch.randn(1, count, FEATURES, generator=generator, dtype=torch.float64)
-    unit: Tensor = directions / torch.linalg.vector_norm(directions, dim=-1, keepdim=True)
-    return unit
-
-
-def _smallest_kink(problem: Regression, generator: torch.Generator) -> float:
-    """The smallest f'(0; d) + f'(0; -d) over 200 random directions d: zero if f is differentiable at 0.
-
-    The one-sided slope is the limit of the gradient from inside the piece that d enters, so it is exact.
-    """
-    directions = _directions(generator, 200)
-    tiny = 1e-12
-    forward = (problem.subgradient(tiny * directions) * directions).sum(-1)
-    backward = (problem.subgradient(-tiny * directions) * directions).sum(-1)
-    return float((forward - backward).min())
-
-
-def _lowest_found(problem: Regression, generator: torch.Generator) -> float:
-    """The smallest (f(β) - f(0)) / f(0) over random directions and the negative subgradients there, many lengths."""
-    directions = torch.cat(
-        [_directions(generator, 100), -problem.subgradient(1e-9 * _directions(generator, 100))], dim=1
-    )
-    directions = directions / torch.linalg.vector_norm(directions, dim=-1, keepdim=True).clamp(min=1e-300)
-    lengths = torch.logspace(-4, 1, 11, dtype=torch.float64)
-    points = (lengths[:, None, None] * directions[0]).reshape(1, -1, FEATURES)
-    zero = problem.value(torch.zeros(1, 1, FEATURES, dtype=torch.float64))
-    return float(((problem.value(points) - zero) / zero.clamp(min=1e-12)).min())
-
-
-def _profile(problem: Regression) -> Tensor:
-    """F along the sum of the samples, relative to f(0)."""
-    direction = problem.data[0].sum(0)
-    direction = 0.15 * direction / torch.linalg.vector_norm(direction)
-    points = torch.linspace(-1, 1, 81, dtype=torch.float64)[:, None] * direction
-    values = problem.value(points.unsqueeze(0))[0]
-    return values / values[40]
-
-
-def _broken(records: Sequence[Record]) -> Value:
-    """Share of seeds in which some chord is violated."""
-    violations = [v for r in records for v in r["violations"]]
-    positive = records[0].parameters["positive"]
-    return proportion_value(
-        f"broken_{positive}", f"seeds that violate convexity, {positive} positive entries in y",
-        sum(v > 0 for v in violations), len(violations),
-    )  # fmt: skip

@@ -92,7 +92,7 @@ def multiples_probability(dtype: str, sampler: str, travel: float) -> float:
     return float((edges[1] - edges[0]).sum())
 
 
-def walk(start: Tensor, travel: float, steps: int, proximal: bool = False) -> Tensor:
+def walk(start: Tensor, travel: float, steps: int, proximal: bool = False, at_zero: float = 0.0) -> Tensor:
     """Eq. (8) in the arithmetic of the dtype, as `torch.optim.SGD` does it; the start is left as it is.
 
     Args:
@@ -100,6 +100,7 @@ def walk(start: Tensor, travel: float, steps: int, proximal: bool = False) -> Te
         travel: α, with λ = 1: the length αλ of a step.
         steps: number of steps.
         proximal: soft-threshold at αλ instead of taking the subgradient step.
+        at_zero: the subgradient of |β| used at 0, in [-1, 1]; PyTorch's is 0.
 
     Returns:
         The coordinates after the last step, same shape and dtype.
@@ -110,6 +111,8 @@ def walk(start: Tensor, travel: float, steps: int, proximal: bool = False) -> Te
         for _ in range(steps):
             if proximal:
                 part.copy_(torch.nn.functional.softshrink(part, travel))
+            elif at_zero:
+                part.add_(torch.where(part == 0, at_zero, part.sign()), alpha=-travel)
             else:
                 part.add_(part.sign(), alpha=-travel)
     return point

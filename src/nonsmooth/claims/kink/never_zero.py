@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nonsmooth import extremes
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Value, Verdict
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
-from nonsmooth.claims.framework.statistics import proportion_value
+from nonsmooth.claims.framework import (
+    Axis,
+    Choice,
+    Choices,
+    Claim,
+    Estimate,
+    Evidence,
+    Figure,
+    Finding,
+    Findings,
+    Headline,
+    Outcome,
+    Panel,
+    Quantity,
+    Row,
+    Rule,
+    Run,
+    Scale,
+    Series,
+    Study,
+    Value,
+    Verdict,
+    above,
+    below,
+    series_of,
+)
 from nonsmooth.claims.kink.finite_precision import (
     DTYPES,
     SAMPLERS,
@@ -22,14 +46,50 @@ from nonsmooth.claims.kink.finite_precision import (
     spacing_at,
     walk,
 )
-from nonsmooth.lab import Cell, Context, Record
+from nonsmooth.lab import Cell, Record
 
 TRAVELS = (0.01, 2.0**-7)
 """αλ: no multiple of a power of two, and a power of two."""
+TRAVEL_WORDS = {0.01: "0.01", 2.0**-7: "2^-7"}
+SAMPLER_WORDS = {"rand": "torch.rand", "rounded": "rounding float64"}
 STAGES = 16
 """The share of zeros is recorded this often."""
 LARGE = 500
 """P of the paper's regressions, for the probability that all entries stay non-zero."""
+AT_ZERO = (0.0, 0.5, 1.0, -1.0)
+"""Subgradients of |β| at 0."""
+
+NEGLIGIBLE = Choice(
+    "negligible",
+    1e-4,
+    (1e-5, 1e-3),
+    "share that counts as probability 0",
+    "The machine has finitely many numbers; float64 would show 1e-14, which no number of starts resolves.",
+)
+LOW = Choice(
+    "precisions",
+    ("bfloat16", "float16", "float32"),
+    (("float32",), ("bfloat16", "float16")),
+    "other precisions",
+    "Those in which networks are trained.",
+)
+WHICH_TRAVEL = Choice(
+    "travels", TRAVELS, tuple((one,) for one in TRAVELS), "αλ", "The paper's α with λ = 1, and one without rounding."
+)
+DRAWN = Choice(
+    "drawn",
+    SAMPLERS,
+    tuple((one,) for one in SAMPLERS),
+    "how the starts are drawn",
+    "By PyTorch's own generator in the precision, or in float64 and rounded.",
+)
+
+EXACT = Quantity("float64", "share of exact zeros, float64, all")
+HITS = Quantity("hits", "exact zeros in float64")
+ASTRAY = Quantity("astray", "starts on multiples of a dyadic αλ that stay, and neighbours that vanish")
+LEFT = Quantity("left", "entries that the proximal step leaves")
+FOUND = Quantity("found", "combinations of another precision, αλ and way to draw that have exact zeros")
+EXPECTED = Quantity("expected", "exact zeros to be expected in the likeliest of them")
 
 CLAIM = Claim(
     id="never-zero",
@@ -46,39 +106,82 @@ CLAIM = Claim(
     control=(
         "Count exact zeros in the arithmetic of four precisions, for a dyadic αλ and for αλ = 0.01, and list every "
         "start that a precision can draw. Starts planted on the multiples of αλ must vanish and their neighbours must "
-        "not; the proximal step with the same α, λ and start must make every entry zero."
+        "not; the proximal step with the same α, λ and start must make every entry zero. Other subgradients than "
+        "PyTorch's 0 at zero itself."
     ),
     paper=(Value("probability", "probability that an entry becomes exactly 0", 0),),
 )
 
 
-def plan(settings: Settings) -> list[Cell]:
-    """One cell per precision and αλ, which draws its starts in two ways."""
-    bits = {"quick": (18, 20), "standard": (22, 25), "paper": (24, 30)}[settings.scale]
-    cells = []
+RULE = Rule(
+    Row(above(HITS, 0) | ~below(EXACT, NEGLIGIBLE), Outcome(Verdict.NOT_REPRODUCED, "entries do become zero")),
+    Row(
+        above(ASTRAY, 0) | above(LEFT, 0),
+        Outcome(
+            Verdict.EXPLANATION_NOT_SUPPORTED,
+            "multiples do not decide",
+            "{astray} starts on multiples of a dyadic αλ stay or beside them vanish, so being a multiple is not what "
+            "decides; or the proximal step leaves entries non-zero too ({left}), so the step is not.",
+        ),
+    ),
+    Row(
+        above(FOUND, 0),
+        Outcome(
+            Verdict.WITH_CORRECTION,
+            "true of real numbers",
+            "With a dyadic αλ every start planted on a multiple of αλ vanishes and no neighbour does; the proximal "
+            "step takes every entry to 0. But the other precisions have exact zeros: {sentence}.",
+            correction="With probability 1 for real numbers. In finite precision an entry becomes exactly 0 with a "
+            "probability that depends on the lattice of the starts and on αλ: {sentence}{large}.",
+        ),
+    ),
+    Row(
+        below(EXPECTED, 3),
+        Outcome(
+            Verdict.INCONCLUSIVE,
+            "too few starts",
+            "None was seen in the other precisions, where at most {expected:.2g} were to be expected.",
+            decided_by="{size}",
+        ),
+    ),
+    otherwise=Outcome(Verdict.REPRODUCED, "no entry becomes zero", "No other precision has an exact zero."),
+    always="In float64 {hits} of {float64.count:,} entries became 0 (share at most {float64.upper:.1e}).",
+)
+
+study = Study(
+    CLAIM,
+    rule=RULE,
+    headline=Headline(
+        paper="probability 0",
+        ours="float64: {hits} of {float64.count:,}{ranges}",
+        control="proximal step: {left} of {proximal_zero.count:,} entries not exactly 0",
+    ),
+    choices=(NEGLIGIBLE, LOW, WHICH_TRAVEL, DRAWN),
+)
+
+
+@study.planned
+def plan(scale: Scale) -> Iterable[Cell]:
+    """One cell per precision and αλ, which draws its starts in two ways, and one for the subgradient at 0."""
+    short, long = scale((18, 20), (22, 25), (24, 30))
     for dtype in DTYPES:
-        default = 1 << (bits[0] if dtype in ("bfloat16", "float16") else bits[1])
-        seeds = settings.seed_range(default)
+        seeds = scale.seeds(*[1 << (short if dtype in ("bfloat16", "float16") else long)] * 2)
         cost = 5e-7 * len(seeds) + (1.5 if dtype == "float32" else 0)
-        cells += [
-            Cell(CLAIM.id, {"dtype": dtype, "travel": travel, "seeds": len(seeds)}, seed=seeds.start, cost=cost)
-            for travel in TRAVELS
-        ]
-    return cells
+        yield from (counts.cell(dtype=dtype, travel=travel, seeds=seeds, cost=cost) for travel in TRAVELS)
+    yield at_zero.cell(seeds=scale.seeds(1 << 14, 1 << 18), cost=1.0)
 
 
-def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
+@study.experiment()
+def counts(run: Run, *, dtype: str, travel: float, seeds: int) -> Mapping[str, Any]:
     """Walk random starts, listed starts and planted starts in one precision; lists go by sampler."""
-    del context
-    dtype, travel, count = str(cell.parameters["dtype"]), float(str(cell.parameters["travel"])), _count(cell)
-    generator = torch.Generator().manual_seed(cell.seed)
+    generator = run.generator()
     every = math.ceil(1.25 / travel / STAGES)
     values: dict[str, Any] = {"hits": [], "at_start": [], "multiples": [], "exact": [], "share": [], "steps": []}
     for sampler in SAMPLERS:
         hits = at_start = multiples = 0
         zeros = [0] * (STAGES + 1)
-        for first in range(0, count, 1 << 22):
-            start = draw_starts(dtype, sampler, min(1 << 22, count - first), generator)
+        for first in range(0, seeds, 1 << 22):
+            start = draw_starts(dtype, sampler, min(1 << 22, seeds - first), generator)
             point = start
             for stage in range(STAGES + 1):
                 zeros[stage] += int((point == 0).sum())
@@ -88,21 +191,16 @@ def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
             multiples += int((torch.fmod(start[point == 0].double(), travel) == 0).sum())
         for name, number in (("hits", hits), ("at_start", at_start), ("multiples", multiples)):
             values[name].append(number)
-        values["share"].append([zero / count for zero in zeros])
-        values["exact"].append(_exact(dtype, sampler, travel, every * STAGES))
+        values["share"].append([zero / seeds for zero in zeros])
+        values["exact"].append(_listed(dtype, sampler, travel, every * STAGES))
     values["steps"] = [stage * every for stage in range(STAGES + 1)]
-    tried = draw_starts(dtype, SAMPLERS[0], min(count, 1 << 14), generator)
+    tried = draw_starts(dtype, SAMPLERS[0], min(seeds, 1 << 14), generator)
     last = walk(tried, travel, every * STAGES, proximal=True)
     values |= {"proximal_zero": int((last == 0).sum()), "proximal_count": len(tried)}
     return values | _planted(dtype, travel, every * STAGES)
 
 
-def _count(cell: Cell) -> int:
-    """Number of coordinates drawn in each way."""
-    return int(str(cell.parameters["seeds"]))
-
-
-def _exact(dtype: str, sampler: str, travel: float, steps: int) -> float:
+def _listed(dtype: str, sampler: str, travel: float, steps: int) -> float:
     """The probability of an exact zero, from all starts of the lattice; NaN where they are too many to list."""
     if dtype == "float64" or (dtype == "float32" and sampler == "rounded"):
         return math.nan
@@ -121,237 +219,192 @@ def _planted(dtype: str, travel: float, steps: int) -> dict[str, Any]:
     return {"planted": len(multiples), "planted_zero": vanished(multiples), "beside_zero": vanished(beside)}
 
 
-def _dyadic(travel: float) -> bool:
-    """Whether αλ is a power of two."""
-    return math.log2(travel).is_integer()
+@study.experiment(part="at_zero")
+def at_zero(run: Run, *, seeds: int) -> Mapping[str, Any]:
+    """With each subgradient at 0: entries that are 0 for two steps in bfloat16, and runs in float64 that differ."""
+    low, high = (draw_starts(dtype, "rand", seeds, run.generator()) for dtype in ("bfloat16", "float64"))
+    reference, kept, differing = walk(high, TRAVELS[0], 125), [], []
+    for value in AT_ZERO:
+        last = walk(low, TRAVELS[1], 160, at_zero=value)
+        kept.append(int(((last == 0) & (walk(last, TRAVELS[1], 1, at_zero=value) == 0)).sum()))
+        differing.append(int((walk(high, TRAVELS[0], 125, at_zero=value) != reference).sum()))
+    return {"at_zero": AT_ZERO, "kept": kept, "differing": differing}
 
 
-def _travel_words(travel: float) -> str:
-    """αλ as a reader wants it."""
-    return f"2^{math.log2(travel):.0f}" if _dyadic(travel) else f"{travel:g}"
+class Combination(NamedTuple):
+    """A precision, αλ and a way to draw the starts: what was counted, and what is to be expected.
 
-
-def _name(dtype: str, travel: float, sampler: str) -> str:
-    """Identifier of a probability."""
-    return f"{dtype}_{'dyadic' if _dyadic(travel) else 'decimal'}_{sampler}"
-
-
-def _shares(record: Record) -> list[Value]:
-    """Measured probability of an exact zero, by sampler."""
-    dtype, travel = record.parameters["dtype"], record.parameters["travel"]
-    return [
-        proportion_value(
-            _name(dtype, travel, sampler),
-            f"share of exact zeros, {dtype}, αλ = {_travel_words(travel)}, β₀ by {_sampler_words(sampler)}",
-            record["hits"][index],
-            _count(record.cell),
-        )
-        for index, sampler in enumerate(SAMPLERS)
-    ]
-
-
-def _sampler_words(sampler: str) -> str:
-    return {"rand": "torch.rand", "rounded": "rounding float64"}[sampler]
-
-
-def _expected(record: Record, index: int) -> tuple[float, str]:
-    """The probability predicted for one sampler, and how: listed, by eq. (9), or by the spacing at αλ."""
-    dtype, travel, exact = record.parameters["dtype"], record.parameters["travel"], record["exact"][index]
-    if math.isfinite(exact):
-        return exact, "all starts listed"
-    if _dyadic(travel):
-        return multiples_probability(dtype, SAMPLERS[index], travel), "multiples of αλ among the starts"
-    return spacing_at(travel, dtype) / travel, "order of magnitude: spacing of the numbers at αλ, over αλ"
-
-
-def judge(records: Sequence[Record]) -> Judgement:
-    """Real numbers first, then the machine's.
-
-    Not reproduced: exact zeros in float64, the precision nearest to the real numbers. Otherwise the explanation is
-    tested: where αλ is a power of two, so that the arithmetic is exact, starts planted on its multiples must all
-    vanish and no neighbour may; and the proximal step must make every entry zero. If not, "explanation not supported".
-    Otherwise "reproduced with a correction" if some other precision has exact zeros, by listing all its starts or by
-    random ones (then the correction gives the probabilities); "inconclusive" if none was seen but fewer than three
-    were to be expected in every one of them; else "reproduced".
+    Attributes:
+        dtype: precision.
+        travel: αλ.
+        sampler: how the starts are drawn.
+        share: of exact zeros.
+        expected: probability of one.
+        listed: whether that is exact, because all starts were listed.
+        how: it was found, in words.
     """
-    shares = {id(record): _shares(record) for record in records}
-    measured = tuple(value for record in records for value in shares[id(record)])
-    expected = [(r, i, *_expected(r, i)) for r in records for i in range(len(SAMPLERS))]
-    predicted = tuple(
-        Value(_name(r.parameters["dtype"], r.parameters["travel"], SAMPLERS[i]), f"{shares[id(r)][i].label}: {how}", p)
-        for r, i, p, how in expected
-    )
-    reals = [r for r in records if r.parameters["dtype"] == "float64"]
-    rounded = [r for r in records if r.parameters["dtype"] != "float64"]
-    real_hits, real_count = sum(sum(r["hits"]) for r in reals), sum(len(SAMPLERS) * _count(r.cell) for r in reals)
-    real_share = proportion_value("float64", "share of exact zeros, float64, all", real_hits, real_count)
-    control = _control(records, expected)
-    found = [
-        (r, i, p if math.isfinite(r["exact"][i]) else r["hits"][i] / _count(r.cell))
-        for r, i, p, _ in expected
-        if r in rounded and (r["hits"][i] > 0 or (math.isfinite(r["exact"][i]) and p > 0))
-    ]
-    headline = Headline(
-        paper="probability 0",
-        ours=f"float64: {real_hits} of {real_count:,}" + (f"; {_ranges(found)}" if found else ""),
-        control=f"proximal step: {_share_in_words(records)} entries exactly 0",
-    )
-    single = next((p for r, i, p in found if _name_of(r, i) == "float32_decimal_rand"), None)
-    notes = (
-        "torch.rand does not draw from a continuum: it draws multiples of 2⁻⁵³ (float64) or 2⁻²⁴ (float32), and in the "
-        "16-bit types rounded multiples of 2⁻²⁴.",
-        "In finite precision a start need not be a multiple of αλ: one tiny beside αλ vanishes in two steps: "
-        "β - αλ rounds to -αλ.",
-        "Once zero, an entry stays zero, because PyTorch takes 0 from the subdifferential of |·| at 0.",
-    )
-    base = f"In float64 {real_hits} of {real_count:,} entries became 0 (share at most {real_share.high:.1e}). "
-    rest: dict[str, Any] = {"headline": headline, "measured": (*measured, real_share), "control": control}
-    rest |= {"predicted": predicted, "notes": notes}
-    if real_hits > 0:
-        return Judgement(Verdict.NOT_REPRODUCED, base, **rest)
-    missing = _explanation_fails(records)
-    if missing:
-        return Judgement(Verdict.EXPLANATION_NOT_SUPPORTED, base + missing, **rest)
-    base += (
-        "With a dyadic αλ every start planted on a multiple of αλ vanishes and no neighbour does; the proximal step "
-        "takes every entry to 0. "
-    )
-    if found:
-        because = base + f"But the other precisions have exact zeros: {_sentence(found)}."
-        correction = (
-            "With probability 1 for real numbers. In finite precision an entry becomes exactly 0 with a probability "
-            f"that depends on the lattice of the starts and on αλ: {_sentence(found)}"
-        )
-        if single:
-            correction += (
-                f". In float32 with αλ = {_travel_words(TRAVELS[0])}, all {LARGE} entries stay non-zero with "
-                f"probability {(1 - single) ** LARGE:.6f}, and of 10⁸ parameters about {1e8 * single:.0f} become 0"
+
+    dtype: str
+    travel: float
+    sampler: str
+    share: Finding
+    expected: float
+    listed: bool
+    how: str
+
+    @property
+    def zeros(self) -> float:
+        """Probability of an exact zero as far as known: listed, or counted."""
+        return self.expected if self.listed else float(getattr(self.share, "value", math.nan))
+
+
+def _combinations(records: Sequence[Record]) -> list[Combination]:
+    """All of them, in the order of the records."""
+    found = []
+    for record in records:
+        dtype, travel = record.parameters["dtype"], float(record.parameters["travel"])
+        for index, sampler in enumerate(SAMPLERS):
+            kind, listed = "decimal" if travel == TRAVELS[0] else "dyadic", math.isfinite(record["exact"][index])
+            quantity = Quantity(
+                f"{dtype}_{kind}_{sampler}",
+                f"share of exact zeros, {dtype}, αλ = {TRAVEL_WORDS[travel]}, β₀ by {SAMPLER_WORDS[sampler]}",
             )
-        return Judgement(Verdict.WITH_CORRECTION, because, correction=correction + ".", **rest)
-    most = max((p * _count(r.cell), p) for r, _, p, _ in expected if r in rounded)
-    if most[0] < 3:
-        size = f"{math.ceil(3 / most[1]):,} random starts" if most[1] > 0 else "a list of all starts of a precision"
-        because = base + f"None was seen in the other precisions, where at most {most[0]:.2g} were to be expected."
-        return Judgement(Verdict.INCONCLUSIVE, because, decided_by=size, **rest)
-    return Judgement(Verdict.REPRODUCED, base + "None of the other precisions has an exact zero.", **rest)
+            share = quantity.share(record["hits"][index], record.parameters["seeds"])
+            if listed:
+                expected, how = record["exact"][index], "all starts listed"
+            elif kind == "dyadic":
+                expected, how = multiples_probability(dtype, sampler, travel), "multiples of αλ among the starts"
+            else:
+                expected = spacing_at(travel, dtype) / travel
+                how = "order of magnitude: spacing of the numbers at αλ, over αλ"
+            found.append(Combination(dtype, travel, sampler, share, expected, listed, how))
+    return found
 
 
-def _name_of(record: Record, index: int) -> str:
-    return _name(record.parameters["dtype"], record.parameters["travel"], SAMPLERS[index])
+@study.findings
+def findings(evidence: Evidence, choices: Choices) -> Findings:
+    """Counts by precision, αλ and way to draw, and the controls."""
+    records = [r for r in evidence[counts] if r.parameters["travel"] in choices.travels]
+    every = [one for one in _combinations(records) if one.sampler in choices.drawn]
+    reals = [one.share for one in every if one.dtype == "float64" and isinstance(one.share, Estimate)]
+    low = [one for one in every if one.dtype in choices.precisions]
+    found = [one for one in low if one.zeros > 0]
+    dyadic = [r for r in evidence[counts] if r.parameters["travel"] == TRAVELS[1]]
+    tried, zero = (sum(r[name] for r in records) for name in ("proximal_count", "proximal_zero"))
+    starts = max((one.share.count or 0 for one in low if isinstance(one.share, Estimate)), default=0)
+    likeliest = extremes.largest((one.expected for one in low), default=math.nan)
+    hits, other = sum(share.hits for share in reals), evidence[at_zero].one()
+    ends = {dtype: [one.zeros for one in found if one.dtype == dtype] for dtype in choices.precisions}
+    ranges = (f"{t} {extremes.smallest(p):.0e} to {extremes.largest(p):.0e}" for t, p in ends.items() if p)
+    words = {
+        "sentence": _sentence(found),
+        "large": _large(found),
+        "ranges": "; " * bool(found) + ", ".join(ranges),
+        "size": f"{math.ceil(3 / likeliest):,} random starts" if likeliest > 0 else "a list of all starts",
+    }
+    derived = (
+        HITS.number(hits if reals else None),
+        ASTRAY.number(sum(r["planted"] - r["planted_zero"] + r["beside_zero"] for r in dyadic) if dyadic else None),
+        LEFT.number(tried - zero if tried else None),
+        FOUND.number(len(found) if low else None),
+        EXPECTED.number(likeliest * starts),
+        *(Value(name, name, text) for name, text in words.items()),
+    )
+    return Findings(
+        (*(one.share for one in every), EXACT.share(hits, sum(share.count or 0 for share in reals))),
+        (*_control(records, every), *_at_zero(other)),
+        tuple(Value(one.share.name, f"{one.share.label}: {one.how}", one.expected) for one in every),
+        derived,
+        (
+            "torch.rand does not draw from a continuum: it draws multiples of 2⁻⁵³ (float64) or 2⁻²⁴ (float32), and in "
+            "the 16-bit types rounded multiples of 2⁻²⁴.",
+            "In finite precision a start need not be a multiple of αλ: one tiny beside αλ vanishes in two steps: "
+            "β - αλ rounds to -αλ.",
+            "Once zero, an entry stays zero, because PyTorch takes 0 from the subdifferential of |·| at 0, as eq. (8) "
+            f"does. With other elements {sum(other['kept'][1:]):,} entries in bfloat16 stay there, and "
+            f"{sum(other['differing']):,} runs in float64 end elsewhere: there the choice does not matter.",
+        ),
+    )
 
 
-def _sentence(found: Sequence[tuple[Record, int, float]]) -> str:
+def _sentence(found: Sequence[Combination]) -> str:
     """The probabilities of exact zeros for starts drawn by torch.rand, by precision."""
     by_dtype: dict[str, list[str]] = {}
-    for record, index, probability in found:
-        if SAMPLERS[index] == "rand":
-            text = f"{probability:.2g} at αλ = {_travel_words(record.parameters['travel'])}"
-            by_dtype.setdefault(record.parameters["dtype"], []).append(text)
+    for one in found:
+        if one.sampler == "rand":
+            by_dtype.setdefault(one.dtype, []).append(f"{one.zeros:.2g} at αλ = {TRAVEL_WORDS[one.travel]}")
     return "; ".join(f"{dtype} {', '.join(texts)}" for dtype, texts in by_dtype.items())
 
 
-def _ranges(found: Sequence[tuple[Record, int, float]]) -> str:
-    """The smallest and largest probability of an exact zero in each precision."""
-    by_dtype: dict[str, list[float]] = {}
-    for record, _, probability in found:
-        by_dtype.setdefault(record.parameters["dtype"], []).append(probability)
-    return ", ".join(
-        f"{dtype} {extremes.smallest(p):.0e} to {extremes.largest(p):.0e}" for dtype, p in by_dtype.items()
+def _large(found: Sequence[Combination]) -> str:
+    """What the probability in float32 comes to for many entries."""
+    wanted = ("float32", TRAVELS[0], "rand")
+    single = next((one.zeros for one in found if (one.dtype, one.travel, one.sampler) == wanted), None)
+    if single is None:
+        return ""
+    return (
+        f". In float32 with αλ = {TRAVEL_WORDS[TRAVELS[0]]}, all {LARGE} entries stay non-zero with probability "
+        f"{(1 - single) ** LARGE:.6f}, and of 10⁸ parameters about {1e8 * single:.0f} become 0"
     )
 
 
-def _explanation_fails(records: Sequence[Record]) -> str:
-    """What contradicts the explanation, in words; empty where nothing does."""
-    dyadic = [r for r in records if _dyadic(r.parameters["travel"])]
-    planted, vanished, beside = (sum(r[n] for r in dyadic) for n in ("planted", "planted_zero", "beside_zero"))
-    tried, zero = (sum(r[name] for r in records) for name in ("proximal_count", "proximal_zero"))
-    if vanished < planted or beside > 0:
-        return (
-            f"Of {planted} starts planted on multiples of a dyadic αλ {vanished} vanish, and {beside} of their "
-            f"neighbours do: being a multiple of αλ is not what decides."
-        )
-    if zero < tried:
-        return f"The proximal step leaves {tried - zero:,} of {tried:,} entries non-zero too: the step does not decide."
-    return ""
-
-
-def _share_in_words(records: Sequence[Record]) -> str:
-    """How many entries the proximal step makes exactly 0, such as "all of 500" or "3 of 500"."""
-    tried, zero = (sum(r[name] for r in records) for name in ("proximal_count", "proximal_zero"))
-    return f"{'all' if zero == tried else f'{zero:,}'} of {tried:,}"
-
-
-def _control(records: Sequence[Record], expected: Sequence[tuple[Record, int, float, str]]) -> tuple[Value, ...]:
+def _control(records: Sequence[Record], every: Sequence[Combination]) -> Iterable[Finding]:
     """Proximal step, planted starts, multiples among the hits, and whether counts agree with the lists."""
     tried, zero = (sum(r[name] for r in records) for name in ("proximal_count", "proximal_zero"))
-    values = [proportion_value("proximal_zero", "entries that the proximal step makes exactly 0", zero, tried)]
-    for name, kind, wanted in (("dyadic", "a dyadic αλ", True), ("decimal", "αλ = 0.01", False)):
-        chosen = [r for r in records if _dyadic(r.parameters["travel"]) == wanted]
+    yield Quantity("proximal_zero", "entries that the proximal step makes exactly 0").share(zero, tried)
+    for name, kind, travel in (("dyadic", "a dyadic αλ", TRAVELS[1]), ("decimal", "αλ = 0.01", TRAVELS[0])):
+        chosen = [r for r in records if r.parameters["travel"] == travel]
         planted = sum(r["planted"] for r in chosen)
-        for what, label in (("planted_zero", "starts on multiples of"), ("beside_zero", "starts next to multiples of")):
-            values.append(
-                proportion_value(
-                    f"{what}_{name}",
-                    f"{label} {kind} that vanish, all precisions",
-                    sum(r[what] for r in chosen),
-                    planted,
-                )
-            )
+        for what, where in (("planted_zero", "on multiples of"), ("beside_zero", "next to multiples of")):
+            label = f"starts {where} {kind} that vanish, all precisions"
+            yield Quantity(f"{what}_{name}", label).share(sum(r[what] for r in chosen), planted)
         hits = sum(sum(r["hits"]) for r in chosen)
         if hits:
-            multiples = sum(sum(r["multiples"]) for r in chosen)
             label = f"random starts that vanish, which are multiples of {kind} (eq. 9)"
-            values.append(proportion_value(f"multiples_{name}", label, multiples, hits))
-    listed = [(r, i, p) for r, i, p, _ in expected if math.isfinite(r["exact"][i])]
-    agree = sum(_covers(_shares(r)[i], p) for r, i, p in listed)
-    label = "listed probabilities inside the 95 % interval of the random starts"
-    return (*values, Value("lists_agree", label, agree, count=len(listed)))
+            yield Quantity(f"multiples_{name}", label).share(sum(sum(r["multiples"]) for r in chosen), hits)
+    listed = [one for one in every if one.listed and isinstance(one.share, Estimate)]
+    agree = sum(one.share.lower <= one.expected <= one.share.upper for one in listed if isinstance(one.share, Estimate))
+    yield Value(
+        "lists_agree", "listed probabilities inside the 95 % interval of the random starts", agree, count=len(listed)
+    )
 
 
-def _covers(share: Value, probability: float) -> bool:
-    """Whether a share's interval covers a probability."""
-    return share.low is not None and share.high is not None and share.low <= probability <= share.high
+def _at_zero(record: Record) -> Iterable[Finding]:
+    """What another subgradient at 0 changes."""
+    for value, kept, differing in zip(record["at_zero"], record["kept"], record["differing"], strict=True):
+        count = record.parameters["seeds"]
+        label = f"entries that are 0 for two steps, bfloat16, αλ = 2^-7, subgradient {value:g} at 0"
+        yield Quantity(f"kept_{value:g}", label).share(kept, count)
+        label = f"runs in float64 that end elsewhere, subgradient {value:g} at 0 instead of 0"
+        yield Quantity(f"differing_{value:g}", label).share(differing, count)
 
 
-def draw(records: Sequence[Record]) -> list[Figure]:
+@study.figures
+def draw(evidence: Evidence, found: Findings) -> list[Figure]:
     """Probability of an exact zero by precision, and how the zeros arise along the run."""
-    panels = []
-    for index, sampler in enumerate(SAMPLERS):
+    del found
+    every, panels = _combinations(evidence[counts]), []
+    for sampler in SAMPLERS:
         series = []
         for travel, tone in zip(TRAVELS, ("ours", "a"), strict=True):
-            chosen = [r for r in records if r.parameters["travel"] == travel]
-            names = [r.parameters["dtype"] for r in chosen]
-            shares = [_shares(r)[index] for r in chosen]
-            # A count of zero has no place on a logarithmic axis: its upper limit is drawn as a bar's end instead.
-            tops = [float(s.high or 0) if s.value == 0 else float(s.value or 0) for s in shares]
-            lows = [top if s.value == 0 else s.low for s, top in zip(shares, tops, strict=True)]
-            series.append(
-                Series(
-                    "points",
-                    f"αλ = {_travel_words(travel)}, counted",
-                    names,
-                    tops,
-                    lows,
-                    [s.high for s in shares],
-                    tone,
-                )
-            )
-            theory = [p if (p := _expected(r, index)[0]) > 0 else None for r in chosen]
-            series.append(Series("points", f"αλ = {_travel_words(travel)}, predicted", names, theory, tone="theory"))
-        title = f"β₀ by {_sampler_words(sampler)}"
+            chosen = [one for one in every if (one.sampler, one.travel) == (sampler, travel)]
+            names, words = [one.dtype for one in chosen], f"αλ = {TRAVEL_WORDS[travel]}"
+            # A count of zero has no place on a logarithmic axis: its upper limit is drawn instead.
+            drawn = [
+                replace(s, value=s.upper, low=s.upper) if isinstance(s, Estimate) and s.value == 0 else s
+                for s in (one.share for one in chosen)
+            ]
+            series.append(series_of("points", f"{words}, counted", names, drawn, tone))
+            theory = [one.expected or None for one in chosen]
+            series.append(Series("points", f"{words}, predicted", names, theory, tone="theory"))
+        title = f"β₀ by {SAMPLER_WORDS[sampler]}"
         panels.append(Panel(title, Axis("precision"), Axis("probability of an exact zero", True), tuple(series)))
-    curves = []
-    for record, tone in zip((r for r in records if r.parameters["travel"] == TRAVELS[1]), "abcd", strict=False):
-        share = [value or None for value in record["share"][0]]
-        curves.append(Series("line", record.parameters["dtype"], record["steps"], share, tone=tone))
-    panels.append(
-        Panel(
-            f"Along the run, αλ = {_travel_words(TRAVELS[1])}",
-            Axis("step k"),
-            Axis("share of exact zeros", True),
-            tuple(curves),
-        )
+    curves = tuple(
+        Series("line", r.parameters["dtype"], r["steps"], [share or None for share in r["share"][0]], tone=tone)
+        for r, tone in zip(evidence[counts].where(travel=TRAVELS[1]), "abcd", strict=False)
     )
+    title = f"Along the run, αλ = {TRAVEL_WORDS[TRAVELS[1]]}"
+    panels.append(Panel(title, Axis("step k"), Axis("share of exact zeros", True), curves))
     caption = (
         "Left and middle: the share of entries that become exactly 0 falls with the spacing of the numbers; where none "
         "was counted the upper limit is drawn. Right: entries vanish when they reach zero, until all have crossed it."

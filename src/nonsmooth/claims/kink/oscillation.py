@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,12 @@ from nonsmooth.problems import RoundedL1, l1_norm
 ALPHA = 0.01
 SIZES = ((1, 1.0), (10, 1.0), (100, 1.0), (1000, 1.0), (100, 0.1), (100, 10.0), (100, 100.0))
 """(P, λ)."""
-EDGES = (0.25, 0.5, 0.9, 0.99, 1.01, 1.1, 2.0, 5.0, 50.0)
-"""Step size of the twins as a multiple of 2/L."""
 FEATURES = 100
 """P of the controls."""
 STEPS = 1600
-"""Of the controls: enough for 0.98 to the power of it to vanish, at 0.99 of 2/L."""
+"""Of the diminishing and proximal steps."""
+STEP_SIZES = dict.fromkeys((0.001, 0.003, 0.01, 0.03, 0.1), 3000)
+"""α of the twins, at λ = 1, with the number of steps: at 0.99 of 2/L, 0.98 to the power of it has to vanish."""
 DECREASES = ((0.1, 0.5), (0.25, 1.0))
 """(α₀, p) of the diminishing step sizes α₀/(t+1)^p; each can travel farther than 1 in these steps."""
 
@@ -93,19 +94,26 @@ CLAIM = Claim(
         "vectors, both of infinity norm below αλ₁."
     ),
     explanation=(
-        "The gradient jumps at the kink instead of tending to 0: a coordinate walks down in steps of αλ₁ until it lies "
-        "within αλ₁ of zero, n = ⌊|β₀|/αλ₁⌋ steps, and then hops over the kink for ever; N₀ is the largest n."
+        "The proof: no entry is ever zero (Proposition 3.1), so by eq. (8) each one moves by αλ₁ a step, towards zero, "
+        "until it is some γ in (0, αλ₁); from there it goes to γ - αλ₁ and back, for ever. N₀ is the largest number of "
+        "steps n until then. The paper's title lays this to non-differentiability."
     ),
     control=(
-        "C¹ twins of λ‖β‖₁, on which the gradient does tend to 0: if the kink is the reason, none may oscillate; if "
-        "the step size is, they do where α > 2/L. The proximal step and diminishing steps on the kink itself: if the "
-        "kink alone makes the cycle, these keep it."
+        "N₀ = max ⌊|β₀|/αλ₁⌋, as the proof has it. C¹ twins of λ‖β‖₁ over widths and step sizes: if it takes a kink, "
+        "none oscillates; if it takes a step above 2/L, those with α > 2/L do. The proximal step and diminishing "
+        "steps on the kink itself: if the kink alone makes the cycle, these keep it."
     ),
     paper=(Value("bound", "infinity norm of both vectors of the cycle, as a multiple of αλ₁: below", 1),),
 )
 
 
-EFFECT = "the oscillation"
+DOSE = dose.DoseResponse(
+    "the oscillation",
+    "oscillate",
+    STILL,
+    "A constant step alternates where α > 2/L, with a kink or without; a kink is the limit L = ∞. On the kink itself "
+    "diminishing and proximal steps do not keep the cycle.",
+)
 RULE = Rule(
     Row(below(CYCLES, REQUIRED), Outcome(Verdict.NOT_REPRODUCED, "no two-cycle")),
     Row(
@@ -116,11 +124,7 @@ RULE = Rule(
             "On the kink itself other steps keep the cycle, so the constant subgradient step is not the reason.",
         ),
     ),
-    *dose.dose_rows(
-        EFFECT,
-        "A constant step alternates on any function with L > 2/α, with a kink or without; a kink is the limit L = ∞. "
-        "On the kink itself diminishing and proximal steps do not keep the cycle.",
-    ),
+    *DOSE.rows,
     Row(
         below(MET, REQUIRED),
         Outcome(
@@ -146,13 +150,19 @@ study = Study(
         ours="{cycles.hits:,} of {cycles.count:,} starts; N₀ met by {n0_met.hits:,}",
         control="C¹ twins oscillate in {twin_above:.0%} of the runs with α > 2/L, {twin_below:.0%} with α < 2/L",
     ),
-    choices=(REQUIRED, STILL, KEPT, dose.HALF, dose.LADDER),
+    choices=(REQUIRED, STILL, KEPT, dose.HALF, dose.LADDER, dose.LENGTH, dose.step_size_choice(tuple(STEP_SIZES))),
     afterthoughts=(
         Afterthought(
             "twins below and above 2/L are judged apart",
             "2026-11",
             "One share over all widths depends on which widths are in the list.",
             "“explanation not supported” became “with a correction”: the effect ends at 2/L.",
+        ),
+        Afterthought(
+            "twins at five step sizes instead of one",
+            "2026-11",
+            "The claim is about every constant step size.",
+            "Nothing: without data the effect depends on ε/αλ alone.",
         ),
     ),
 )
@@ -166,8 +176,8 @@ def plan(scale: Scale) -> Iterable[Cell]:
         cost = (20 + round(1 / (ALPHA * strength))) * (1e-4 + 1e-8 * features * len(seeds))
         for dtype in ("float64", "float32") if (features, strength) == (1000, 1.0) else ("float64",):
             yield kink.cell(features=features, strength=strength, dtype=dtype, seeds=seeds, cost=cost)
-    for control in (twin, kept):
-        yield control.cell(seeds=few, cost=STEPS * (2e-4 + 6e-8 * FEATURES * len(few)))
+    yield kept.cell(seeds=few, cost=STEPS * (2e-4 + 6e-8 * FEATURES * len(few)))
+    yield twins.cell(seeds=few, cost=sum(STEP_SIZES.values()) * (1e-4 + 4e-8 * FEATURES * len(few)))
 
 
 def _starts(run: Run, count: int, features: int) -> Tensor:
@@ -217,15 +227,15 @@ def kink(run: Run, *, features: int, strength: float, dtype: str, seeds: int) ->
     }
 
 
-@study.experiment(part="twin", seed_axes={"moved": 1})
-def twin(run: Run, *, seeds: int) -> Mapping[str, Any]:
-    """The last movement of each twin, as a multiple of αλ: [edge][start]."""
-    width = ALPHA / (2 * torch.tensor(EDGES, dtype=torch.float64))
-    starts = _starts(run, seeds, FEATURES)[0].unsqueeze(1).expand(-1, len(EDGES), -1).contiguous()
-    problem, record = RoundedL1(FEATURES, 1.0, width), {"end": Points((STEPS - 1, STEPS))}
-    ends = iterate(problem, starts, Constant(ALPHA), STEPS, record)["end"]
-    moved = (ends[1] - ends[0]).abs().amax(0) / ALPHA
-    return {"edge": (ALPHA * problem.gradient_lipschitz[0] / 2).tolist(), "moved": moved.T.tolist()}
+@study.experiment(part="dose", seed_axes=dose.SEED_AXES)
+def twins(run: Run, *, seeds: int) -> Mapping[str, Any]:
+    """The last movement of each twin, the largest of its coordinates', as a multiple of αλ."""
+
+    def moved(last: Tensor, alpha: float) -> Tensor:
+        return (last[1] - last[0]).abs().amax(0)[..., 0] / alpha
+
+    start = _starts(run, seeds, FEATURES)[0]
+    return dose.run_twins(partial(RoundedL1, FEATURES), start, (1.0,), STEP_SIZES, moved)
 
 
 @study.experiment(part="kept", seed_axes={"size": 2})
@@ -263,8 +273,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         n0 = Quantity(f"n0_{features}_{strength:g}", f"median of N₀, P = {features}, λ = {strength:g}")
         measured.append(n0.median(record["measured"]))
         predicted.append(n0.number(median_settling_steps(features, ALPHA * strength)))
-    twins, other = evidence[twin].one(), evidence[kept].one()
-    shows = [[moved > choices.still for moved in row] for row in twins["moved"]]
+    other = evidence[kept].one()
     ends = [
         Quantity(f"end_{i}", f"‖β‖∞ at the end, {rule} steps").median(size[-1])
         for i, (rule, size) in enumerate(zip(other["rule"], other["size"], strict=True))
@@ -273,7 +282,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     left = [np.median(size[-1]) / np.median(size[early]) if any(size[early]) else 0.0 for size in other["size"][1:]]
     return Findings(
         measured,
-        (*dose.dose_findings(twins["edge"], shows, choices.ladder), *ends),
+        (*DOSE.findings(evidence[twins].one(), choices), *ends),
         predicted,
         derived=(
             OTHERS.number(float(extremes.largest(left))),
@@ -293,9 +302,9 @@ def _misses(runs: Runs) -> tuple[str, ...]:
 
 @study.figures
 def draw(evidence: Evidence, found: Findings) -> list[Figure]:
-    """N₀ against its closed form, the twins by step size, and other steps on the kink."""
+    """N₀ against its closed form, other steps on the kink, and the twins."""
     del found
-    doubles, twins, other = evidence[kink].where(dtype="float64"), evidence[twin].one(), evidence[kept].one()
+    doubles, other = evidence[kink].where(dtype="float64"), evidence[kept].one()
     clouds = [
         Series(
             "points",
@@ -318,9 +327,9 @@ def draw(evidence: Evidence, found: Findings) -> list[Figure]:
     return [
         Figure(
             "The two-cycle, and what it takes",
-            "Left: every run begins to alternate when the closed form says. Middle: gradient steps on a C¹ function "
-            "alternate too as soon as α > 2/L. Right: on the kink, diminishing steps shrink the cycle and the "
-            "proximal step ends it at exactly 0 (the line stops).",
-            (n0, dose.dose_panel(twins["edge"], twins["moved"], "movement per step at the end, over αλ"), sizes),
-        )
+            "Left: every run begins to alternate when the closed form says. Right: on the kink, diminishing steps "
+            "shrink the cycle and the proximal step ends it at exactly 0 (the line stops).",
+            (n0, sizes),
+        ),
+        DOSE.figure(evidence[twins].one(), "movement in the last step, over αλ"),
     ]

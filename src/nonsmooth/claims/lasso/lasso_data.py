@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 SAMPLES, FEATURES = 20, 500
-RESPONSES = ("paper", "signal", "permuted")
+RESPONSES = ("paper", "signal", "permuted", "normal", "doubled")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def draw_lasso(first_seed: int, seeds: int, response: str = "paper", start: str 
         first_seed: seed of the first.
         seeds: how many.
         response: "paper" (y ~ U[-1, 1], which has nothing to do with W), "signal" (y = Wβ with five entries ±1 in β) or
-            "permuted" (the same y, in random order).
+            "permuted" (the same y, in random order); with the paper's y, "normal" (W normal, of the same variance) or
+            "doubled" (2W).
         start: "uniform" (β₀ ~ U[-1, 1]) or "zeros".
 
     Raises:
@@ -59,8 +60,10 @@ def _draw_one(seed: int, response: str) -> tuple[Tensor, Tensor, Tensor]:
         return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1
 
     data, noise, start = uniform(SAMPLES, FEATURES), uniform(SAMPLES), uniform(FEATURES)
-    if response == "paper":
-        return data, noise, start
+    if response == "normal":
+        data = torch.randn(SAMPLES, FEATURES, generator=generator, dtype=torch.float64) / 3**0.5
+    if response not in ("signal", "permuted"):
+        return data * 2 if response == "doubled" else data, noise, start
     chosen = torch.randperm(FEATURES, generator=generator)[:5]
     signal = data[:, chosen] @ torch.sign(uniform(5))
     if response == "permuted":

@@ -1,36 +1,110 @@
-"""Claim `paradox-lasso`: on the LASSO problem of eq. (11) a larger penalty ends with a larger L1 norm (§3).
-
-Parts of the experiment, each with pairs of step size α and strength λ on the same draws of W, y and β₀:
-- "subgradient": NGDM, the paper's recursion; on the paper's data, on data with a signal, and on that signal permuted.
-- "proximal": proximal gradient with the same α, λ and β₀.
-- "exact": the certified solutions.
-"""
+"""§3, eq. (11): on the LASSO problem a larger penalty ends with a larger L1 norm."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from torch import Tensor
 
-from nonsmooth import extremes
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Value, Verdict, format_number
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
-from nonsmooth.claims.framework.statistics import CONFIDENCE, median_value, proportion_value
-from nonsmooth.claims.lasso.lasso_data import FEATURES, RESPONSES, draw_lasso
+from nonsmooth.claims.framework import (
+    Afterthought,
+    Axis,
+    Choice,
+    Choices,
+    Claim,
+    Estimate,
+    Evidence,
+    Figure,
+    Finding,
+    Findings,
+    Headline,
+    NotStoredError,
+    Outcome,
+    Panel,
+    Quantity,
+    Row,
+    Rule,
+    Run,
+    Scale,
+    Series,
+    Study,
+    Value,
+    Verdict,
+    below,
+    format_number,
+    holds,
+    series_of,
+)
+from nonsmooth.claims.framework.experiment import Experiment
+from nonsmooth.claims.framework.quantity import CONFIDENCE
+from nonsmooth.claims.kink import dose
+from nonsmooth.claims.lasso.lasso_data import FEATURES, LassoData, draw_lasso
 from nonsmooth.dynamics import Constant, iterate, subgradient_step
+from nonsmooth.dynamics.ensemble import Method
 from nonsmooth.dynamics.optimised import Optimised
 from nonsmooth.dynamics.recording import Trace, norm
-from nonsmooth.lab import Cell, Context, Record
+from nonsmooth.lab import Cell
 from nonsmooth.optim import ProxSGD
 from nonsmooth.penalties import L1
-from nonsmooth.problems import lasso
+from nonsmooth.problems import RoundedL1, Sum, lasso
 from nonsmooth.problems.lasso_reference import largest_useful_strength, lasso_reference
 
 PAPER_SMALL, PAPER_LARGE = 1.62, 25.4
+SMALL, LARGE, ALPHA = (0.01, 0.1), 10.0, 0.01
+STEP_SIZES = (0.001, 0.003, 0.01, 0.03)
+SLOW, FAST = (0.001, 0.01), (0.1, 0.3, 1.0, 10.0, 100.0)
+"""Strengths over five decades: at α = 0.01 the slow ones need many steps to shrink the start."""
+PROXIMAL = (0.1, 1.0, LARGE)
+TWIN_STEPS = {0.005: 8000, 0.01: 4000, 0.02: 2000, 0.04: 1000}
+"""α of the twins, each with the steps that walk from 1 to 0 four times at λ = 0.1."""
+
+Norms = NDArray[np.float64]
+
+LARGER_OFTEN = Choice("often", 0.5, (0.25, 0.75), "share of the draws that counts as most", "More often than not.")
+TOLERANCE = Choice(
+    "tolerance",
+    0.1,
+    (0.05, 0.2),
+    "relative departure of a norm that counts as none",
+    "Twice the spread of the norm between draws, which a median over 20 of them resolves.",
+)
+AT = Choice(
+    "at",
+    "last",
+    ("half_way", "quarter_way"),
+    "step at which the norms are compared",
+    "The longest run that was made.",
+    condition="for runs that walk from the start to zero under the smallest penalty, which takes 1/(αλ) steps",
+)
+WHICH_SMALL = Choice(
+    "small",
+    SMALL,
+    tuple((one,) for one in SMALL),
+    "small λ",
+    "The text prints 0.01 and 0.1 for the same run.",
+)
+GAP = Choice(
+    "gap",
+    0.0,
+    (0.1, 0.3),
+    "difference of the norms, over P·αλ/2, up to which a twin does not have the paradox",
+    "The paper compares two norms; a difference of 0 is the border.",
+)
+
+LARGER = Quantity("larger", "draws in which λ = 10 has the larger norm")
+PROXIMAL_GAP = Quantity("proximal_gap", "norm at λ = 10 less that at λ = 0.1, proximal gradient")
+FLOOR_OFF = Quantity("floor_off", "relative departure of the norm at λ = 10 from P·αλ/2")
+DATA_OFF = Quantity("data_off", "largest relative change of the norm at λ = 10 with another y")
+OTHER_Y = {"signal": "a signal in y", "permuted": "that y permuted"}
+VARIED = OTHER_Y | {"normal": "normal W of the same variance", "doubled": "W doubled"}
+NUMBERS_FIT = Quantity("numbers_fit", "25.4 could be one more draw at λ = 10, and 1.62 one at either small λ")
+
 CLAIM = Claim(
     id="paradox-lasso",
     title="A larger LASSO penalty, a larger L1 norm",
@@ -41,8 +115,10 @@ CLAIM = Claim(
     ),
     explanation="NGDM oscillates about zero with an amplitude that grows with αλ, and never sets a weight to zero.",
     control=(
-        "Proximal gradient from the same start with the same α and λ; the norm P·αλ/2 predicted for P oscillating "
-        "weights that know nothing of the data; a response with a signal, and the same response permuted."
+        "Proximal gradient with the same α, λ and start. The norm P·αλ/2 of P weights that know nothing of the data; "
+        "other y (with a signal, and permuted) and other W (normal, doubled). Gradient steps on C¹ twins "
+        "whose kink is rounded off, over widths and step sizes: if it takes a kink, no twin has the paradox; if it "
+        "takes a step above 2/L, with L that of the data plus λ/ε, those have it in which α > 2/L at λ = 10."
     ),
     paper=(
         Value("small_norm", "L1 norm at the small λ (0.01 or 0.1)", PAPER_SMALL),
@@ -50,124 +126,217 @@ CLAIM = Claim(
     ),
 )
 
-SMALL = (0.01, 0.1)
-LARGE = 10.0
-STEP_SIZE = 0.01
-STEP_SIZES = (0.001, 0.003, 0.01, 0.03)
-SLOW, FAST = (0.001, 0.01), (0.1, 0.3, 1.0, 10.0, 100.0)
-"""Strengths over five decades: at α = 0.01 the slow ones need many steps to shrink the start."""
-TWIN = (0.1, 1.0, LARGE)
-"""Strengths of the proximal control."""
-FLOOR_TOLERANCE = 0.1
-MINIMUM_SEEDS = 6
+DOSE = dose.DoseResponse(
+    "the paradox",
+    "have the paradox",
+    GAP,
+    "With one step size, λ = 10 leaves the larger norm where α > 2/L, with a kink or without; a kink is the limit "
+    "L = ∞. The norm is then P·αλ/2 within {floor_off:.0%}, whatever y is; with normal W of the same variance it is "
+    "{normal_10:v}, with W doubled {doubled_10:v}: the data enter by their curvature. {numbers}",
+)
+RULE = Rule(
+    Row(below(LARGER, LARGER_OFTEN), Outcome(Verdict.NOT_REPRODUCED, "no larger norm")),
+    Row(
+        ~below(PROXIMAL_GAP, 0.0),
+        Outcome(
+            Verdict.EXPLANATION_NOT_SUPPORTED,
+            "proximal steps do it too",
+            "Proximal gradient has the larger norm at λ = 10 as well.",
+        ),
+    ),
+    Row(
+        ~below(FLOOR_OFF, TOLERANCE),
+        Outcome(
+            Verdict.EXPLANATION_NOT_SUPPORTED, "not the size of αλ", "The norm at λ = 10 departs by {floor_off:.0%}."
+        ),
+    ),
+    Row(
+        ~below(DATA_OFF, TOLERANCE),
+        Outcome(
+            Verdict.EXPLANATION_NOT_SUPPORTED, "the data enter", "With other data that norm changes by {data_off:.0%}."
+        ),
+    ),
+    *DOSE.rows,
+    Row(~holds(NUMBERS_FIT), Outcome(Verdict.WITH_CORRECTION, "other numbers", correction="{numbers}")),
+    otherwise=Outcome(Verdict.REPRODUCED, "it takes the kink", "Without the kink the paradox is gone."),
+    always="At α = 0.01 the norms are {ours} at λ = 0.01; 0.1; 10, and P·αλ/2 = 25 at the last; proximal gradient has "
+    "{proximal_10:v} there.",
+)
 
-Norms = NDArray[np.float64]
+study = Study(
+    CLAIM,
+    rule=RULE,
+    headline=Headline(
+        paper="1.62 at λ = 0.01 or 0.1; 25.4 at λ = 10",
+        ours="{ours} at λ = 0.01; 0.1; 10",
+        control="proximal gradient, λ = 10: {proximal_10:v}; C¹ twins: the paradox in {twin_above:.0%} with α > 2/L, "
+        "{twin_below:.0%} with α < 2/L",
+    ),
+    choices=(
+        LARGER_OFTEN,
+        WHICH_SMALL,
+        AT,
+        TOLERANCE,
+        GAP,
+        dose.HALF,
+        dose.LADDER,
+        dose.LENGTH,
+        dose.step_size_choice(tuple(TWIN_STEPS)),
+    ),
+    afterthoughts=(
+        Afterthought(
+            "twins, as in the other claims about a kink",
+            "2026-11",
+            "One phenomenon had three verdicts, and here no twin was run.",
+            "“reproduced” became “with a correction”: twins with α > 2/L have the paradox too.",
+        ),
+        Afterthought(
+            "W is varied as well as y",
+            "2026-11",
+            "It was said that the data do not enter, and only y was varied.",
+            "The statement: with W doubled the norm changes by more than a tenth. As the paper does not claim that the "
+            "data do not enter, the rule asks for other y alone, as it did.",
+        ),
+    ),
+)
 
 
-def plan(settings: Settings) -> list[Cell]:
-    """The sweep over λ, the same by proximal gradient and exactly; other starts, step sizes and responses."""
-    seeds = settings.seed_range({"quick": 20, "standard": 256, "paper": 256}[settings.scale])
-    long, short = {"quick": (15_000, 4_000), "standard": (200_000, 40_000), "paper": (200_000, 40_000)}[settings.scale]
+@study.planned
+def plan(scale: Scale) -> Iterable[Cell]:
+    """The sweep over λ, the same by proximal gradient and exactly; other starts, step sizes, data, and the twins."""
+    seeds, few = scale.seeds(20, 256), scale.seeds(16, 64)
+    long, short = scale(15_000, 200_000), scale(4_000, 40_000)
 
-    def cell(part: str, strengths: Sequence[float], steps: int = short, **others: Any) -> Cell:
-        sizes = others.pop("step_sizes", (STEP_SIZE,) * len(strengths))
-        parameters = {
-            "part": part, "seeds": len(seeds), "steps": steps, "strengths": tuple(strengths), "step_sizes": sizes,
-            "response": "paper", "start": "uniform", **others,
-        }  # fmt: skip
-        cost = 0.3 if part == "exact" else steps * 1.2e-5 * (1 + 0.3 * len(strengths))
-        version = 2 if part == "proximal" else 1
-        return Cell("paradox-lasso", parameters, seeds[0], version=version, cost=cost * len(seeds))
+    def cell(part: Experiment, strengths: Sequence[float], steps: int = short, **others: Any) -> Cell:
+        set_up = {"step_sizes": (ALPHA,) * len(strengths), "response": "paper", "start": "uniform", **others}
+        cost = len(seeds) * (0.3 if part is exact else steps * 1.2e-5 * (1 + 0.3 * len(strengths)))
+        return part.cell(seeds=seeds, steps=steps, strengths=tuple(strengths), cost=cost, **set_up)
 
-    return [
-        cell("subgradient", SLOW, long),
-        cell("subgradient", FAST),
-        cell("proximal", TWIN),
-        cell("exact", (*SLOW, *FAST), 0),
-        cell("subgradient", (*SMALL, LARGE), start="zeros"),
-        cell("subgradient", (LARGE,) * len(STEP_SIZES), step_sizes=STEP_SIZES, steps=short // 2),
-        *(cell("subgradient", (0.1, LARGE), response=response) for response in ("signal", "permuted")),
-    ]
+    yield cell(subgradient, SLOW, long)
+    yield cell(subgradient, FAST)
+    yield cell(proximal, PROXIMAL)
+    yield cell(exact, (*SLOW, *FAST), 0)
+    yield cell(subgradient, (*SMALL, LARGE), start="zeros")
+    yield cell(subgradient, (LARGE,) * len(STEP_SIZES), step_sizes=STEP_SIZES, steps=short // 2)
+    yield from (cell(subgradient, (0.1, LARGE), response=response) for response in VARIED)
+    yield twins.cell(seeds=few, cost=sum(TWIN_STEPS.values()) * 6e-5 * len(few))
 
 
-def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
-    """The norms at the end, by pair of step size and strength (first index) and by seed (second)."""
-    parameters: Mapping[str, Any] = cell.parameters
-    drawn = draw_lasso(cell.seed, parameters["seeds"], parameters["response"], parameters["start"])
-    strengths = torch.tensor([parameters["strengths"]], dtype=torch.float64)
-    shared = {"strengths": list(parameters["strengths"]), "step_sizes": list(parameters["step_sizes"])}
-    if parameters["part"] == "exact":
-        reference = lasso_reference(drawn.data, drawn.response, strengths, tolerance=1e-6)
-        return {
-            **shared,
-            "last": reference.point.abs().sum(-1).T.tolist(),
-            "zeros": (reference.point == 0).sum(-1).T.tolist(),
-            "gap": reference.gap.T.tolist(),
-            "largest_useful_strength": largest_useful_strength(drawn.data, drawn.response).tolist(),
-        }
-    steps, variants = parameters["steps"], strengths.shape[-1]
-
-    def proximal_gradient() -> Optimised:
-        penalty = L1(strengths.unsqueeze(-1))
-        return Optimised(lambda parameters, step_size: ProxSGD(parameters, lr=step_size, penalty=penalty))
-
-    run = iterate(
+def _iterated(
+    method_of: Callable[[Tensor], Callable[[], Method]],
+    run: Run,
+    drawn: LassoData,
+    strengths: Tensor,
+    step_sizes: Sequence[float],
+    steps: int,
+) -> Mapping[str, Any]:
+    """The norms at the end of a recursion, by pair of step size and strength (first index) and by seed (second)."""
+    recorded = iterate(
         lasso(drawn.data, drawn.response, strengths),
-        drawn.starts(variants),
-        Constant(torch.tensor([parameters["step_sizes"]], dtype=torch.float64)),
+        drawn.starts(strengths.shape[-1]),
+        Constant(torch.tensor([step_sizes], dtype=torch.float64)),
         steps,
         {"norm": Trace(norm(1), (steps // 4, steps // 2, steps - 1, steps))},
-        method=proximal_gradient if parameters["part"] == "proximal" else lambda: subgradient_step,
-        progress=context.progress,
+        method=method_of(strengths),
+        progress=run.context.progress,
     )
-    quarter, half, previous, last = run["norm"].mT
+    quarter, half, previous, last = recorded["norm"].mT
     return {
-        **shared,
         "last": last.tolist(),
         "cycle": ((previous + last) / 2).tolist(),
         "half_way": half.tolist(),
         "quarter_way": quarter.tolist(),
-        "zeros": (run.point == 0).sum(-1).T.tolist(),
+        "zeros": (recorded.point == 0).sum(-1).T.tolist(),
     }
 
 
-class Evidence:
-    """The records of this claim, looked up by what was run.
-
-    Raises:
-        ValueError: what is looked up was not measured.
-    """
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._records = records
-
-    def norms(
-        self,
-        strength: float,
-        part: str = "subgradient",
-        value: str = "last",
-        step_size: float = STEP_SIZE,
-        response: str = "paper",
-        start: str = "uniform",
-    ) -> Norms:
-        """One value per seed."""
-        wanted = {"part": part, "response": response, "start": start}
-        for record in self._records:
-            pairs = list(zip(record["step_sizes"], record["strengths"], strict=True))
-            if all(record.parameters[k] == v for k, v in wanted.items()) and (step_size, strength) in pairs:
-                return np.asarray(record[value][pairs.index((step_size, strength))], dtype=np.float64)
-        raise ValueError(f"no record has strength {strength} and step size {step_size} with {wanted}")
-
-    @property
-    def largest_useful_strength(self) -> Norms:
-        """λ_max by seed."""
-        exact = next(record for record in self._records if record.parameters["part"] == "exact")
-        return np.asarray(exact["largest_useful_strength"], dtype=np.float64)
+def _proximal_gradient(strengths: Tensor) -> Callable[[], Method]:
+    """By the package's optimizer."""
+    penalty = L1(strengths.unsqueeze(-1))
+    return lambda: Optimised(lambda parameters, step_size: ProxSGD(parameters, lr=step_size, penalty=penalty))
 
 
-def floor(strength: float, step_size: float = STEP_SIZE) -> float:
+def _certified(
+    run: Run, drawn: LassoData, strengths: Tensor, step_sizes: Sequence[float], steps: int
+) -> Mapping[str, Any]:
+    """The solutions, each with its duality gap."""
+    del run, step_sizes, steps
+    reference = lasso_reference(drawn.data, drawn.response, strengths, tolerance=1e-6)
+    return {
+        "last": reference.point.abs().sum(-1).T.tolist(),
+        "zeros": (reference.point == 0).sum(-1).T.tolist(),
+        "gap": reference.gap.T.tolist(),
+        "largest_useful_strength": largest_useful_strength(drawn.data, drawn.response).tolist(),
+    }
+
+
+def _sweep(part: str, body: Callable[..., Mapping[str, Any]], version: int = 1) -> Experiment:
+    """An experiment with pairs of step size α and strength λ on the same draws of W, y and β₀."""
+
+    def sweep(
+        run: Run,
+        *,
+        seeds: int,
+        steps: int,
+        strengths: Sequence[float],
+        step_sizes: Sequence[float],
+        response: str,
+        start: str,
+    ) -> Mapping[str, Any]:
+        drawn = draw_lasso(run.seed, seeds, response, start)
+        values = body(run, drawn, torch.tensor([strengths], dtype=torch.float64), step_sizes, steps)
+        return {"strengths": list(strengths), "step_sizes": list(step_sizes), **values}
+
+    sweep.__name__, sweep.__doc__ = part, body.__doc__
+    axes = dict.fromkeys(("last", "cycle", "half_way", "quarter_way", "zeros", "gap"), 1)
+    return study.experiment(part=part, version=version, seed_axes=axes | {"largest_useful_strength": 0})(sweep)
+
+
+subgradient = _sweep("subgradient", partial(_iterated, lambda strengths: lambda: subgradient_step))
+proximal = _sweep("proximal", partial(_iterated, _proximal_gradient), version=2)
+exact = _sweep("exact", _certified)
+
+
+@study.experiment(part="dose", seed_axes=dose.SEED_AXES)
+def twins(run: Run, *, seeds: int) -> Mapping[str, Any]:
+    """By how much the whole cycle at λ = 10 lies above that at λ = 0.1, in the L1 norm over P·αλ/2."""
+    drawn = draw_lasso(run.seed, seeds)
+
+    def rounded(strength: Tensor, width: Tensor) -> Sum:
+        return Sum(lasso(drawn.data, drawn.response, 0.0), RoundedL1(FEATURES, strength, width))
+
+    def gap(last: Tensor, alpha: float) -> Tensor:
+        lengths = last.abs().sum(1)
+        difference: Tensor = lengths[..., 1].amin(0) - lengths[..., 0].amax(0)
+        return difference / floor(LARGE, alpha)
+
+    return dose.run_twins(rounded, drawn.start, (0.1, LARGE), TWIN_STEPS, gap)
+
+
+def floor(strength: float, step_size: float = ALPHA) -> float:
     """P·αλ/2: P weights on the two-cycle {γ, γ-αλ}, each of mean magnitude αλ/2."""
     return FEATURES * step_size * strength / 2
+
+
+def norms_of(
+    evidence: Evidence,
+    strength: float,
+    part: Experiment = subgradient,
+    value: str = "last",
+    step_size: float = ALPHA,
+    response: str = "paper",
+    start: str = "uniform",
+) -> Norms:
+    """One value per seed.
+
+    Raises:
+        NotStoredError: it was not measured.
+    """
+    for record in evidence[part].where(response=response, start=start):
+        pairs = list(zip(record["step_sizes"], record["strengths"], strict=True))
+        if (step_size, strength) in pairs:
+            return np.asarray(record[value][pairs.index((step_size, strength))], dtype=np.float64)
+    raise NotStoredError(f"no record of {part.name} has strength {strength} and step size {step_size}")
 
 
 def spread(samples: Norms) -> tuple[float, float]:
@@ -185,211 +354,151 @@ def fits(number: float, samples: Norms) -> bool:
     return low <= number <= high
 
 
-def judge(records: Sequence[Record]) -> Judgement:
-    """Reproduced, if the norm at λ = 10 exceeds that at the small λ, in the paper's numbers, for the paper's reason.
-
-    All at α = 0.01, the step size of the paper's Appendix B. A number *fits* if it lies where one more draw of the data
-    falls with 95 % probability. The *reason* has three tests: proximal gradient with the same α, λ and start must not
-    have the larger norm at λ = 10; the measured norm there must be within 10 % of P·αλ/2; and its medians under three
-    responses (the paper's, one with a signal, and that one permuted) must lie within 10 % of each other.
-
-    - Fewer than six seeds: *inconclusive*.
-    - In half of the draws or fewer the norm at λ = 10 exceeds the norm at λ = 0.01 and at λ = 0.1: *not reproduced*. In
-      more than half, but with an interval that reaches below one half: *inconclusive*.
-    - A test of the reason fails: *reproduced, explanation not supported*.
-    - 25.4 fits at λ = 10, and 1.62 fits at both of the strengths that the text prints for it: *reproduced*.
-    - Otherwise *reproduced with a correction*, which says which numbers fit where.
-    """
-    evidence = Evidence(records)
-    small = {strength: evidence.norms(strength) for strength in SMALL}
-    large, proximal = evidence.norms(LARGE), evidence.norms(LARGE, "proximal")
-    larger = np.all([large > norms for norms in small.values()], axis=0)
-    share = proportion_value("larger", "draws in which λ = 10 has the larger norm", int(larger.sum()), len(larger))
-    reasons = _failed_tests(evidence, large, proximal)
-    fitting = [strength for strength in SMALL if fits(PAPER_SMALL, small[strength])]
-    correction = None
-    if len(large) < MINIMUM_SEEDS or (larger.mean() > 0.5 and (share.low or 0.0) <= 0.5):
-        verdict = Verdict.INCONCLUSIVE
-    elif larger.mean() <= 0.5:
-        verdict = Verdict.NOT_REPRODUCED
-    elif reasons:
-        verdict = Verdict.EXPLANATION_NOT_SUPPORTED
-    elif fits(PAPER_LARGE, large) and len(fitting) == len(SMALL):
-        verdict = Verdict.REPRODUCED
-    else:
-        verdict, correction = Verdict.WITH_CORRECTION, _correction(small, large, fitting)
-    measured = _measured(evidence, small, large)
-    return Judgement(
-        verdict,
-        f"At α = {STEP_SIZE} the norm is {measured[1]} at λ = 0.1 and {measured[2]} at λ = 10, where P·αλ/2 = "
-        f"{format_number(floor(LARGE))}; proximal gradient has {format_number(float(np.median(proximal)))} there. "
-        + (" ".join(reasons) if reasons else "The norm at λ = 10 is set by α and λ alone; the data do not enter."),
-        Headline(
-            f"{PAPER_SMALL} at λ = 0.01 or 0.1; {PAPER_LARGE} at λ = 10",
-            f"{format_number(measured[0].value)}; {format_number(measured[1].value)}; "
-            f"{format_number(measured[2].value)} at λ = 0.01; 0.1; 10",
-            f"proximal gradient, λ = 10: {format_number(float(np.median(proximal)))}",
-        ),
-        (*measured, share),
-        _controls(evidence, proximal),
-        _predictions(),
-        correction=correction,
-        decided_by=f"more draws than {len(large)}" if verdict is Verdict.INCONCLUSIVE else None,
-        notes=_notes(evidence, small, fitting),
-    )
+def _departure(quantity: Quantity, ratios: Sequence[Norms]) -> Finding:
+    """How far the medians of ratios lie from 1, the farthest of them, with the interval that theirs leave."""
+    found = [quantity.median(one) for one in ratios]
+    ends = np.array([(abs(f.value - 1), abs(f.lower - 1), abs(f.upper - 1), (f.lower - 1) * (f.upper - 1) <= 0)
+                     for f in found if isinstance(f, Estimate)])  # fmt: skip
+    nearest = np.where(ends[:, 3] > 0, 0.0, ends[:, 1:3].min(1))
+    return quantity.estimate(ends[:, 0].max(), nearest.max(), ends[:, 1:3].max(), len(ratios[0]))
 
 
-def _failed_tests(evidence: Evidence, large: Norms, proximal: Norms) -> list[str]:
-    """A sentence for each test of the explanation that fails."""
-    failed = []
-    small_proximal = float(np.median(evidence.norms(0.1, "proximal")))
-    if float(np.median(proximal)) > small_proximal:
-        failed.append("Proximal gradient has the larger norm at λ = 10 as well.")
-    ratio = float(np.median(large)) / floor(LARGE)
-    if abs(ratio - 1) > FLOOR_TOLERANCE:
-        failed.append(f"The norm at λ = 10 is {format_number(ratio)} times P·αλ/2.")
-    medians = {response: float(np.median(evidence.norms(LARGE, response=response))) for response in RESPONSES}
-    if extremes.largest(medians.values()) > (1 + FLOOR_TOLERANCE) * extremes.smallest(medians.values()):
-        listed = ", ".join(f"{format_number(median)} ({response})" for response, median in medians.items())
-        failed.append(f"At λ = 10 the norm depends on the response: {listed}.")
-    return failed
+@study.findings
+def findings(evidence: Evidence, choices: Choices) -> Findings:
+    """The norms by strength against P·αλ/2, and the controls."""
 
+    def middle(name: str, label: str, strength: float, *where: Any, **also: Any) -> Finding:
+        return Quantity(name, label).median(norms_of(evidence, strength, *where, **also))
 
-def _measured(evidence: Evidence, small: Mapping[float, Norms], large: Norms) -> tuple[Value, ...]:
-    """The norms by strength, and the step size that 25.4 asks for."""
-    values = [median_value(f"norm_{s}", f"L1 norm, λ = {s}, α = {STEP_SIZE}", list(n)) for s, n in small.items()]
-    values.append(median_value("norm_10", f"L1 norm, λ = 10, α = {STEP_SIZE}", list(large)))
-    cycle = evidence.norms(LARGE, value="cycle")
-    values.append(median_value("cycle_10", "the same, mean of the last two iterates", list(cycle)))
-    values += [_spread_value(f"spread_{s}", s, norms) for s, norms in {**small, LARGE: large}.items()]
-    logs = [np.log(np.median(evidence.norms(LARGE, step_size=a))) for a in STEP_SIZES]
-    fitted = float(np.exp(np.interp(np.log(PAPER_LARGE), logs, np.log(STEP_SIZES))))
-    values.append(Value("fitted_step_size", f"α at which the median norm at λ = 10 is {PAPER_LARGE}", fitted))
-    return tuple(values)
-
-
-def _spread_value(name: str, strength: float, norms: Norms) -> Value:
-    low, high = spread(norms)
-    label = f"L1 norm of one more draw, λ = {format_number(strength)} (95 % prediction interval)"
-    return Value(name, label, float(norms.mean()), low, high, len(norms))
-
-
-def _controls(evidence: Evidence, proximal: Norms) -> tuple[Value, ...]:
-    """Proximal gradient, the exact solution, other starts and responses."""
-    zeros = evidence.norms(LARGE, "proximal", "zeros")
-    return (
-        median_value("proximal_0.1", "proximal gradient, λ = 0.1", list(evidence.norms(0.1, "proximal"))),
-        median_value("proximal_10", "proximal gradient, λ = 10", list(proximal)),
-        median_value("proximal_zeros_10", f"its exact zeros among {FEATURES}, λ = 10", list(zeros)),
-        median_value("ngdm_zeros_10", "NGDM's exact zeros, λ = 10", list(evidence.norms(LARGE, value="zeros"))),
-        *(median_value(f"exact_{s}", f"exact solution, λ = {s}", list(evidence.norms(s, "exact"))) for s in SMALL),
-        median_value("exact_10", "exact solution, λ = 10", list(evidence.norms(LARGE, "exact"))),
-        median_value("largest_useful", "λ_max, above which it is 0", list(evidence.largest_useful_strength)),
+    at = {s: norms_of(evidence, s, value=choices.at) for s in (*SMALL, LARGE)}
+    ends = {s: norms_of(evidence, s) for s in (*SMALL, LARGE)}
+    larger = np.all([at[LARGE] > at[s] for s in choices.small], axis=0)
+    prox = {s: norms_of(evidence, s, proximal) for s in (0.1, LARGE)}
+    logs = [np.log(np.median(norms_of(evidence, LARGE, step_size=a))) for a in STEP_SIZES]
+    measured = (
+        *(middle(f"norm_{s:g}", f"L1 norm, λ = {s:g}, α = {ALPHA}", s) for s in ends),
+        middle("cycle_10", "the same, mean of the last two iterates", LARGE, value="cycle"),
         *(
-            median_value(f"zeros_start_{format_number(s)}", f"NGDM from β₀ = 0, λ = {format_number(s)}",
-                         list(evidence.norms(s, start="zeros")))
-            for s in (*SMALL, LARGE)
+            Quantity(f"spread_{s}", f"L1 norm of one more draw, λ = {s:g} (95 % prediction interval)").estimate(
+                float(n.mean()), *spread(n), len(n)
+            )
+            for s, n in ends.items()
         ),
+        Quantity("fitted_step_size", f"α at which the median norm at λ = 10 is {PAPER_LARGE}").number(
+            float(np.exp(np.interp(np.log(PAPER_LARGE), logs, np.log(STEP_SIZES))))
+        ),
+        LARGER.share(int(larger.sum()), len(larger)),
+    )
+    control = (
+        *(middle(f"proximal_{s:g}", f"proximal gradient, λ = {s:g}", s, proximal) for s in prox),
+        middle("proximal_zeros_10", f"its exact zeros among {FEATURES}, λ = 10", LARGE, proximal, "zeros"),
+        middle("ngdm_zeros_10", "NGDM's exact zeros, λ = 10", LARGE, value="zeros"),
+        *(middle(f"exact_{s:g}", f"exact solution, λ = {s:g}", s, exact) for s in ends),
+        Quantity("largest_useful", "λ_max, above which it is 0").median(
+            evidence[exact].one()["largest_useful_strength"]
+        ),
+        *(middle(f"zeros_start_{s:g}", f"NGDM from β₀ = 0, λ = {s:g}", s, start="zeros") for s in ends),
         *(
-            median_value(f"{response}_{format_number(s)}", f"NGDM, response {word}, λ = {format_number(s)}",
-                         list(evidence.norms(s, response=response)))
-            for s in (0.1, LARGE)
-            for response, word in (("signal", "with a signal"), ("permuted", "permuted"))
+            middle(f"{name}_{s:g}", f"NGDM, {words}, λ = {s:g}", s, response=name)
+            for s in prox
+            for name, words in VARIED.items()
         ),
-    )  # fmt: skip
-
-
-def _predictions() -> tuple[Value, ...]:
-    """P·αλ/2 beside each norm."""
-    return tuple(
-        Value(f"floor_{format_number(s)}", f"P·αλ/2, λ = {format_number(s)}", floor(s)) for s in (*SMALL, LARGE)
+        *DOSE.findings(evidence[twins].one(), choices),
     )
-
-
-def _correction(small: Mapping[float, Norms], large: Norms, fitting: Sequence[float]) -> str:
-    """Which of the paper's numbers fit where."""
-    ours = ", ".join(f"{format_number(float(np.median(n)))} at λ = {s}" for s, n in small.items())
-    where = " and ".join(f"λ = {s}" for s in fitting) or "neither of the two strengths printed for it"
-    whether = "fits" if fits(PAPER_LARGE, large) else "does not fit"
-    return (
-        f"{PAPER_SMALL} fits {where} (medians {ours}), and {PAPER_LARGE} {whether} the draws at λ = 10 "
-        f"(median {format_number(float(np.median(large)))})."
+    fitting = [s for s in SMALL if fits(PAPER_SMALL, ends[s])]
+    ours = {s: format_number(float(np.median(n))) for s, n in ends.items()}
+    derived = (
+        PROXIMAL_GAP.median(prox[LARGE] - prox[0.1]),
+        _departure(FLOOR_OFF, [at[LARGE] / floor(LARGE)]),
+        _departure(DATA_OFF, [norms_of(evidence, LARGE, response=name) / ends[LARGE] for name in OTHER_Y]),
+        NUMBERS_FIT.fact(fits(PAPER_LARGE, ends[LARGE]) and len(fitting) == len(SMALL)),
+        Value("ours", "medians of the norms", "; ".join(ours.values())),
+        Value(
+            "numbers",
+            "which printed numbers fit",
+            f"{PAPER_SMALL} fits {' and '.join(f'λ = {s}' for s in fitting) or 'neither strength printed for it'} "
+            f"(medians {ours[0.01]} at λ = 0.01, {ours[0.1]} at λ = 0.1), and {PAPER_LARGE} "
+            f"{'fits' if fits(PAPER_LARGE, ends[LARGE]) else 'does not fit'} at λ = 10 (median {ours[LARGE]}).",
+        ),
     )
+    predicted = tuple(Value(f"floor_{s:g}", f"P·αλ/2, λ = {s:g}", floor(s)) for s in ends)
+    return Findings(measured, control, predicted, derived, tuple(_notes(evidence, ends)))
 
 
-def _notes(evidence: Evidence, small: Mapping[float, Norms], fitting: Sequence[float]) -> tuple[str, ...]:
+def _notes(evidence: Evidence, ends: Mapping[float, Norms]) -> Iterator[str]:
     """What a careful reader should know."""
-    distances = {s: (PAPER_SMALL - float(n.mean())) / extremes.largest(float(n.std()), 1e-12) for s, n in small.items()}
-    nearer = extremes.smallest(distances, key=lambda s: abs(distances[s]))
-    where = ", ".join(f"{format_number(d)} standard deviations from the mean at λ = {s}" for s, d in distances.items())
-    early = evidence.norms(SLOW[0], value="quarter_way"), evidence.norms(SLOW[0])
-    scaled = "; ".join(
-        f"{format_number(float(np.median(evidence.norms(LARGE, step_size=a))))} at α = {a} "
-        f"(P·αλ/2 = {format_number(floor(LARGE, a))})"
-        for a in STEP_SIZES
-    )
-    useful = float(np.median(evidence.largest_useful_strength))
-    excess = small[0.1] - evidence.norms(0.1, "exact")
-    return (
-        f"The text gives λ = 0.01 and λ = 0.1 for the same run. Its norm of {PAPER_SMALL} is {where}: nearer to "
-        f"λ = {nearer}" + ("; one draw cannot tell them apart." if len(fitting) == len(small) else "."),
+
+    def middle(strength: float, *where: Any, **also: Any) -> str:
+        return format_number(float(np.median(norms_of(evidence, strength, *where, **also))))
+
+    away = {s: (PAPER_SMALL - float(ends[s].mean())) / float(ends[s].std() or np.nan) for s in SMALL}
+    where = ", ".join(f"{format_number(d)} standard deviations from the mean at λ = {s}" for s, d in away.items())
+    yield f"The text gives λ = 0.01 and λ = 0.1 for the same run. Its norm of {PAPER_SMALL} lies {where}."
+    yield (
         f"What the paper calls the optimal solution at λ = 10 is where NGDM ended. The exact solution has the norm "
-        f"{format_number(float(np.median(evidence.norms(LARGE, 'exact'))))} there; it is 0 from λ_max = "
-        f"{format_number(useful)} on.",
-        f"At λ = 0.1 NGDM's norm exceeds the exact solution's by {format_number(float(np.median(excess)))}, where "
-        f"P·αλ/2 is {format_number(floor(0.1))}.",
-        f"At λ = 10 the norm follows the step size: {scaled}.",
+        f"{middle(LARGE, exact)} there; it is 0 above λ_max."
+    )
+    excess = float(np.median(ends[0.1] - norms_of(evidence, 0.1, exact)))
+    yield (
+        f"At λ = 0.1 NGDM's norm exceeds the exact solution's by {format_number(excess)}, where P·αλ/2 is "
+        f"{format_number(floor(0.1))}."
+    )
+    scaled = (
+        f"{middle(LARGE, step_size=a)} at α = {a} (P·αλ/2 = {format_number(floor(LARGE, a))})" for a in STEP_SIZES
+    )
+    yield f"At λ = 10 the norm follows the step size: {'; '.join(scaled)}."
+    yield (
         f"The left branch of the curve of norm against λ is a matter of steps: at λ = {SLOW[0]} the median falls from "
-        f"{format_number(float(np.median(early[0])))} after a quarter of them to "
-        f"{format_number(float(np.median(early[1])))} at the end. From β₀ = 0 the median at λ = 0.01 is "
-        f"{format_number(float(np.median(evidence.norms(0.01, start='zeros'))))}, the exact solution's "
-        f"{format_number(float(np.median(evidence.norms(0.01, 'exact'))))}.",
+        f"{middle(SLOW[0], value='quarter_way')} after a quarter of them to {middle(SLOW[0])} at the end. From β₀ = 0 "
+        f"the median at λ = 0.01 is {middle(0.01, start='zeros')}, the exact solution's {middle(0.01, exact)}."
+    )
+    yield (
+        "Below 2/L a gradient step converges to the minimiser of the twin, and the penalty at a minimiser never grows "
+        "with λ: a C¹ twin with α < 2/L cannot have the paradox in its own penalty, however long it runs."
     )
 
 
-def draw(records: Sequence[Record]) -> list[Figure]:
-    """The norm against λ with its prediction, exact solution and proximal twin; the norm at λ = 10 against α."""
-    evidence = Evidence(records)
-    strengths = (*SLOW, *FAST)
-    sweep = [evidence.norms(s) for s in strengths]
-    quarter = [float(np.median(evidence.norms(s, value="quarter_way"))) for s in strengths]
-    exact = [float(np.median(evidence.norms(s, "exact"))) for s in strengths]
-    proximal = [float(np.median(evidence.norms(s, "proximal"))) for s in TWIN]
-    medians = [float(np.median(n)) for n in sweep]
+@study.figures
+def draw(evidence: Evidence, found: Findings) -> list[Figure]:
+    """The norm against λ with its prediction, exact and proximal solutions; against α; and the twins."""
+    del found
+    strengths, size = (*SLOW, *FAST), Quantity("norm", "L1 norm")
+
+    def medians(strengths: Sequence[float], part: Experiment = subgradient, value: str = "last") -> list[Finding]:
+        """None where a logarithmic axis has no place."""
+        samples = (norms_of(evidence, s, part, value) for s in strengths)
+        return [size.median(n) if np.median(n) > 0 else size.missing("is 0") for n in samples]
+
     by_strength = Panel(
-        f"α = {STEP_SIZE}, β₀ ~ U[-1, 1]",
+        f"α = {ALPHA}, β₀ ~ U[-1, 1]",
         Axis("penalty λ", log=True),
         Axis("L1 norm at the end", log=True),
         (
-            Series("line", "NGDM, all steps", strengths, medians, [n.min() for n in sweep], [n.max() for n in sweep]),
-            Series("line", "NGDM, a quarter of the steps", strengths, quarter, dashed=True),
+            series_of("line", "NGDM, all steps", strengths, medians(strengths)),
+            series_of("line", "NGDM, a quarter of the steps", strengths, medians(strengths, value="quarter_way"), "a"),
             Series("line", "P·αλ/2", strengths, [floor(s) for s in strengths], tone="theory", dashed=True),
-            Series("line", "exact solution", *_positive(strengths, exact), tone="neutral"),
-            Series("points", "proximal gradient", *_positive(TWIN, proximal), tone="control"),
+            series_of("line", "exact solution", strengths, medians(strengths, exact), "neutral"),
+            series_of("points", "proximal gradient", PROXIMAL, medians(PROXIMAL, proximal), "control"),
             Series("points", "paper", (*SMALL, LARGE), (PAPER_SMALL, PAPER_SMALL, PAPER_LARGE), tone="paper"),
         ),
     )
-    by_step = [evidence.norms(LARGE, step_size=a) for a in STEP_SIZES]
+    by_step = [size.median(norms_of(evidence, LARGE, step_size=a)) for a in STEP_SIZES]
     by_step_size = Panel(
         "λ = 10",
         Axis("step size α", log=True),
         Axis("L1 norm at the end", log=True),
         (
-            Series("points", "NGDM", STEP_SIZES, [float(np.median(n)) for n in by_step],
-                   [n.min() for n in by_step], [n.max() for n in by_step]),
+            series_of("points", "NGDM", STEP_SIZES, by_step),
             Series("line", "P·αλ/2", STEP_SIZES, [floor(LARGE, a) for a in STEP_SIZES], tone="theory", dashed=True),
             Series("horizontal", "paper", y=(PAPER_LARGE,), tone="paper"),
         ),
-    )  # fmt: skip
-    caption = (
-        "Medians and ranges over draws. To the right of its minimum the norm is that of weights rattling across zero, "
-        "P·αλ/2, where the exact solution is already zero (not drawn on a logarithmic axis); the left branch falls "
-        "with the number of steps. At λ = 10 the norm measures the step size."
     )
-    return [Figure("L1 norm against penalty, and against step size", caption, (by_strength, by_step_size))]
-
-
-def _positive(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The points that a logarithmic axis can show."""
-    kept = [(a, b) for a, b in zip(x, y, strict=True) if b > 0]
-    return [a for a, _ in kept], [b for _, b in kept]
+    caption = (
+        "Medians with intervals over draws. To the right of its minimum the norm is that of weights rattling across "
+        "zero, P·αλ/2, where the exact solution is already zero (not drawn on a logarithmic axis); the left branch "
+        "falls with the number of steps. At λ = 10 the norm measures the step size."
+    )
+    return [
+        Figure("L1 norm against penalty, and against step size", caption, (by_strength, by_step_size)),
+        DOSE.figure(evidence[twins].one(), "norm at λ = 10 less that at λ = 0.1, over P·αλ/2"),
+    ]

@@ -1,32 +1,27 @@
-"""What the runs of the `depth` experiment say, optimiser by optimiser: effects, finding, values."""
+"""What one optimiser's runs of the claim `depth` say: contrasts, times on the plateau and shares that left it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from typing import Any
 
-from nonsmooth.claims.framework.claim import Value, format_number
-from nonsmooth.claims.framework.statistics import proportion_value
+from nonsmooth.claims.framework import Estimate, Finding, Missing, Quantity
 from nonsmooth.claims.networks.factorial import (
-    CONTRASTS,
     GELU,
     RELU,
     Block,
-    Estimate,
+    as_factor,
     average,
-    by_stratum,
     growth,
     own_best,
+    units_of,
 )
-from nonsmooth.claims.networks.plateau import LEAVING, OPTIMISER_LABELS
+from nonsmooth.claims.networks.plateau import CHANCE, LEAVING, OPTIMISER_LABELS
 from nonsmooth.lab import Record
 from nonsmooth.models import ACTIVATIONS, WEIGHT_LAYERS
 
-NATS = "nats"
-RELEVANT = 0.05
-"""Nats of mean training loss below which a difference counts as none; chance is at 2.30."""
 CONTRAST_LABELS = {
     "gap": "ReLU - GELU",
     "smoothness": "main effect of smoothness (kinks - smooth)",
@@ -36,14 +31,40 @@ CONTRAST_LABELS = {
 }
 
 
-class Finding(Enum):
-    """What one optimiser's runs say of the claim."""
+def mean_loss(record: Record) -> float:
+    """Mean training loss over the run."""
+    return float(record["mean_loss"])
 
-    SMOOTHNESS = "GELU trains faster, more so with depth, and smoothness carries it"
-    SHAPE = "GELU trains faster, more so with depth, but shape carries it"
-    ABSENT = "GELU does not train faster"
-    NOT_WIDER = "GELU trains faster, but the gap does not widen with depth"
-    OPEN = "undecided"
+
+def early_loss(record: Record) -> float:
+    """Mean training loss over the first half of the run, from its thinned curve; what is missing counts as chance."""
+    half = record.parameters["steps"] / 2
+    points = [(step, min(loss, CHANCE)) for step, loss in zip(record["curve_step"], record["curve_loss"], strict=True)]
+    total, last = 0.0, 0
+    for step, loss in points:
+        if step > half:
+            break
+        total, last = total + (step - last) * loss, step
+    return total / last if last else CHANCE
+
+
+def log_time(record: Record) -> float | None:
+    """Logarithm of the steps on the plateau; None for a run that stayed there."""
+    return None if record["left_at"] is None else math.log(record["left_at"])
+
+
+def loss_after(record: Record) -> float | None:
+    """Mean training loss over a quarter of the run after leaving; None where that quarter is not complete."""
+    return None if record["loss_after"] is None else float(record["loss_after"])
+
+
+AFTER = "loss after leaving"
+OUTCOMES = {
+    "mean loss": mean_loss,
+    "mean loss of the first half": early_loss,
+    "steps to leave": log_time,
+    AFTER: loss_after,
+}
 
 
 @dataclass(frozen=True)
@@ -51,205 +72,110 @@ class Effects:
     """Contrasts of one optimiser's runs, on equal footing: same step size, weights and order of images.
 
     Attributes:
-        optimiser: name in `plateau.OPTIMISERS`.
-        blocks: all blocks of four twins.
-        overall: contrast of the mean training loss, from blocks in which at least one of the four left the plateau.
-        by_depth: the same per depth.
-        widening: growth of the gap from the shallowest to the deepest network, along a line over the weight layers.
+        optimiser: as whose they are listed.
+        blocks: all blocks of twins.
+        choices: `outcome`, and `blocks`: "one" or "all four".
     """
 
     optimiser: str
     blocks: Sequence[Block]
-    overall: Mapping[str, Estimate]
-    by_depth: Mapping[int, Mapping[str, Estimate]]
-    widening: Estimate | None
+    choices: Mapping[str, Any]
 
     @property
-    def informative(self) -> list[Block]:
-        """Blocks in which at least one of the four left the plateau."""
-        return [block for block in self.blocks if block.left > 0]
+    def label(self) -> str:
+        """Of the optimiser."""
+        return OPTIMISER_LABELS[self.optimiser]
 
     @property
     def complete(self) -> list[Block]:
-        """Blocks in which all four left it."""
-        return [block for block in self.blocks if block.left == len(ACTIVATIONS)]
+        """Blocks all of whose runs left the plateau."""
+        return [block for block in self.blocks if block.left == len(block.runs)]
 
     @property
-    def finding(self) -> Finding:
-        """The rule of the claim, for this optimiser."""
-        return self._decide()[0]
+    def counting(self) -> list[Block]:
+        """The blocks that enter the means: those in which the outcome says something."""
+        of_all = self.choices["blocks"] == "all four" or self.choices["outcome"] in ("steps to leave", AFTER)
+        return self.complete if of_all else [block for block in self.blocks if block.left > 0]
 
-    @property
-    def undecided(self) -> tuple[str, Estimate] | None:
-        """The question that is open, if one is, and its estimate; None also where there is no estimate at all."""
-        return self._decide()[1]
+    def measured(self) -> list[Finding]:
+        """The paper's comparison, ReLU against GELU."""
+        blocks, label = self.counting, "mean training loss, ReLU - GELU"
+        found: list[Finding] = [
+            self._average("gap", "", label, blocks),
+            self._growth("widening", blocks, "gap", "its growth from"),
+        ]
+        depths = sorted({block.depth for block in blocks})
+        found += [
+            self._average("gap", f"_vgg{d}", f"gap at VGG{d}", [b for b in blocks if b.depth == d]) for d in depths
+        ]
+        rates = sorted({block.learning_rate for block in blocks if block.learning_rate is not None})
+        for rate in rates if len(rates) > 1 else ():
+            at_rate = [block for block in blocks if block.learning_rate == rate]
+            found.append(self._average("gap", f"_{rate:g}", f"gap at step size {rate:g}", at_rate))
+        found += [self.left(activation) for activation in (RELU, GELU)]
+        return found + self._two_numbers(("gap",))
 
-    def _decide(self) -> tuple[Finding, tuple[str, Estimate] | None]:
-        """Question by question, in the order of the rule."""
-        if not self.overall:
-            return Finding.OPEN, None
-        gap, excess, smoothness = (self.overall[name] for name in ("gap", "excess", "smoothness"))
-        if gap.low <= 0:
-            return (
-                (Finding.ABSENT, None)
-                if gap.high < RELEVANT
-                else (Finding.OPEN, ("the gap between ReLU and GELU", gap))
-            )
-        if self.widening is None:
-            return Finding.OPEN, None
-        if self.widening.low <= 0:
-            return (
-                (Finding.NOT_WIDER, None)
-                if self.widening.high < RELEVANT
-                else (Finding.OPEN, ("whether the gap widens with depth", self.widening))
-            )
-        if excess.high < 0:
-            return Finding.SHAPE, None
-        if excess.low <= 0:
-            return Finding.OPEN, ("whether smoothness or shape is larger", excess)
-        if smoothness.low <= 0:
-            return Finding.OPEN, ("the effect of smoothness", smoothness)
-        return Finding.SMOOTHNESS, None
+    def control(self) -> list[Finding]:
+        """The factorial, and other ways to compare."""
+        names = ("smoothness", "shape", "interaction", "excess")
+        found: list[Finding] = [self._average(name, "", CONTRAST_LABELS[name], self.counting) for name in names]
+        found += self._two_numbers(("smoothness", "shape"))
+        tuned = own_best(self.blocks) if len({block.learning_rate for block in self.blocks}) > 1 else ()
+        for suffix, text, blocks in (
+            ("_tuned", "each at its own best step size", tuned),
+            ("_all_left", "only where all four left the plateau", self.complete),
+        ):
+            for name in ("gap", "smoothness", "shape") if blocks else ():
+                found.append(self._average(name, suffix, f"{text}: {CONTRAST_LABELS[name]}", blocks))
+        return found + [self.left(activation) for activation in ACTIVATIONS if activation not in (RELU, GELU)]
 
+    def matched(self) -> list[Finding]:
+        """The gap and its growth where every activation starts with the signal of ReLU."""
+        text = "at equal signals: ReLU - GELU"
+        blocks = self.counting
+        return [
+            self._average("gap", "_matched", text, blocks),
+            self._growth("widening_matched", blocks, "gap", f"{text}, its growth from"),
+            self.left(GELU, "_matched", ", at equal signals"),
+        ]
 
-def mean_loss(record: Record) -> float:
-    """Mean training loss over the run."""
-    return float(record["mean_loss"])
-
-
-def log_time(record: Record) -> float:
-    """Logarithm of the steps on the plateau."""
-    return math.log(record["left_at"])
-
-
-def loss_after(record: Record) -> float:
-    """Mean training loss over a quarter of the run after leaving."""
-    return float(record["loss_after"])
-
-
-def contrasts_of(blocks: Iterable[Block], outcome: Callable[[Record], float]) -> dict[str, Estimate]:
-    """Every contrast, averaged over depths and initialisations; empty without blocks."""
-    members = list(blocks)
-    estimates = {name: average(by_stratum(members, name, outcome)) for name in CONTRASTS}
-    return {name: estimate for name, estimate in estimates.items() if estimate is not None}
-
-
-def effects_of(optimiser: str, blocks: Sequence[Block]) -> Effects:
-    """The effects in one optimiser's blocks."""
-    informative = [block for block in blocks if block.left > 0]
-    depths = sorted({block.depth for block in informative})
-    return Effects(
-        optimiser=optimiser,
-        blocks=blocks,
-        overall=contrasts_of(informative, mean_loss),
-        by_depth={d: contrasts_of([b for b in informative if b.depth == d], mean_loss) for d in depths},
-        widening=growth(by_stratum(informative, "gap", mean_loss), lambda depth: WEIGHT_LAYERS[depth]),
-    )
-
-
-def measured_values(effects: Effects) -> list[Value]:
-    """The paper's comparison, ReLU against GELU, in one optimiser's runs."""
-    o, label = effects.optimiser, OPTIMISER_LABELS[effects.optimiser]
-    values = []
-    if effects.overall:
-        values.append(effects.overall["gap"].as_value(f"gap_{o}", f"{label}: mean training loss, ReLU - GELU", NATS))
-    if effects.widening is not None:
-        values.append(
-            effects.widening.as_value(f"widening_{o}", f"{label}: its growth from shallowest to deepest", NATS)
+    def notes(self) -> Iterable[str]:
+        """How many blocks say nothing, and the plateau in words."""
+        blocks = [block for block in self.blocks if block.complete]
+        silent = sum(not block.left for block in blocks)
+        yield (
+            f"{self.label}: in {silent} of {len(blocks)} blocks none of the four runs left the plateau; they are "
+            "counted in the shares, and enter no mean."
         )
-    for depth, contrasts in effects.by_depth.items():
-        values.append(contrasts["gap"].as_value(f"gap_{o}_vgg{depth}", f"{label}: gap at VGG{depth}", NATS))
-    rates = sorted({block.setting[1] for block in effects.informative})
-    for rate in rates if len(rates) > 1 else ():
-        part = contrasts_of([b for b in effects.informative if b.setting[1] == rate], mean_loss)
-        values.append(part["gap"].as_value(f"gap_{o}_{rate:g}", f"{label}: gap at step size {rate:g}", NATS))
-    values += [left_value(effects, activation) for activation in (RELU, GELU)]
-    return values + two_numbers(effects, ("gap",))
 
+    def left(self, activation: str, suffix: str = "", text: str = "") -> Finding:
+        """The share of runs that left the plateau, with its exact interval."""
+        runs = [block.runs[activation] for block in self.blocks if activation in block.runs]
+        label = f"share of {ACTIVATIONS[activation].label} runs below {LEAVING:g} ln 10{text}"
+        quantity = self._quantity(f"left_{activation.replace('-', '_')}", suffix, label)
+        return quantity.share(sum(run["left_at"] is not None for run in runs), len(runs))
 
-def control_values(effects: Effects) -> list[Value]:
-    """The factorial, and other ways to compare, in one optimiser's runs."""
-    o, label = effects.optimiser, OPTIMISER_LABELS[effects.optimiser]
-    values = [
-        effects.overall[name].as_value(f"{name}_{o}", f"{label}: {CONTRAST_LABELS[name]}", NATS)
-        for name in ("smoothness", "shape", "interaction", "excess")
-        if effects.overall
-    ]
-    values += two_numbers(effects, ("smoothness", "shape"))
-    tuned = own_best(effects.blocks) if len({block.setting for block in effects.blocks}) > 1 else ()
-    for suffix, text, blocks in (
-        ("tuned", "each at its own best step size", tuned),
-        ("all_left", "only where all four left the plateau", effects.complete),
-    ):
-        found = contrasts_of(blocks, mean_loss)
-        for name in ("gap", "smoothness", "shape") if found else ():
-            values.append(
-                found[name].as_value(f"{name}_{o}_{suffix}", f"{label}, {text}: {CONTRAST_LABELS[name]}", NATS)
-            )
-    return values + [left_value(effects, activation) for activation in ACTIVATIONS if activation not in (RELU, GELU)]
+    def _quantity(self, name: str, suffix: str, label: str, unit: str = "") -> Quantity:
+        return Quantity(f"{name}_{self.optimiser}{suffix}", f"{self.label}: {label}", unit)
 
+    def _average(self, name: str, suffix: str, label: str, blocks: Sequence[Block]) -> Estimate | Missing:
+        units = units_of(blocks, name, OUTCOMES[self.choices["outcome"]])
+        return average(self._quantity(name, suffix, label, "nats"), units)
 
-def two_numbers(effects: Effects, names: Iterable[str]) -> list[Value]:
-    """Steps to leave the plateau and loss after it, from the blocks in which all four have the number."""
-    o, label = effects.optimiser, OPTIMISER_LABELS[effects.optimiser]
-    times = contrasts_of(effects.complete, log_time)
-    followed = [b for b in effects.complete if all(run["loss_after"] is not None for run in b.runs.values())]
-    after = contrasts_of(followed, loss_after)
-    values = []
-    for name in names:
-        if times:
-            text = f"{label}: factor on the steps to leave the plateau, {CONTRAST_LABELS[name]}"
-            values.append(times[name].as_value(f"time_{name}_{o}", text, "×", math.exp))
-        wider = growth(by_stratum(effects.complete, name, log_time), lambda depth: WEIGHT_LAYERS[depth])
-        if wider is not None:
-            text = f"{label}: growth of that factor from the shallowest to the deepest, {CONTRAST_LABELS[name]}"
-            values.append(wider.as_value(f"time_widening_{name}_{o}", text, "×", math.exp))
-        if after:
-            text = f"{label}: mean loss after leaving it, {CONTRAST_LABELS[name]}"
-            values.append(after[name].as_value(f"after_{name}_{o}", text, NATS))
-    return values
+    def _growth(self, name: str, blocks: Sequence[Block], contrast: str, text: str) -> Estimate | Missing:
+        units = units_of(blocks, contrast, OUTCOMES[self.choices["outcome"]])
+        return growth(self._quantity(name, "", f"{text} shallowest to deepest", "nats"), units, WEIGHT_LAYERS)
 
-
-def plateau_sentence(effects: Effects) -> str | None:
-    """How much longer ReLU stays on the plateau than GELU, where all four activations left it; None if none did."""
-    factor = next((value for value in two_numbers(effects, ("gap",)) if value.name.startswith("time_gap")), None)
-    if factor is None:
-        return None
-    text = f"{OPTIMISER_LABELS[effects.optimiser]}: where all four activations left the plateau, ReLU took {factor} the"
-    growths = [value for value in two_numbers(effects, ("gap",)) if value.name.startswith("time_widening")]
-    grown = "".join(f", a factor that grew by {value} with depth" for value in growths)
-    return f"{text} steps of GELU{grown}."
-
-
-def left_value(effects: Effects, activation: str) -> Value:
-    """The share of runs that left the plateau, with its exact interval."""
-    runs = [block.runs[activation] for block in effects.blocks]
-    left = sum(run["left_at"] is not None for run in runs)
-    label = (
-        f"{OPTIMISER_LABELS[effects.optimiser]}: share of {ACTIVATIONS[activation].label} runs below {LEAVING:g} ln 10"
-    )
-    return proportion_value(f"left_{activation.replace('-', '_')}_{effects.optimiser}", label, left, len(runs))
-
-
-def sentence(effects: Effects) -> str:
-    """What one optimiser's runs say, in one sentence."""
-    label = OPTIMISER_LABELS[effects.optimiser]
-    if not effects.overall:
-        return f"{label}: none of {len(effects.blocks) * len(ACTIVATIONS)} runs left the plateau."
-    gap = effects.overall["gap"]
-    direction = "higher" if gap.value > 0 else "lower"
-    text = f"{label}: the training loss with ReLU is {direction} than with GELU, difference {_shown(gap)} nats"
-    if effects.widening is not None:
-        text += f", growing by {_shown(effects.widening)} from the shallowest to the deepest network"
-    text += (
-        f"; smoothness makes {_shown(effects.overall['smoothness'])} of it, shape {_shown(effects.overall['shape'])}"
-    )
-    if effects.undecided is not None:
-        return f"{text}: undecided is {effects.undecided[0]}."
-    if effects.finding is Finding.OPEN:
-        return f"{text}: only one depth left the plateau, so that widening is undecided."
-    return f"{text}: {effects.finding.value}."
-
-
-def _shown(estimate: Estimate) -> str:
-    return str(estimate.as_value("", "")) if math.isfinite(estimate.low) else format_number(estimate.value)
+    def _two_numbers(self, names: Iterable[str]) -> list[Finding]:
+        """Steps to leave the plateau and loss after it, from the blocks in which all four have the number."""
+        found: list[Finding] = []
+        for name in names:
+            followed = [b for b in self.complete if None not in map(loss_after, b.runs.values())]
+            times, after = units_of(self.complete, name, log_time), units_of(followed, name, loss_after)
+            text = f"factor on the steps to leave the plateau, {CONTRAST_LABELS[name]}"
+            found.append(as_factor(average(self._quantity(f"time_{name}", "", text), times)))
+            text = f"growth of that factor from the shallowest to the deepest, {CONTRAST_LABELS[name]}"
+            found.append(as_factor(growth(self._quantity(f"time_widening_{name}", "", text), times, WEIGHT_LAYERS)))
+            text = f"mean loss after leaving it, {CONTRAST_LABELS[name]}"
+            found.append(average(self._quantity(f"after_{name}", "", text, "nats"), after))
+        return found

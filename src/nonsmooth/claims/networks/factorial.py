@@ -1,7 +1,8 @@
 """The 2×2 factorial of activations: blocks of four twins, contrasts between them, and intervals over seeds.
 
-A block holds the four activations at the same optimiser, step size, depth, initialisation and seed: the same first
-weights and the same order of images. A contrast is a weighted sum over a block, so whatever the four share drops out.
+A block holds the four activations at the same optimiser, step size, depth and seed: the same first weights and the
+same order of images. A contrast is a weighted sum over a block, so whatever the four share drops out. Blocks of one
+seed share it at every depth and step size, so they are summed before the interval over seeds is made.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from nonsmooth.claims.framework.claim import Value
-from nonsmooth.claims.framework.statistics import CONFIDENCE
+from nonsmooth.claims.framework import Estimate, Missing, Quantity
 from nonsmooth.lab import Record
 from nonsmooth.models import ACTIVATIONS
 
@@ -32,160 +31,122 @@ CONTRASTS: dict[str, dict[str, float]] = {
 Each is positive where the function with kinks (for shape, the one like ReLU) has the larger number.
 """
 
-Stratum = tuple[int, str]
-"""Depth and initialisation."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A weighted mean with its t interval over seeds.
-
-    Attributes:
-        value: the estimate.
-        low: lower end; -∞ where the seeds are too few for an interval.
-        high: upper end; +∞ likewise.
-        seeds: seeds behind it.
-    """
-
-    value: float
-    low: float
-    high: float
-    seeds: int
-
-    def seeds_to_see(self, difference: float) -> int | None:
-        """About how many seeds make the interval reach no further than `difference` to each side; None if unknown."""
-        half = (self.high - self.low) / 2
-        if not math.isfinite(half):
-            return None
-        return max(self.seeds + 1, math.ceil(self.seeds * (half / difference) ** 2))
-
-    def as_value(self, name: str, label: str, unit: str = "", transform: Callable[[float], float] = float) -> Value:
-        """The estimate as a claim's value; `transform` is increasing and is applied to all three numbers."""
-        known = math.isfinite(self.low) and math.isfinite(self.high)
-        low, high = (transform(self.low), transform(self.high)) if known else (None, None)
-        return Value(name, label, transform(self.value), low, high, self.seeds, unit)
+Outcome = Callable[[Record], float | None]
+"""Of a run; None where it has none."""
+Units = Mapping[int, Mapping[int, float]]
+"""A contrast by depth and seed: the mean over step sizes."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Four twins.
+    """Twins: up to four.
 
     Attributes:
         depth: of the network, as in its name.
-        initialisation: of the network.
-        setting: optimiser and step size.
+        learning_rate: of the optimiser; None where each activation has its own.
         seed: of the weights and the order of images.
         runs: activation to record.
     """
 
     depth: int
-    initialisation: str
-    setting: tuple[str, float]
+    learning_rate: float | None
     seed: int
     runs: Mapping[str, Record]
 
     @property
     def left(self) -> int:
-        """How many of the four left the plateau."""
+        """How many left the plateau."""
         return sum(run["left_at"] is not None for run in self.runs.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all four are there."""
+        return len(self.runs) == len(ACTIVATIONS)
 
 
 def blocks_of(records: Iterable[Record]) -> list[Block]:
-    """The blocks that have all four activations, in the order of the records."""
-    found: dict[tuple[int, str, tuple[str, float], int], dict[str, Record]] = defaultdict(dict)
+    """The blocks of one optimiser's runs from one initialisation, in the order of the records."""
+    found: dict[tuple[int, float, int], dict[str, Record]] = defaultdict(dict)
     for record in records:
         p = record.parameters
-        setting = (p["optimiser"], p["learning_rate"])
-        found[p["depth"], p["initialisation"], setting, record.seed][p["activation"]] = record
-    return [Block(*key, runs) for key, runs in found.items() if len(runs) == len(ACTIVATIONS)]
+        found[p["depth"], p["learning_rate"], record.seed][p["activation"]] = record
+    return [Block(*key, runs) for key, runs in found.items()]
 
 
 def own_best(blocks: Sequence[Block]) -> list[Block]:
-    """Blocks in which each activation runs at its own best setting: one per depth, initialisation and seed.
+    """Blocks in which each activation runs at its own best step size: one per depth and seed.
 
-    The best setting has the lowest mean of `mean_loss` over the seeds. It is chosen on the runs that are then
-    compared, which flatters all four activations alike.
+    The best has the lowest mean of `mean_loss` over the seeds. It is chosen on the runs that are then compared, which
+    flatters all four activations alike.
     """
-    strata: dict[Stratum, list[Block]] = defaultdict(list)
-    for block in blocks:
-        strata[block.depth, block.initialisation].append(block)
-    chosen = []
-    for (depth, initialisation), members in strata.items():
-        seeds: dict[int, dict[str, Record]] = defaultdict(dict)
+    chosen: dict[tuple[int, int], dict[str, Record]] = defaultdict(dict)
+    for depth in dict.fromkeys(block.depth for block in blocks):
         for activation in ACTIVATIONS:
-            losses: dict[tuple[str, float], list[float]] = defaultdict(list)
-            for block in members:
-                losses[block.setting].append(block.runs[activation]["mean_loss"])
-            means = {setting: float(np.mean(found)) for setting, found in losses.items()}
+            runs: dict[float | None, list[Record]] = defaultdict(list)
+            for block in blocks:
+                if block.depth == depth and activation in block.runs:
+                    runs[block.learning_rate].append(block.runs[activation])
+            means = {rate: float(np.mean([run["mean_loss"] for run in found])) for rate, found in runs.items()}
             # A mean that is not a number is not the best, wherever it stands.
-            best = min(means, key=lambda setting: (math.isnan(means[setting]), means[setting]))
-            for block in members:
-                if block.setting == best:
-                    seeds[block.seed][activation] = block.runs[activation]
-        chosen += [
-            Block(depth, initialisation, ("own best", 0.0), seed, runs)
-            for seed, runs in seeds.items()
-            if len(runs) == len(ACTIVATIONS)
-        ]
-    return chosen
+            best = min(means, key=lambda rate: (math.isnan(means[rate]), means[rate]), default=None)
+            for run in runs[best]:
+                chosen[depth, run.seed][activation] = run
+    return [Block(depth, None, seed, runs) for (depth, seed), runs in chosen.items()]
 
 
-def contrast(block: Block, name: str, outcome: Callable[[Record], float]) -> float:
-    """The weighted sum of an outcome over a block."""
-    return sum(weight * outcome(block.runs[activation]) for activation, weight in CONTRASTS[name].items())
-
-
-def by_stratum(
-    blocks: Iterable[Block], name: str, outcome: Callable[[Record], float]
-) -> dict[Stratum, dict[int, float]]:
-    """The contrast per depth and initialisation, and per seed: the mean over step sizes, which share the seed."""
-    found: dict[Stratum, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for block in blocks:
-        found[block.depth, block.initialisation][block.seed].append(contrast(block, name, outcome))
-    return {
-        stratum: {seed: float(np.mean(values)) for seed, values in seeds.items()} for stratum, seeds in found.items()
-    }
-
-
-def weighted(units: Mapping[Stratum, Mapping[int, float]], weights: Mapping[Stratum, float]) -> Estimate | None:
-    """Σ weight · (mean over seeds in the stratum), with the t interval of the pooled variance between seeds.
-
-    Returns:
-        None if a stratum with a weight has no seeds.
-    """
-    if not weights or any(not units.get(stratum) for stratum in weights):
+def contrast(block: Block, name: str, outcome: Outcome) -> float | None:
+    """The weighted sum of an outcome over a block; None where a run that it needs is not there, or has no outcome."""
+    weights = CONTRASTS[name]
+    found = {activation: outcome(run) for activation, run in block.runs.items() if activation in weights}
+    if len(found) < len(weights) or None in found.values():
         return None
-    samples = {stratum: np.array(list(units[stratum].values())) for stratum in weights}
-    value = sum(weights[stratum] * float(sample.mean()) for stratum, sample in samples.items())
-    seeds = len({seed for stratum in weights for seed in units[stratum]})
-    freedom = sum(len(sample) - 1 for sample in samples.values())
-    if freedom == 0:
-        return Estimate(value, -math.inf, math.inf, seeds)
-    variance = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples.values()) / freedom
-    error = math.sqrt(variance * sum(weights[stratum] ** 2 / len(sample) for stratum, sample in samples.items()))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    return Estimate(value, value - half, value + half, seeds)
+    return sum(weight * value for a, weight in weights.items() if (value := found[a]) is not None)
 
 
-def average(units: Mapping[Stratum, Mapping[int, float]]) -> Estimate | None:
-    """The mean over depths and initialisations, all with the same weight."""
-    return weighted(units, dict.fromkeys(units, 1 / len(units))) if units else None
+def units_of(blocks: Iterable[Block], name: str, outcome: Outcome) -> Units:
+    """The contrast per depth and seed."""
+    found: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for block in blocks:
+        value = contrast(block, name, outcome)
+        if value is not None:
+            found[block.depth][block.seed].append(value)
+    return {depth: {seed: float(np.mean(values)) for seed, values in of.items()} for depth, of in found.items()}
 
 
-def growth(units: Mapping[Stratum, Mapping[int, float]], abscissa: Callable[[int], float]) -> Estimate | None:
-    """How much the contrast grows from the shallowest to the deepest network, along the least-squares line.
+def weighted(quantity: Quantity, units: Units, weights: Mapping[int, float]) -> Estimate | Missing:
+    """Σ weight · contrast over depths within each seed, and the mean and its t interval over the seeds.
+
+    Seeds that lack one of the depths are left out.
+    """
+    seeds = sorted(set.intersection(*(set(units[depth]) for depth in weights))) if weights else []
+    return quantity.mean([sum(weights[depth] * units[depth][seed] for depth in weights) for seed in seeds])
+
+
+def average(quantity: Quantity, units: Units) -> Estimate | Missing:
+    """The mean over depths, all with the same weight."""
+    return weighted(quantity, units, dict.fromkeys(units, 1 / len(units)) if units else {})
+
+
+def growth(quantity: Quantity, units: Units, abscissa: Mapping[int, float]) -> Estimate | Missing:
+    """How much a contrast grows from the shallowest to the deepest network, along the least-squares line.
 
     Args:
-        units: contrasts by stratum and seed.
-        abscissa: of a depth.
-
-    Returns:
-        None with fewer than two depths.
+        quantity: what it is called.
+        units: contrasts by depth and seed.
+        abscissa: of each depth.
     """
-    if len({depth for depth, _ in units}) < 2:
-        return None
-    positions = {stratum: abscissa(stratum[0]) for stratum in units}
+    if len(units) < 2:
+        return quantity.missing("needs networks of two depths")
+    positions = {depth: abscissa[depth] for depth in units}
     centre = float(np.mean(list(positions.values())))
     spread = sum((position - centre) ** 2 for position in positions.values())
     span = max(positions.values()) - min(positions.values())
-    return weighted(units, {stratum: span * (position - centre) / spread for stratum, position in positions.items()})
+    return weighted(quantity, units, {d: span * (at - centre) / spread for d, at in positions.items()})
+
+
+def as_factor(estimate: Estimate | Missing) -> Estimate | Missing:
+    """Of a difference of logarithms: the factor."""
+    if isinstance(estimate, Missing):
+        return estimate
+    value, low, high = (float(np.exp(end)) for end in (estimate.value, estimate.lower, estimate.upper))
+    return Estimate(estimate.name, estimate.label, value, low, high, estimate.count, "×")

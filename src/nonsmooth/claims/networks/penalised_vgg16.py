@@ -13,7 +13,7 @@ import torch
 from nonsmooth.claims.framework import Run
 from nonsmooth.data import Images, load_images, resolve_source, shuffled_labels
 from nonsmooth.dynamics.device_training import DeviceTraining
-from nonsmooth.dynamics.penalised_training import Schedule, Training, magnitudes, train_penalised
+from nonsmooth.dynamics.penalized_training import Schedule, Training, magnitudes, train_penalized
 from nonsmooth.dynamics.streaming import RULES, StreamedTraining
 from nonsmooth.lab import Record
 from nonsmooth.lab.estimate import PacedProgress
@@ -190,7 +190,7 @@ def _trained(
     progress: Callable[[float], None],
 ) -> Mapping[str, Any]:
     """Train, and say how large the weights are along the way and at the end; `width` is αλ."""
-    history = train_penalised(
+    history = train_penalized(
         training,
         (data[0].inputs, data[0].labels),
         (data[1].inputs, data[1].labels),
@@ -227,7 +227,7 @@ def _start(part: str, initialisation: str, seed: int) -> Vgg16:
         return load_pretrained(find_pretrained())
     drawn = "torchvision" if initialisation == AT_KINK else initialisation
     shape: dict[str, Any] = {} if part == "full" else {"width": NARROW, "classes": 10}
-    model = vgg16(seed, initialisation=drawn, **shape)
+    model = vgg16(seed, initialization=drawn, **shape)
     if initialisation == AT_KINK:
         width, generator = STEP_SIZE * max(PENALTIES), torch.Generator().manual_seed(seed)
         with torch.no_grad():

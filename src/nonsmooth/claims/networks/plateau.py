@@ -1,4 +1,4 @@
-"""One training run of the `depth` experiment: when it leaves the plateau at chance, and how fast it goes on."""
+"""One training run of the claim `depth`: when it leaves the plateau at chance, and how fast it goes on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from nonsmooth.data import load_images, resolve_source
+from nonsmooth.claims.framework import Run
+from nonsmooth.data import Images, load_images, resolve_source
 from nonsmooth.dynamics.training import History, OptimiserFactory, evaluate, sgd, train
-from nonsmooth.lab import Cell, Context
-from nonsmooth.models import vgg
+from nonsmooth.models import match_scales, vgg
 
 CLASSES = 10
 CHANCE = math.log(CLASSES)
@@ -24,6 +25,11 @@ WINDOW = 20
 CURVE_POINTS = 50
 
 MOMENTUM = 0.9
+MATCHED = "matched"
+"""The initialisation in which every activation carries the signal that ReLU carries under `TWIN`."""
+TWIN = "kaiming"
+PROBE = 200
+"""Images on which signals are matched."""
 
 
 def _adam(learning_rate: float) -> OptimiserFactory:
@@ -34,35 +40,59 @@ OPTIMISERS = {"sgd": lambda learning_rate: sgd(learning_rate, MOMENTUM), "adam":
 OPTIMISER_LABELS = {"sgd": f"SGD with momentum {MOMENTUM}", "adam": "Adam"}
 
 
-def run(cell: Cell, context: Context) -> dict[str, Any]:
+def network(depth: int, activation: str, initialisation: str, seed: int, images: Images) -> nn.Sequential:
+    """A network of Figure 2; with `MATCHED` its layers carry the signal of the ReLU network under `TWIN`."""
+    model, twin = (
+        vgg(
+            depth,
+            name,
+            classes=CLASSES,
+            initialisation=TWIN if initialisation == MATCHED else initialisation,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for name in (activation, "relu")
+    )
+    if initialisation == MATCHED:
+        match_scales(model, twin, images.inputs[:PROBE])
+    return model
+
+
+def measure(
+    run: Run,
+    *,
+    images: str,
+    limit: int | None,
+    test_limit: int | None,
+    activation: str,
+    depth: int,
+    initialisation: str,
+    optimiser: str,
+    learning_rate: float,
+    batch_size: int,
+    steps: int,
+) -> Mapping[str, Any]:
     """Train one network and describe the run.
 
     Returns:
         What `describe` returns, and the test loss and accuracy at the end.
     """
-    p: Mapping[str, Any] = cell.parameters
-    source = resolve_source(p["images"], context.data)
-    model = vgg(
-        p["depth"],
-        p["activation"],
-        classes=CLASSES,
-        initialisation=p["initialisation"],
-        generator=torch.Generator().manual_seed(cell.seed),
-    )
+    source, device = resolve_source(images, run.context.data), run.context.device
+    data = load_images(source, "train", limit)
+    model = network(depth, activation, initialisation, run.seed, data)
     history = train(
         model,
-        load_images(source, "train", p["limit"]),
-        optimiser=OPTIMISERS[p["optimiser"]](p["learning_rate"]),
-        batch_size=p["batch_size"],
-        steps=p["steps"],
-        seed=cell.seed,
-        checkpoint=context.scratch,
-        owner=cell.key,
-        device=context.device,
-        progress=context.progress,
+        data,
+        optimiser=OPTIMISERS[optimiser](learning_rate),
+        batch_size=batch_size,
+        steps=steps,
+        seed=run.seed,
+        checkpoint=run.context.scratch,
+        owner=run.key,
+        device=device,
+        progress=run.context.progress,
     )
-    loss, accuracy = evaluate(model, load_images(source, "test", p["test_limit"]), device=context.device)
-    return {**describe(history, p["steps"]), "test_loss": loss, "test_accuracy": accuracy}
+    loss, accuracy = evaluate(model, load_images(source, "test", test_limit), device=device)
+    return {**describe(history, steps), "test_loss": loss, "test_accuracy": accuracy}
 
 
 def describe(history: History, steps: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def _perceptron(generator: torch.Generator) -> nn.Module:
 
 NETWORKS: Mapping[str, Callable[[torch.Generator], nn.Module]] = {
     "mlp": _perceptron,
-    "vgg11": lambda generator: vgg(11, initialisation="kaiming", generator=generator, channels_last=False),
+    "vgg11": lambda generator: vgg(11, initialization="kaiming", generator=generator, channels_last=False),
     "resnet8": lambda generator: resnet(8, generator=generator, channels_last=False),
 }
 PENALTIES: Mapping[str, tuple[float, ...]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from nonsmooth import extremes
 from nonsmooth.dynamics import Constant, Diminishing, Reducing, iterate
 from nonsmooth.dynamics.ensemble import Method
-from nonsmooth.dynamics.recording import State, Trace, log_spaced, loss
+from nonsmooth.dynamics.recording import State, Trace, loss, norm
 from nonsmooth.dynamics.step_sizes import StepSize
 from nonsmooth.problems import Problem, RoundedL1, l1_norm, lasso, relu_regression
 
@@ -28,6 +28,9 @@ SCHEDULES: Mapping[str, StepSize] = {
     "StepLR(300, 0.5)": Reducing(1.0, 0.5, 300),
 }
 """Step sizes for α₀ = 1; StepLR(30, 0.1) is the example in PyTorch's documentation."""
+DIMINISHING, HARMONIC, REDUCING = "diminishing, p = 0.5", "diminishing, p = 1", "StepLR(30, 0.1)"
+INFINITE = (DIMINISHING, HARMONIC)
+FINITE = tuple(name for name in SCHEDULES if name.startswith(("StepLR", "summable")))
 STEP_SIZES: Mapping[str, tuple[float, ...]] = {
     "L3": (0.005, 0.01, 0.02, 0.05, 0.1),
     "L4": (0.005, 0.02, 0.06),
@@ -43,48 +46,55 @@ WIDTH = 0.1
 PENALTY = 0.1
 """λ₁ of L4: one of the two values that §3 names for its small penalty, and below λ_max."""
 STEPS = 1000
-DRAWN = 40
-"""Steps at which the gap is kept, about."""
+LENGTHS = (100, 200, 300, 500, STEPS)
+"""Steps after which the runs are compared."""
+AT_MINIMUM = 1e-9
+"""A gap below this share of the first one counts as none."""
 
 
-def run_problem(name: str, seeds: int, first_seed: int) -> Mapping[str, Any]:
+class Gaps(NamedTuple):
+    """What all schedules and step sizes do on one problem.
+
+    Attributes:
+        gap: f - f*, shape (schedules, step sizes α₀, recorded steps, seeds).
+        size: ‖β‖∞, likewise.
+        start: β₀, shape (seeds, P).
+        certificate: the largest duality gap of the minima that were computed; 0 where they are known.
+    """
+
+    gap: Tensor
+    size: Tensor
+    start: Tensor
+    certificate: float
+
+
+def run_problem(name: str, seeds: int, first_seed: int, at: Sequence[int]) -> Gaps:
     """Run all schedules and step sizes on one problem.
 
     Args:
         name: a key of `STEP_SIZES`.
         seeds: number of instances.
         first_seed: seed of their random numbers.
-
-    Returns:
-        `start` [seed], `half` and `end` [schedule][α₀][seed]: the gap f - f* at the start, after half of the steps and
-        at the end; `median` [schedule][α₀][step]; `steps`; `alpha`; `farthest` [seed], ‖β₀‖∞; `certificate`, the
-        largest duality gap of the minima that were computed (0 where they are known).
+        at: recorded steps; the last of them ends the run.
     """
     generator = torch.Generator().manual_seed(first_seed)
     problem, start, minimum, certificate = _problem(name, seeds, generator)
     alphas, schedules = STEP_SIZES[name], list(SCHEDULES.values())
     initial = torch.tensor(alphas, dtype=torch.float64).repeat(len(schedules))
-    at = tuple(sorted({STEPS // 2, *log_spaced(STEPS, DRAWN)}))
     run = iterate(
         problem,
         start.unsqueeze(1).expand(-1, len(initial), -1).contiguous(),
         Constant(initial),
-        STEPS,
-        {"loss": Trace(loss, at)},
+        at[-1],
+        {"loss": Trace(loss, at), "size": Trace(norm(math.inf), at)},
         method=lambda: _scheduled_step(schedules, len(alphas)),
     )
-    gap = (run["loss"] - minimum.reshape(1, -1, 1)).reshape(len(at), seeds, len(schedules), len(alphas))
-    gap = gap.permute(2, 3, 0, 1)  # schedule, α₀, step, seed
-    return {
-        "start": gap[0, 0, 0].tolist(),
-        "half": gap[:, :, at.index(STEPS // 2)].tolist(),
-        "end": gap[:, :, -1].tolist(),
-        "median": gap.quantile(0.5, dim=-1).tolist(),
-        "steps": at,
-        "alpha": alphas,
-        "farthest": start.abs().amax(-1).tolist(),
-        "certificate": certificate,
-    }
+    gap, size = (
+        # Recorded step, seed, schedule, α₀ → schedule, α₀, recorded step, seed.
+        kept.reshape(len(at), seeds, len(schedules), len(alphas)).permute(2, 3, 0, 1)
+        for kept in (run["loss"] - minimum.reshape(1, -1, 1), run["size"])
+    )
+    return Gaps(gap, size, start, certificate)
 
 
 def _scheduled_step(schedules: Sequence[StepSize], repeats: int) -> Method:
@@ -135,20 +145,3 @@ def _lasso_minimum(data: np.ndarray, response: np.ndarray) -> tuple[float, float
     dual = 2 * residual / count
     dual *= extremes.smallest(1.0, PENALTY / float(np.abs(data.T @ dual).max()))
     return value, value - float(dual @ response - count * (dual @ dual) / 4)
-
-
-def series() -> Mapping[str, Any]:
-    """Σα_t for α₀ = 1: partial sums at powers of ten and to infinity, over the runs (`travel`), and their last term."""
-    lengths = [10**k for k in range(1, 5)]
-    sums = []
-    for schedule in SCHEDULES.values():
-        running = np.cumsum([schedule.factor(t) for t in range(lengths[-1])])
-        sums.append([float(running[n - 1]) for n in lengths])
-    return {
-        "names": list(SCHEDULES),
-        "lengths": lengths,
-        "sums": sums,
-        "limits": [schedule.total for schedule in SCHEDULES.values()],
-        "last": [schedule.factor(STEPS - 1) for schedule in SCHEDULES.values()],
-        "travel": [math.fsum(schedule.factor(t) for t in range(STEPS)) for schedule in SCHEDULES.values()],
-    }

@@ -3,26 +3,94 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
 
 from nonsmooth import extremes
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Value, Verdict
-from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series
-from nonsmooth.claims.framework.find_parts import find_part, find_parts
-from nonsmooth.claims.framework.statistics import median_value, proportion_value
-from nonsmooth.claims.rates.step_size_runs import FEATURES_L3, SCHEDULES, SMOOTH, STEP_SIZES, STEPS, run_problem, series
-from nonsmooth.lab import Cell, Context, Record
+from nonsmooth.claims.framework import (
+    Afterthought,
+    Choice,
+    Choices,
+    Claim,
+    Evidence,
+    Fact,
+    Figure,
+    Finding,
+    Findings,
+    Headline,
+    Outcome,
+    Quantity,
+    Row,
+    Rule,
+    Run,
+    Scale,
+    Study,
+    Value,
+    Verdict,
+    above,
+    below,
+    holds,
+)
+from nonsmooth.claims.rates.step_size_evidence import (
+    count_arrivals,
+    ends_above,
+    settings_above,
+    stuck_settings,
+)
+from nonsmooth.claims.rates.step_size_figures import draw_step_sizes
+from nonsmooth.claims.rates.step_size_runs import (
+    FINITE,
+    HARMONIC,
+    INFINITE,
+    LENGTHS,
+    REDUCING,
+    SCHEDULES,
+    SMOOTH,
+    STEP_SIZES,
+    STEPS,
+    run_problem,
+)
+from nonsmooth.dynamics.recording import log_spaced
+from nonsmooth.lab import Cell, Record
 
-DIMINISHING = "diminishing, p = 0.5"
-HARMONIC = "diminishing, p = 1"
-REDUCING = "StepLR(30, 0.1)"
-PATIENT = ("StepLR(30, 0.5)", "StepLR(100, 0.5)", "StepLR(300, 0.5)")
-"""Reducing schedules with a larger, still finite sum."""
-AT_MINIMUM = 1e-9
-"""A gap below this share of the first one counts as none."""
-STUCK = 0.99
-"""A run that keeps more than this share of its gap over the second half of its steps has stopped."""
+EPOCH = 391
+"""Steps of an epoch of CIFAR-10 with batches of 128."""
+
+LENGTH = Choice(
+    "length",
+    STEPS,
+    LENGTHS[:-1],
+    "number of steps of the runs",
+    "Long enough for StepLR(30, 0.1) to have spent its sum; travel and distance are compared after as many steps.",
+)
+MOST = Choice(
+    "most", 0.5, (0.25, 0.75), "share of the starts that counts as most", "The shares that are found lie near 0 or 1."
+)
+SUMMABLE = Choice(
+    "summable",
+    FINITE,
+    (tuple(name for name in FINITE if name.startswith("StepLR")), (REDUCING,)),
+    "the schedules of finite sum",
+    "All that were run: the paper's argument is about any finite sum.",
+)
+
+SERIES = Quantity("series", "Σα of StepLR is the finite geometric series, and that of α₀/(t+1)^p, p ≤ 1, grows on")
+FINITE_FAR = Quantity("finite_far", "finite Σα, λΣα ≥ ‖β₀‖∞: share of starts from which the runs arrive on L3")
+FINITE_SHORT = Quantity("finite_short", "finite Σα, λΣα < ‖β₀‖∞: share of starts from which the runs arrive on L3")
+INFINITE_FAR = Quantity(
+    "infinite_far", "diminishing steps, λΣα ≥ ‖β₀‖∞ so far: share of starts from which the runs arrive on L3"
+)
+INFINITE_SHORT = Quantity(
+    "infinite_short", "diminishing steps, λΣα < ‖β₀‖∞ so far: share of starts from which the runs arrive on L3"
+)
+TWIN_FAR = Quantity(
+    "twin_far", "finite Σα, λΣα ≥ ‖β₀‖∞: share of starts from which the runs arrive on the C¹ twin of L3"
+)
+TWIN_SHORT = Quantity(
+    "twin_short", "finite Σα, λΣα < ‖β₀‖∞ - ε: share of starts from which the runs arrive on the C¹ twin of L3"
+)
 
 CLAIM = Claim(
     id="step-sizes",
@@ -37,184 +105,168 @@ CLAIM = Claim(
         "sum that guarantee is lost, and the positive α at the end leaves an error across the kink."
     ),
     control=(
-        "Reducing schedules with a larger, still finite sum: if the finite sum is the reason they stop short as well. "
-        "The same schedules on differentiable functions, with α < 2/L: if the kink is the reason they do not stop "
-        "short there. On L3 the total travel λΣα against the distance ‖β₀‖∞ to the minimum."
+        "On L3 and on its C¹ twin the distance that the steps can travel, λΣα, against that to the minimum, ‖β₀‖∞. If "
+        "the finite sum is the reason, schedules of finite sum stop short however far they can travel; if the kink is, "
+        "the twin does not stop short."
     ),
-    paper=(Value("sum", "Σα of StepLR over α₀: finite", True),),
+    paper=(Fact("sum", "Σα of StepLR over α₀: finite", True),),
+)
+
+RULE = Rule(
+    Row(~holds(SERIES), Outcome(Verdict.NOT_REPRODUCED, "the sums are others")),
+    Row(
+        ~below(FINITE_SHORT, MOST),
+        Outcome(Verdict.NOT_REPRODUCED, "reducing steps do not stop", "StepLR arrives where its sum is too short."),
+    ),
+    Row(
+        ~above(INFINITE_FAR, MOST),
+        Outcome(Verdict.NOT_REPRODUCED, "diminishing steps stop as well", "Diminishing steps do not arrive."),
+    ),
+    Row(
+        above(FINITE_FAR, MOST),
+        Outcome(
+            Verdict.EXPLANATION_NOT_SUPPORTED,
+            "the distance travelled decides",
+            "But a finite sum is not the reason: where it reaches the minimum the runs arrive from {finite_far:.0%} of "
+            "the starts, and with diminishing steps that have not come so far yet from {infinite_short:.0%}. And no "
+            "kink is needed: on the C¹ twin finite sums arrive from {twin_far:.0%} where they reach the minimum and "
+            "from {twin_short:.0%} where they do not.",
+        ),
+    ),
+    Row(
+        below(TWIN_SHORT, MOST),
+        Outcome(
+            Verdict.EXPLANATION_NOT_SUPPORTED,
+            "no kink is needed",
+            "But the C¹ twin stops short as well ({twin_short:.0%} arrive): no kink is needed.",
+        ),
+    ),
+    otherwise=Outcome(
+        Verdict.REPRODUCED,
+        "a finite sum stops short",
+        "However far a finite sum reaches, it stops short ({finite_far:.0%} arrive), and the C¹ twin does not.",
+    ),
+    always="Σα of StepLR(30, 0.1) is {limit:v} α₀, finite. Where λΣα < ‖β₀‖∞, the runs arrive at the "
+    "minimum of L3 from {finite_short:.0%} of the starts; with diminishing steps that have come far enough from "
+    "{infinite_far:.0%}. Which of the two is "
+    "ahead depends on when one looks: StepLR(30, 0.1) ends above α₀/√(t+1) in {higher_100:.0%} of the settings with a "
+    "kink after 100 steps, in {higher_300:.0%} after 300 and in {higher_1000:.0%} after 1,000.",
+)
+
+study = Study(
+    CLAIM,
+    rule=RULE,
+    headline=Headline(
+        paper="Σα of StepLR finite; reducing steps stop short, diminishing ones converge",
+        ours="Σα = {limit:v} α₀; short sums: {finite_short:.0%} arrive, long ones {finite_far:.0%}",
+        control="C¹ twin: short sums {twin_short:.0%}, long ones {twin_far:.0%}",
+    ),
+    choices=(LENGTH, MOST, SUMMABLE),
+    afterthoughts=(
+        Afterthought(
+            "judged by travel against distance, no more by which schedule ends lower",
+            "2026-11",
+            "Which one ends lower turned between 300 and 1,000 steps, and with it the verdict.",
+            "The verdict is the same after 100 to 1,000 steps.",
+        ),
+    ),
 )
 
 
-class Setting(NamedTuple):
-    """One problem at one α₀, over its seeds."""
-
-    record: Record
-    position: int
-    """Of α₀ among the step sizes of the problem."""
-
-    @property
-    def alpha(self) -> float:
-        """α₀."""
-        return float(self.record["alpha"][self.position])
-
-    @property
-    def problem(self) -> str:
-        """Name of the problem."""
-        return str(self.record.parameters["problem"])
-
-    def end(self, schedule: str) -> list[float]:
-        """Gap at the end over the gap at the start, by seed; 0 where the minimum is reached."""
-        gaps = self.record["end"][list(SCHEDULES).index(schedule)][self.position]
-        shares = [gap / first for gap, first in zip(gaps, self.record["start"], strict=True)]
-        return [share if share > AT_MINIMUM else 0.0 for share in shares]
-
-    def higher(self, one: str, other: str) -> Value:
-        """The share of seeds in which one schedule ends above another."""
-        count = sum(a > b for a, b in zip(self.end(one), self.end(other), strict=True))
-        label = f"{one} ends above {other}, {self.problem}, α₀ = {self.alpha:g}"
-        return proportion_value(f"{self.problem}_{self.alpha:g}".replace(" ", "_"), label, count, len(self.end(one)))
-
-    def stuck(self, schedule: str) -> bool:
-        """Whether the median run has a gap and makes no progress in the second half of its steps."""
-        row = list(SCHEDULES).index(schedule)
-        end, half = (self.record[name][row][self.position] for name in ("end", "half"))
-        kept = sum(a > STUCK * b for a, b in zip(end, half, strict=True))
-        return 2 * kept > len(end) and sum(share > 0 for share in self.end(schedule)) * 2 > len(end)
-
-
-def plan(settings: Settings) -> list[Cell]:
-    """The series, and one cell per problem."""
-    seeds = settings.seed_range({"quick": 6, "standard": 50, "paper": 50}[settings.scale])
-    cells = [Cell(CLAIM.id, {"part": "series"}, cost=0.2)]
+@study.planned
+def plan(scale: Scale) -> Iterable[Cell]:
+    """The series, and two cells per problem: along the run, and after chosen numbers of steps."""
+    seeds = scale.seeds(6, 50)
+    yield series.cell(cost=0.2)
     for problem, alphas in STEP_SIZES.items():
-        cost = len(seeds) * len(alphas) * (0.02 if problem in ("L3", "L3 twin") else 0.1)
-        cells.append(
-            Cell(
-                CLAIM.id,
-                {"part": "run", "problem": problem, "steps": STEPS, "seeds": len(seeds)},
-                seed=seeds.start,
-                cost=cost,
-            )
-        )
-    return cells
+        travels = problem in ("L3", "L3 twin")
+        cost = len(alphas) * (0.006 if travels else 0.03)
+        yield along.cell(problem=problem, steps=STEPS, seeds=seeds, cost=cost * len(seeds))
+        several = scale.seeds(20, 50) if travels else seeds
+        yield lengths.cell(problem=problem, seeds=several, cost=cost * len(several))
 
 
-def measure(cell: Cell, context: Context) -> Mapping[str, Any]:
-    """The sums of the schedules, or all schedules on one problem."""
-    del context
-    if cell.parameters["part"] == "series":
-        return series()
-    return run_problem(str(cell.parameters["problem"]), int(str(cell.parameters["seeds"])), cell.seed)
+@study.experiment(part="series")
+def series(run: Run) -> Mapping[str, Any]:
+    """Σα_t for α₀ = 1: partial sums at powers of ten and to infinity, over the runs (`travel`), and their last term."""
+    del run
+    at, schedules = [10**k for k in range(1, 5)], SCHEDULES.values()
+    sums = [np.cumsum([schedule.factor(t) for t in range(at[-1])]) for schedule in schedules]
+    return {
+        "names": list(SCHEDULES),
+        "lengths": at,
+        "sums": [[float(running[n - 1]) for n in at] for running in sums],
+        "limits": [schedule.total for schedule in schedules],
+        "last": [schedule.factor(STEPS - 1) for schedule in schedules],
+        "travel": [math.fsum(schedule.factor(t) for t in range(STEPS)) for schedule in schedules],
+    }
 
 
-def _settings(records: Sequence[Record], smooth: bool) -> list[Setting]:
-    """Every problem and α₀, of the differentiable problems or of the others."""
-    runs = [r for r in find_parts(records, "run") if (r.parameters["problem"] in SMOOTH) == smooth]
-    return [Setting(r, i) for r in runs for i in range(len(r["alpha"]))]
+@study.experiment(part="run", seed_axes={"start": 0, "half": 2, "end": 2, "farthest": 0})
+def along(run: Run, *, problem: str, steps: int, seeds: int) -> Mapping[str, Any]:
+    """Gaps f - f* by schedule and α₀: at the start, half-way and at the end by seed, and medians along the run."""
+    at = tuple(sorted({steps // 2, *log_spaced(steps, 40)}))
+    found = run_problem(problem, seeds, run.seed, at)
+    return {
+        "start": found.gap[0, 0, 0].tolist(),
+        "half": found.gap[:, :, at.index(steps // 2)].tolist(),
+        "end": found.gap[:, :, -1].tolist(),
+        "median": found.gap.quantile(0.5, dim=-1).tolist(),
+        "steps": at,
+        "alpha": STEP_SIZES[problem],
+        "farthest": found.start.abs().amax(-1).tolist(),
+        "certificate": found.certificate,
+    }
 
 
-def _above(share: Value) -> bool:
-    """Whether the interval lies above one half."""
-    return float(share.low or 0) > 0.5
+@study.experiment(part="lengths", seed_axes={"gap": 3, "size": 3, "start": 0, "farthest": 0})
+def lengths(run: Run, *, problem: str, seeds: int) -> Mapping[str, Any]:
+    """Gap f - f* and ‖β‖∞ after chosen numbers of steps: [schedule][α₀][length][seed]."""
+    found = run_problem(problem, seeds, run.seed, (0, *LENGTHS))
+    return {
+        "gap": found.gap[:, :, 1:].tolist(),
+        "size": found.size[:, :, 1:].tolist(),
+        "start": found.gap[0, 0, 0].tolist(),
+        "farthest": found.start.abs().amax(-1).tolist(),
+    }
 
 
-def _below(share: Value) -> bool:
-    """Whether the interval lies below one half."""
-    return float(share.high or 0) < 0.5
-
-
-def judge(records: Sequence[Record]) -> Judgement:
-    """The series first, then the effect setting by setting, then what explains it.
-
-    Not reproduced: the sum of StepLR is not the finite geometric series, or a diminishing schedule's is finite. Then,
-    in each setting (a problem with a kink and an α₀), the effect is shown if StepLR(30, 0.1) ends above the
-    diminishing steps α₀/√(t+1) after as many steps, in more than half of the seeds with the whole interval of the
-    share, and reversed if in less than half. If no setting shows it: "inconclusive" if none is reversed either, else
-    "not reproduced". Otherwise the explanation is tested in the settings that show it: it fails if some slower
-    reducing schedule, whose sum is finite too, does not end above the diminishing steps in most of them (a share
-    whose interval does not exceed one half), or if more than half of the settings of the differentiable
-    problems show the effect. Then "reproduced, explanation not supported"; else "reproduced".
-    """
-    sums = find_part(records, "series")
-    finite, broken = _series_values(sums)
-    kinked, smooth = _settings(records, smooth=False), _settings(records, smooth=True)
-    effect = [setting.higher(REDUCING, DIMINISHING) for setting in kinked]
-    shown = [setting for setting, share in zip(kinked, effect, strict=True) if _above(share)]
-    reversed_ = [setting for setting, share in zip(kinked, effect, strict=True) if _below(share)]
-    in_smooth = [setting.higher(REDUCING, DIMINISHING) for setting in smooth]
-    smooth_shown = sum(map(_above, in_smooth))
-    sufficient = {name: sum(not _above(s.higher(name, DIMINISHING)) for s in shown) for name in PATIENT}
-    enough = extremes.largest(sufficient, key=lambda name: sufficient[name])
+@study.findings
+def findings(evidence: Evidence, choices: Choices) -> Findings:
+    """The sums, who is ahead when, and who arrives by how far the steps can travel."""
+    sums, runs = evidence[series].one(), {name: evidence[along].one(problem=name) for name in STEP_SIZES}
+    kinked, smooth = ([name for name in STEP_SIZES if (name in SMOOTH) is side] for side in (False, True))
+    effect = {name: ends_above(runs[name]) for name in STEP_SIZES}
+    shown = [share for name in smooth for share in effect[name] if share.lower > 0.5]
+    settings = sum(len(effect[name]) for name in smooth)
+    arrived, twin = (
+        count_arrivals(evidence[lengths].one(problem=name), choices.length, choices.summable)
+        for name in ("L3", "L3 twin")
+    )
+    certificate = extremes.largest(run["certificate"] for run in runs.values())
+    measured = (
+        *_sums(sums),
+        *(share for name in kinked for share in effect[name]),
+        *(settings_above(evidence[lengths], kinked, length) for length in LENGTHS),
+        Value("certificate", "largest duality gap of the minima of L4", certificate),
+        FINITE_SHORT.share(*arrived[True, False]),
+        INFINITE_FAR.share(*arrived[False, True]),
+    )
     control = (
-        *in_smooth,
-        Value("smooth_shown", "settings of differentiable problems with the effect", smooth_shown, count=len(smooth)),
-        *(
-            Value(f"enough_{i}", f"settings with the effect in which {name} does not have it", number, count=len(shown))
-            for i, (name, number) in enumerate(sufficient.items())
+        FINITE_FAR.share(*arrived[True, True]),
+        INFINITE_SHORT.share(*arrived[False, False]),
+        TWIN_FAR.share(*twin[True, True]),
+        TWIN_SHORT.share(*twin[True, False]),
+        *(share for name in smooth for share in effect[name]),
+        Quantity("smooth_shown", "settings of differentiable problems in which StepLR surely ends higher").number(
+            len(shown), settings
         ),
-        *_stuck_values(kinked, smooth),
-        *_travel_values(records, sums),
+        *stuck_settings(runs, kinked, smooth),
     )
-    certificate = extremes.largest(r["certificate"] for r in find_parts(records, "run"))
-    measured = (*finite, *effect, Value("certificate", "largest duality gap of the minima of L4", certificate))
-    predicted = (Value("steplr_sum", "every/(1-γ), StepLR(30, 0.1)", 30 / (1 - 0.1)),)
-    where = _ranges(shown)
-    rest: dict[str, Any] = {"measured": measured, "control": control, "predicted": predicted}
-    rest["headline"] = Headline(
-        paper="Σα of StepLR finite; reducing steps stop short, diminishing ones converge",
-        ours=(
-            f"Σα = {_limit(sums, REDUCING):.4g} α₀; StepLR ends higher in {len(shown)} of {len(kinked)} settings, "
-            f"lower in {len(reversed_)}"
-        ),
-        control=(
-            f"slower reducing {sufficient[enough]} of {len(shown)} without the effect; "
-            f"differentiable problems {smooth_shown} of {len(smooth)} with it"
-        ),
-    )
-    faster = sum(_below(setting.higher(REDUCING, HARMONIC)) for setting in kinked)
-    rest["notes"] = (
-        f"The steps α₀/(t+1) meet Σα = ∞, but in a run of {_steps(records):,} steps StepLR(30, 0.1) ends below them in "
-        f"{faster} of {len(kinked)} settings: their sum grows like the logarithm of the number of steps.",
-        "Both schedules end with a positive α after any number of steps that a run can take, so a positive last step "
-        "does not tell them apart; how α and Σα compare with the distance to the minimum does.",
-    )
-    if broken:
-        return Judgement(Verdict.NOT_REPRODUCED, broken, **rest)
-    because = (
-        f"Σα of StepLR(30, 0.1) is {_limit(sums, REDUCING):.4g} α₀, finite. After {_steps(records):,} steps it ends "
-        f"above α₀/√(t+1) in {len(shown)} of {len(kinked)} settings"
-        + (f" ({where})" if where else "")
-        + f" and below it in {len(reversed_)}"
-        + (f" ({_ranges(reversed_)}). " if reversed_ else ". ")
-    )
-    if not shown:
-        if reversed_:
-            return Judgement(Verdict.NOT_REPRODUCED, because, **rest)
-        decided = "at least 6 seeds: with fewer no share is distinguishable from one half"
-        return Judgement(Verdict.INCONCLUSIVE, because, decided_by=decided, **rest)
-    because += _travel_sentence(records, sums)
-    fails = 2 * sufficient[enough] > len(shown) or 2 * smooth_shown > len(smooth)
-    if fails:
-        because += "But " + ", and ".join(
-            text
-            for text, applies in (
-                (
-                    f"a finite sum is not the reason: {enough}, finite too, does not end above the diminishing steps "
-                    f"in {sufficient[enough]} of those {len(shown)} settings",
-                    2 * sufficient[enough] > len(shown),
-                ),
-                (
-                    f"no kink is needed: differentiable problems show the effect in {smooth_shown} of {len(smooth)} "
-                    "settings",
-                    2 * smooth_shown > len(smooth),
-                ),
-            )
-            if applies
-        )
-        because += "."
-        return Judgement(Verdict.EXPLANATION_NOT_SUPPORTED, because, **rest)
-    because += "Slower reducing schedules stop short as well, and differentiable problems do not."
-    return Judgement(Verdict.REPRODUCED, because, **rest)
+    limit = Quantity("limit", "Σα of StepLR(30, 0.1)").number(_limit(sums, REDUCING))
+    predicted = Value("steplr_sum", "every/(1-γ), StepLR(30, 0.1)", 30 / (1 - 0.1))
+    derived = (SERIES.fact(_papers(sums)), limit)
+    return Findings(measured, control, (predicted,), derived, _notes(runs, kinked, sums))
 
 
 def _limit(sums: Record, schedule: str) -> float:
@@ -222,145 +274,38 @@ def _limit(sums: Record, schedule: str) -> float:
     return float(sums["limits"][sums["names"].index(schedule)])
 
 
-def _series_values(sums: Record) -> tuple[tuple[Value, ...], str]:
-    """The sums of the schedules, and what contradicts the paper's statement on them (empty where nothing does)."""
-    values: list[Value] = []
-    broken = ""
-    for name, partial, limit in zip(sums["names"], sums["sums"], sums["limits"], strict=True):
-        values.append(Value(f"sum_{len(values)}", f"Σα/α₀ after {sums['lengths'][-1]:,} steps, {name}", partial[-1]))
-        if name.startswith("StepLR") and not math.isclose(partial[-1], limit, rel_tol=1e-9):
-            broken = f"The sum of {name} is {partial[-1]:.6g} α₀, not the geometric series' {limit:.6g} α₀."
-        # Over a tenfold length a convergent sum of this kind gains next to nothing.
-        if name.startswith("diminishing") and partial[-1] < partial[-2] * 1.05:
-            broken = f"The sum of the {name} steps stays at {partial[-1]:.6g} α₀: it is not seen to diverge."
-    return tuple(values), broken
-
-
-def _steps(records: Sequence[Record]) -> int:
-    """Number of steps of the runs."""
-    return int(find_parts(records, "run")[0].parameters["steps"])
-
-
-def _ranges(settings: Sequence[Setting]) -> str:
-    """Problems with their smallest and largest α₀, in words."""
-    by_problem: dict[str, list[float]] = {}
-    for setting in settings:
-        by_problem.setdefault(setting.problem, []).append(setting.alpha)
-    texts = [
-        f"{name} at α₀ = {extremes.smallest(a):g}" + (f" to {extremes.largest(a):g}" if len(a) > 1 else "")
-        for name, a in by_problem.items()
+def _sums(sums: Record) -> list[Finding]:
+    return [
+        Value(f"sum_{i}", f"Σα/α₀ after {sums['lengths'][-1]:,} steps, {name}", partial[-1])
+        for i, (name, partial) in enumerate(zip(sums["names"], sums["sums"], strict=True))
     ]
-    return ", ".join(texts)
 
 
-def _stuck_values(kinked: Sequence[Setting], smooth: Sequence[Setting]) -> tuple[Value, ...]:
-    """In how many settings the median run has stopped with a gap left."""
-    values = []
-    for key, words, settings in (("kink", "with a kink", kinked), ("smooth", "differentiable", smooth)):
-        for name, schedule in (("reducing", REDUCING), ("diminishing", DIMINISHING), ("summable", "summable, p = 2")):
-            label = f"settings in which {schedule} has stopped short of the minimum, problems {words}"
-            values.append(
-                Value(f"stuck_{name}_{key}", label, sum(s.stuck(schedule) for s in settings), count=len(settings))
-            )
-    return tuple(values)
+def _papers(sums: Record) -> bool:
+    """Whether StepLR sums to the geometric series, and the diminishing steps gain 5 % and more in a tenfold length."""
+    partial = dict(zip(sums["names"], sums["sums"], strict=True))
+    geometric = all(
+        math.isclose(partial[name][-1], _limit(sums, name), rel_tol=1e-9) for name in FINITE if "StepLR" in name
+    )
+    return geometric and all(partial[name][-1] >= 1.05 * partial[name][-2] for name in INFINITE)
 
 
-def _travel_runs(records: Sequence[Record], sums: Record) -> list[tuple[bool, bool]]:
-    """On L3, for each summable schedule, α₀ and seed: whether λΣα reaches ‖β₀‖∞, and whether the run has settled.
-
-    A settled coordinate lies within αλ of zero, α the last step, so the gap is at most Pαλ².
-    """
-    pairs = []
-    for record in find_parts(records, "run", problem="L3"):
-        for position, name in enumerate(sums["names"]):
-            if not name.startswith(("StepLR", "summable")):
-                continue
-            for index, alpha in enumerate(record["alpha"]):
-                travel, floor = alpha * sums["travel"][position], FEATURES_L3 * alpha * sums["last"][position]
-                ends = record["end"][position][index]
-                pairs += [
-                    (travel >= farthest, gap <= floor) for gap, farthest in zip(ends, record["farthest"], strict=True)
-                ]
-    return pairs
-
-
-def _travel_values(records: Sequence[Record], sums: Record) -> tuple[Value, ...]:
-    """How often the total travel decides whether a summable schedule reaches the minimum of L3."""
-    pairs = _travel_runs(records, sums)
-    far = [settled for enough, settled in pairs if enough]
-    short = [settled for enough, settled in pairs if not enough]
-    values = []
-    for name, words, runs in (("far", "λΣα ≥ ‖β₀‖∞", far), ("short", "λΣα < ‖β₀‖∞", short)):
-        if runs:
-            label = f"L3, finite Σα, {words}: runs that end within αλ of the minimum, α the last step"
-            values.append(proportion_value(f"travel_{name}", label, sum(runs), len(runs)))
-    return tuple(values)
-
-
-def _travel_sentence(records: Sequence[Record], sums: Record) -> str:
-    """What decides on L3, in words."""
-    values = {v.name: v for v in _travel_values(records, sums)}
-    if len(values) < 2:
-        return ""
+def _notes(runs: Mapping[str, Record], kinked: list[str], sums: Record) -> tuple[str, ...]:
+    faster = [s for name in kinked for s in ends_above(runs[name], REDUCING, HARMONIC)]
     return (
-        f"On L3 the schedules of finite sum end within the last αλ of the minimum in {values['travel_far'].value:.0%} "
-        f"of the runs whose steps can reach it (λΣα ≥ ‖β₀‖∞) and in {values['travel_short'].value:.0%} of the others. "
+        f"The 30 of StepLR(30, 0.1) are steps here; training scripts count epochs. With "
+        f"{EPOCH} steps an epoch the sum is {_limit(sums, REDUCING) * EPOCH:,.0f} α₀: at λ = 1 it reaches a minimum at "
+        f"distance 1 with any α₀ above {1 / (_limit(sums, REDUCING) * EPOCH):.1e}.",
+        f"The steps α₀/(t+1) meet Σα = ∞, but in a run of {STEPS:,} steps StepLR(30, 0.1) ends below them in "
+        f"{sum(s.upper < 0.5 for s in faster)} of {len(faster)} settings: their sum grows like the logarithm of the "
+        "number of steps.",
+        "Both schedules end with a positive α after any number of steps that a run can take, so a positive last step "
+        "does not tell them apart; how α and Σα compare with the distance to the minimum does.",
     )
 
 
-def draw(records: Sequence[Record]) -> list[Figure]:
+@study.figures
+def draw(evidence: Evidence, found: Findings) -> list[Figure]:
     """Gaps along the run for each problem, and the gap at the end against the total travel."""
-    panels = []
-    tones = {
-        "constant": "neutral",
-        DIMINISHING: "paper",
-        HARMONIC: "a",
-        REDUCING: "ours",
-        PATIENT[-1]: "control",
-    }
-    for record in find_parts(records, "run"):
-        problem, middle = record.parameters["problem"], len(record["alpha"]) // 2
-        lines = []
-        for name, tone in tones.items():
-            curve = record["median"][list(SCHEDULES).index(name)][middle]
-            pairs = [(k, gap if gap > 0 else None) for k, gap in zip(record["steps"], curve, strict=True) if k > 0]
-            lines.append(Series("line", name, [k for k, _ in pairs], [gap for _, gap in pairs], tone=tone))
-        title = f"{problem}, α₀ = {record['alpha'][middle]:g}"
-        panels.append(Panel(title, Axis("step t", True), Axis("median f - f*", True), tuple(lines)))
-    along = Figure(
-        "The same α₀ under five schedules",
-        "Medians over seeds. A curve that turns flat has stopped short. StepLR does so where its steps are spent "
-        "before the minimum is near, on the differentiable problems as well; with a slower reduction it does not.",
-        tuple(panels),
-    )
-    return [along, _draw_travel(records)]
-
-
-def _draw_travel(records: Sequence[Record]) -> Figure:
-    """The gap left on L3 and its twin against the total travel."""
-    sums = find_part(records, "series")
-    panels = []
-    for problem in ("L3", "L3 twin"):
-        for record in find_parts(records, "run", problem=problem):
-            groups: dict[str, list[tuple[float, float]]] = {}
-            for position, (name, travel) in enumerate(zip(sums["names"], sums["travel"], strict=True)):
-                for index, alpha in enumerate(record["alpha"]):
-                    ends = zip(record["end"][position][index], record["start"], strict=True)
-                    left = median_value("left", "", [gap / first for gap, first in ends]).value
-                    groups.setdefault(name.split("(")[0].split(",")[0], []).append(
-                        (alpha * travel, extremes.largest(float(left or 0), AT_MINIMUM))
-                    )
-            series_ = [
-                Series("points", name, [x for x, _ in points], [y for _, y in points], tone=tone)
-                for (name, points), tone in zip(groups.items(), ("neutral", "paper", "a", "ours"), strict=False)
-            ]
-            rule = Series("vertical", "distance to the minimum", (1.0,), tone="theory", dashed=True)
-            panels.append(
-                Panel(problem, Axis("total travel λΣα", True), Axis("gap left, share", True), (*series_, rule))
-            )
-    return Figure(
-        "What stops a run short: how far its steps can take it",
-        "One point per schedule and α₀. Left of the rule the steps cannot reach the minimum, whether their sum to "
-        f"infinity is finite or not; right of it the last α sets the gap. Points at {AT_MINIMUM:g} are at the minimum.",
-        tuple(panels),
-    )
+    del found
+    return draw_step_sizes(evidence[along])

@@ -12,23 +12,25 @@ from torch import Tensor, nn
 
 from nonsmooth.kinks.crossings.counts import Crossings, LayerCrossings
 from nonsmooth.kinks.crossings.patterns import Packed, Pattern, pattern_after, pattern_before
-from nonsmooth.kinks.crossings.points import Point, distance_between, standing_at, state_at
+from nonsmooth.kinks.crossings.points import ParameterPoint, distance_between, standing_at, state_at
 from nonsmooth.kinks.findings import Operation
 from nonsmooth.kinks.recording.eager import ordinary, run_eagerly
 from nonsmooth.kinks.recording.leaves import Leaves, named
 from nonsmooth.kinks.recording.out_of_sight import reported
 from nonsmooth.kinks.recording.place import Modules, here
 from nonsmooth.kinks.recording.recorder import Recorder
-from nonsmooth.kinks.recording.records import NO_MARKS, Marks, Record, RecordedCall, tensors_among
+from nonsmooth.kinks.recording.records import NO_MARKS, Marks, RecordedCall, RecordedOperation, tensors_among
 from nonsmooth.kinks.recording.sets import ALL_RECORDS, INPUTS, NO_RECORDS, LeafSet, RecordSet, union, without
 from nonsmooth.kinks.scanning import operation_of, tensors_in
-from nonsmooth.kinks.table.operations import COMPOSITES, verdict_for
+from nonsmooth.kinks.table.operations import COMPOSITES, classify
 from nonsmooth.kinks.table.smoothness import Smoothness
 
 WITHOUT_KINK = (Smoothness.SMOOTH, Smoothness.C1)
 
 
-def crossings(model: nn.Module, inputs: Any, before: Point, after: Point, *, epsilon: float = 1e-3) -> Crossings:
+def crossings(
+    model: nn.Module, inputs: Any, before: ParameterPoint, after: ParameterPoint, *, epsilon: float = 1e-3
+) -> Crossings:
     """Count the kinks between two points on a probe batch.
 
     Both passes use the same inputs and the same random numbers (of Python, NumPy and PyTorch, and of each
@@ -170,7 +172,7 @@ class _Probe(Recorder):  # type: ignore[no-untyped-call]
     def __init__(self, leaves: Leaves, modules: Modules, sink: _Kept | _Compared, epsilon: float) -> None:
         super().__init__(leaves, modules)
         self.sink, self.epsilon = sink, epsilon
-        self.counting: list[Record] = []
+        self.counting: list[RecordedOperation] = []
         self._marks = NO_MARKS
         self._counted = self._missed = NO_RECORDS
 
@@ -196,7 +198,7 @@ class _Probe(Recorder):  # type: ignore[no-untyped-call]
             self._counted = union(self._counted, bits)
             what = (name, place.module, place.source, pattern.regions.shape)
             self.sink.see(what, pattern, bits, sampled=bool(reach & INPUTS))
-        elif place.custom is None or not (func.is_view or verdict_for(name, call).smoothness in WITHOUT_KINK):
+        elif place.custom is None or not (func.is_view or classify(name, call).smoothness in WITHOUT_KINK):
             self._missed = union(self._missed, bits)
         return result
 
@@ -209,7 +211,7 @@ class _Probe(Recorder):  # type: ignore[no-untyped-call]
             if record.bit & decisive
             and not record.instead_of & decisive
             and without(record.reach, INPUTS)
-            and record.verdict.smoothness not in WITHOUT_KINK
+            and record.classification.smoothness not in WITHOUT_KINK
         ]
 
     def uncounted(self) -> tuple[Operation, ...]:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-Point = Mapping[str, Tensor] | Tensor
+ParameterPoint = Mapping[str, Tensor] | Tensor
 """A state dict, or a vector of all parameters in the order of `model.parameters()`."""
 
 
-def state_at(model: nn.Module, point: Point, argument: str) -> dict[str, Tensor]:
+def state_at(model: nn.Module, point: ParameterPoint, argument: str) -> dict[str, Tensor]:
     """All parameters and buffers at a point: copies, which a forward pass may write to.
 
     Args:
@@ -47,7 +47,7 @@ def state_at(model: nn.Module, point: Point, argument: str) -> dict[str, Tensor]
     return state
 
 
-def _given(model: nn.Module, point: Point, argument: str) -> dict[str, Any]:
+def _given(model: nn.Module, point: ParameterPoint, argument: str) -> dict[str, Any]:
     if isinstance(point, Mapping):
         return dict(point)
     if not isinstance(point, Tensor):

@@ -15,7 +15,7 @@ from nonsmooth.kinks.penalty_terms.norm_nodes import KINDS
 from nonsmooth.kinks.recording.leaves import Leaves, storage_of
 from nonsmooth.kinks.recording.place import Modules, here
 from nonsmooth.kinks.recording.recorder import Recorder
-from nonsmooth.kinks.recording.records import Use, tensors_among, use_of
+from nonsmooth.kinks.recording.records import ArgumentUse, tensors_among, use_of
 from nonsmooth.kinks.recording.sets import NO_LEAVES, NO_NORMS, NO_RECORDS, LeafSet, NormSet, RecordSet, union
 from nonsmooth.kinks.recording.writes import weak
 
@@ -180,7 +180,7 @@ class Listener(Recorder):  # type: ignore[no-untyped-call]
             tensors = args[0] if isinstance(args[0], (list, tuple)) else args[:1]
             return _together([self._numbers_in(tensor) for tensor in tensors])
         first, second = self._numbers_in(args[0]), self._numbers_in(args[1]) if len(args) > 1 else None
-        if first is not None and use_of(func, name, args) is Use.SQUARE:
+        if first is not None and use_of(func, name, args) is ArgumentUse.SQUARE:
             second_power = name != "pow" or args[1] == 2
             return replace(first, squared=True) if second_power and not first.squared else None
         if first is not None and first.squared:
@@ -255,7 +255,7 @@ class Replay(Recorder):  # type: ignore[no-untyped-call]
         """Keep what is about to leave, for whoever gets its memory may write to it."""
         self._writes.keep(tensor)
 
-    def _depends(self, tensors: Iterable[Tensor], *, use: Use = Use.OTHER) -> tuple[LeafSet, RecordSet]:
+    def _depends(self, tensors: Iterable[Tensor], *, use: ArgumentUse = ArgumentUse.OTHER) -> tuple[LeafSet, RecordSet]:
         return NO_LEAVES, NO_RECORDS
 
 

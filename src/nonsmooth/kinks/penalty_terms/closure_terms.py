@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nonsmooth.kinks.findings import PenaltyTerm
 from nonsmooth.kinks.penalty_terms.candidates import Candidate
-from nonsmooth.kinks.penalty_terms.experiment import Experiment, Outcome, Unit
+from nonsmooth.kinks.penalty_terms.experiment import Experiment, ExperimentResult, Unit
 from nonsmooth.kinks.recording.leaves import Leaves
 from nonsmooth.kinks.recording.sets import LeafSet, union
 
@@ -112,7 +112,7 @@ def _measured(units: list[Unit], experiment: Experiment) -> list[Found]:
     return [term for unit in units for term in _measured([unit], experiment)]
 
 
-def _growth(outcome: Outcome, experiment: Experiment) -> float:
+def _growth(outcome: ExperimentResult, experiment: Experiment) -> float:
     """By how much the loss grew; 0 below its rounding errors."""
     growth = outcome.loss - experiment.loss
     return 0.0 if abs(growth) <= 1e-6 * abs(experiment.loss) else growth
@@ -124,12 +124,12 @@ def _alone(unit: Unit, experiment: Experiment) -> float:
     return _over(_growth(outcome, experiment), [unit], outcome)
 
 
-def _over(growth: float, units: list[Unit], outcome: Outcome) -> float:
+def _over(growth: float, units: list[Unit], outcome: ExperimentResult) -> float:
     """The growth of the loss over that of R(w)."""
     return growth / sum(_sizes(units, outcome)) if growth else 0.0
 
 
-def _sizes(units: list[Unit], outcome: Outcome) -> list[float]:
+def _sizes(units: list[Unit], outcome: ExperimentResult) -> list[float]:
     """By how much R(w) of each unit grew; not a number where it was not computed, if a branch depends on it."""
     return [outcome.grown.get(unit.calls[0], math.nan) / abs(unit.one.numbers.factor) for unit in units]
 

@@ -50,7 +50,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentResult:
     """What came out of a run.
 
     Attributes:
@@ -109,7 +109,7 @@ class Experiment:
         with self._again(replay) as loss:
             return replay.calls == self._calls and float(loss.detach()) == self.loss
 
-    def run(self, units: Sequence[Unit] = (), *, uneven: bool = False, gradient: bool = False) -> Outcome:
+    def run(self, units: Sequence[Unit] = (), *, uneven: bool = False, gradient: bool = False) -> ExperimentResult:
         """Run with the norms of some units made larger, all by as much or each by another amount."""
         growth = {
             call: _room(unit, len(units)) / (2 + k if uneven else 1)
@@ -119,7 +119,7 @@ class Experiment:
         replay = Replay(growth, slope=1.0 if uneven else 0.0)
         with self._again(replay) as loss:
             slopes = _slopes(loss, self._trained) if gradient else None
-            return Outcome(float(loss.detach()), replay.grown, slopes)
+            return ExperimentResult(float(loss.detach()), replay.grown, slopes)
 
     def derivatives(self, units: Sequence[Unit]) -> list[float | None]:
         """λ of each unit in one run; None where PyTorch cannot differentiate, as behind `.item()`."""

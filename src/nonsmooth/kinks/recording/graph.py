@@ -12,10 +12,10 @@ from nonsmooth.kinks.findings import Operation, Scan
 from nonsmooth.kinks.recording.leaves import Leaves
 from nonsmooth.kinks.recording.place import TORCH
 from nonsmooth.kinks.recording.sets import ALL_LEAVES
-from nonsmooth.kinks.table.operations import PARTS, SOFTSIGN, operator_of, squared_verdict, verdict_for
+from nonsmooth.kinks.table.operations import PARTS, SOFTSIGN, classify, classify_squared, operator_of
 from nonsmooth.kinks.table.rules import at_least_square, base, is_even, unknown
 from nonsmooth.kinks.table.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
-from nonsmooth.kinks.table.smoothness import Smoothness, Verdict
+from nonsmooth.kinks.table.smoothness import Classification, Smoothness
 
 BOOKKEEPING = {"torch::autograd::AccumulateGrad", "torch::autograd::CopyBackwards", "GraphRoot", "UndefinedGrad"}
 VIEWS = {"view", "unsqueeze", "squeeze", "expand", "transpose", "permute", "t", "select", "slice", "_unsafe_view"}
@@ -90,19 +90,19 @@ def scan_graph(loss: Tensor, leaves: Leaves, known: Mapping[str, Smoothness]) ->
     """Scan the graph of a tensor."""
     found: dict[Any, Operation] = {}
     smooth: dict[str, int] = {}
-    for node, name, verdict in judged(loss, known, leaves):
-        if verdict.smoothness is Smoothness.SMOOTH:
+    for node, name, classification in judged(loss, known, leaves):
+        if classification.smoothness is Smoothness.SMOOTH:
             smooth[name] = smooth.get(name, 0) + 1
             continue
         source = line_of(node)
         names = leaves.names_of(leaves.of_node(node))
-        key = (name, verdict, source, None if source else names)
+        key = (name, classification, source, None if source else names)
         before = found.get(key)
         together = [*(before.parameters or ()), *names] if before else names
         found[key] = Operation(
             name,
-            verdict.smoothness,
-            verdict.reason,
+            classification.smoothness,
+            classification.reason,
             source=source,
             calls=1 + (before.calls if before else 0),
             parameters=tuple(dict.fromkeys(together)),
@@ -110,8 +110,10 @@ def scan_graph(loss: Tensor, leaves: Leaves, known: Mapping[str, Smoothness]) ->
     return Scan(tuple(found.values()), tuple(smooth.items()), leaves.names_of(ALL_LEAVES), "autograd graph", NOTES)
 
 
-def judged(tensor: Tensor, known: Mapping[str, Smoothness], leaves: Leaves) -> Iterator[tuple[Any, str, Verdict]]:
-    """The operations in the graph of a tensor, as they were made: node, name and verdict."""
+def judged(
+    tensor: Tensor, known: Mapping[str, Smoothness], leaves: Leaves
+) -> Iterator[tuple[Any, str, Classification]]:
+    """The operations in the graph of a tensor, as they were made: node, name and classification."""
     nodes = sorted(nodes_below(tensor.grad_fn, leaves.named_nodes), key=lambda node: node._sequence_nr())
     consumers: dict[Any, list[tuple[Any, int]]] = {tensor.grad_fn: [(None, tensor.output_nr)]}
     for node in nodes:
@@ -122,28 +124,28 @@ def judged(tensor: Tensor, known: Mapping[str, Smoothness], leaves: Leaves) -> I
         if node.name() in BOOKKEEPING:
             continue
         uses = consumers.get(node, [])
-        name, verdict = ("softsign", SOFTSIGN) if node in softsigns else judge_node(node, known)
-        if verdict.smoothness is Smoothness.C0:
-            squared = squared_verdict(operator_of(node) or "", NodeCall(node))
+        name, classification = ("softsign", SOFTSIGN) if node in softsigns else judge_node(node, known)
+        if classification.smoothness is Smoothness.C0:
+            squared = classify_squared(operator_of(node) or "", NodeCall(node))
             if squared is not None and all(_is_power(above, node, squared) for above, _ in uses):
-                verdict = squared
+                classification = squared
         part = PARTS.get(operator_of(node) or "")
         used = [output in part.positions for _, output in uses] if part is not None else []
         if part is None or not all(used):
-            yield node, name, verdict
+            yield node, name, classification
         if part is not None and any(used):
-            yield node, f"{name} ({part.name})", part.verdict
+            yield node, f"{name} ({part.name})", part.classification
 
 
-def judge_node(node: Any, known: Mapping[str, Smoothness]) -> tuple[str, Verdict]:
-    """The name of the operation whose derivative a node computes, and the verdict on it."""
+def judge_node(node: Any, known: Mapping[str, Smoothness]) -> tuple[str, Classification]:
+    """The name of the operation whose derivative a node computes, and the classification of it."""
     operator = operator_of(node)
     name = operator or node.name().removesuffix("Backward")
     for key in (name, name.lstrip("_")):
         if key in known:
-            return key, Verdict(known[key], "as stated by the caller")
+            return key, Classification(known[key], "as stated by the caller")
     if operator is not None:
-        return operator.lstrip("_"), verdict_for(operator, NodeCall(node))
+        return operator.lstrip("_"), classify(operator, NodeCall(node))
     if "CopySlices" in node.name():
         return "CopySlices", unknown("an operation in place on a view: the graph does not say which")
     return name, unknown("not in the table of operations")
@@ -159,7 +161,7 @@ def _softsign(node: Any) -> Any:
     return absolute if is_it else None
 
 
-def _is_power(above: Any, node: Any, squared: Verdict) -> bool:
+def _is_power(above: Any, node: Any, squared: Classification) -> bool:
     """Whether a node takes such a power of another's result that the kink there becomes as smooth as its square."""
     if base(above) == "Mul":
         return [source for source, _ in above.next_functions] == [node, node]

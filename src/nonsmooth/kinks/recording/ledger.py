@@ -10,16 +10,16 @@ from torch import Tensor
 
 from nonsmooth.kinks.recording.leaves import Leaves
 from nonsmooth.kinks.recording.place import Place
-from nonsmooth.kinks.recording.records import Record
+from nonsmooth.kinks.recording.records import RecordedOperation
 from nonsmooth.kinks.recording.sets import NO_LEAVES, NO_RECORDS, LeafSet, RecordSet, union
 from nonsmooth.kinks.table.rules import unknown
-from nonsmooth.kinks.table.smoothness import Smoothness, Verdict
+from nonsmooth.kinks.table.smoothness import Classification, Smoothness
 
 OWN_DERIVATIVE = unknown("an autograd.Function of its own")
 
 
 class Ledger:
-    """Records by name, verdict and place.
+    """Records by name, classification and place.
 
     Args:
         leaves: the parameters.
@@ -27,7 +27,7 @@ class Ledger:
     """
 
     def __init__(self, leaves: Leaves, known: Mapping[str, Smoothness]) -> None:
-        self.records: dict[Any, Record] = {}
+        self.records: dict[Any, RecordedOperation] = {}
         self.smooth: dict[str, int] = {}
         self.known = known
         self._leaves = leaves
@@ -37,11 +37,11 @@ class Ledger:
         """Everything that was found so far."""
         return RecordSet((1 << len(self.records)) - 1)
 
-    def stated(self, name: str) -> Verdict | None:
+    def stated(self, name: str) -> Classification | None:
         """What the user says of an operation, by the name of its operator or the one that is shown."""
         for key in (name, name.lstrip("_")):
             if key in self.known:
-                return Verdict(self.known[key], "as stated by the caller")
+                return Classification(self.known[key], "as stated by the caller")
         return None
 
     def has(self, name: str) -> bool:
@@ -55,7 +55,7 @@ class Ledger:
     def add(
         self,
         name: str,
-        verdict: Verdict,
+        classification: Classification,
         place: Place,
         reach: LeafSet,
         *,
@@ -67,19 +67,21 @@ class Ledger:
 
         Args:
             name: as it is shown.
-            verdict: its class.
+            classification: its class.
             place: where it stands.
             reach: what reaches it.
             arguments: what it is called with; their gradients are its own.
             gradient: what reaches it with a gradient that the arguments do not show.
             count: number of calls.
         """
-        if verdict.smoothness is Smoothness.SMOOTH:
+        if classification.smoothness is Smoothness.SMOOTH:
             return NO_RECORDS
-        key = (name, verdict, place.module, place.source)
+        key = (name, classification, place.module, place.source)
         record = self.records.get(key)
         if record is None:
-            record = self.records[key] = Record(name, verdict, place, RecordSet(1 << len(self.records)))
+            record = self.records[key] = RecordedOperation(
+                name, classification, place, RecordSet(1 << len(self.records))
+            )
         record.calls += count
         record.reach = union(record.reach, reach)
         record.gradient = union(record.gradient, gradient)
@@ -102,14 +104,20 @@ class Ledger:
         return bit
 
     def add_instead(
-        self, plain: RecordSet, name: str, verdict: Verdict, place: Place, reach: LeafSet, arguments: Iterable[Tensor]
+        self,
+        plain: RecordSet,
+        name: str,
+        classification: Classification,
+        place: Place,
+        reach: LeafSet,
+        arguments: Iterable[Tensor],
     ) -> RecordSet:
         """Note what a call is unless the record `plain` counts."""
-        bit = self.add(name, verdict, place, reach, arguments=arguments)
+        bit = self.add(name, classification, place, reach, arguments=arguments)
         if bit:
             record = self._of(bit)
             record.instead_of = union(record.instead_of, plain)
         return bit
 
-    def _of(self, bit: RecordSet) -> Record:
+    def _of(self, bit: RecordSet) -> RecordedOperation:
         return next(record for record in self.records.values() if record.bit == bit)

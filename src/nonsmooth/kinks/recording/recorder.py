@@ -23,7 +23,15 @@ from nonsmooth.kinks.recording.graph import judge_node, judged, line_of
 from nonsmooth.kinks.recording.leaves import Leaves, storage_of
 from nonsmooth.kinks.recording.ledger import Ledger
 from nonsmooth.kinks.recording.place import Modules, Place, here
-from nonsmooth.kinks.recording.records import NO_MARKS, Dependence, Marks, RecordedCall, Use, tensors_among, use_of
+from nonsmooth.kinks.recording.records import (
+    NO_MARKS,
+    ArgumentUse,
+    Dependence,
+    Marks,
+    RecordedCall,
+    tensors_among,
+    use_of,
+)
 from nonsmooth.kinks.recording.sets import INPUTS, NO_LEAVES, NO_RECORDS, LeafSet, RecordSet, union
 from nonsmooth.kinks.recording.writes import Writes, weak
 from nonsmooth.kinks.table.operations import (
@@ -31,14 +39,14 @@ from nonsmooth.kinks.table.operations import (
     COMPOSITES,
     PARTS,
     PIECEWISE_CONSTANT,
+    classify,
+    classify_squared,
     operator_of,
-    squared_verdict,
-    verdict_for,
 )
 from nonsmooth.kinks.table.rules import jump, unknown
 from nonsmooth.kinks.table.signs import Sign
 from nonsmooth.kinks.table.smooth_operations import SHAPE_ONLY
-from nonsmooth.kinks.table.smoothness import SMOOTH, Smoothness, Verdict
+from nonsmooth.kinks.table.smoothness import SMOOTH, Classification, Smoothness
 
 CAST = jump("a cast to integers rounds")
 BITS = jump("the bits of a floating-point number are taken for an integer")
@@ -158,8 +166,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         reach, records = self._depends(arguments)
         name = func.name()
         if counts and any(self._varies(tensor) for tensor in arguments):
-            verdict = self.found.stated(name) or FUNCTIONS_INSIDE
-            added = self.found.add(name, verdict, here(self.modules), reach, arguments=arguments)
+            classification = self.found.stated(name) or FUNCTIONS_INSIDE
+            added = self.found.add(name, classification, here(self.modules), reach, arguments=arguments)
             records = union(records, added)
         result = func(*args, **kwargs)
         outputs = list(tensors_among((result,)))
@@ -174,24 +182,24 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Record what is not smooth."""
         place = here(self.modules)
         if any(self._is_reinterpreted(tensor) for tensor in arguments):
-            name, verdict = "view", BITS
+            name, classification = "view", BITS
         else:
-            verdict = SMOOTH if func.is_view else self._verdict(name, call, kwargs, arguments)
+            classification = SMOOTH if func.is_view else self._classify(name, call, kwargs, arguments)
         if place.custom is not None:
-            inner = "" if verdict.smoothness is Smoothness.SMOOTH else f"{name}, {verdict.smoothness}"
+            inner = "" if classification.smoothness is Smoothness.SMOOTH else f"{name}, {classification.smoothness}"
             bit = self.found.add_custom(place, inner, reach)
             return Marks(bit, bit)
         shown = name.lstrip("_")
-        if place.functional in COMPOSITES and verdict.smoothness is not Smoothness.SMOOTH:
+        if place.functional in COMPOSITES and classification.smoothness is not Smoothness.SMOOTH:
             whole, part = COMPOSITES[place.functional]
-            shown, verdict = place.functional, whole if name == part else SMOOTH
-        if verdict.smoothness is Smoothness.SMOOTH:
+            shown, classification = place.functional, whole if name == part else SMOOTH
+        if classification.smoothness is Smoothness.SMOOTH:
             if not func.is_view:
                 self.found.count_smooth(shown)
             return NO_MARKS
-        bit = self.found.add(shown, verdict, place, reach, arguments=arguments)
-        squared = squared_verdict(name, call)
-        if squared is not None and verdict.smoothness is Smoothness.C0:
+        bit = self.found.add(shown, classification, place, reach, arguments=arguments)
+        squared = classify_squared(name, call)
+        if squared is not None and classification.smoothness is Smoothness.C0:
             return Marks(
                 NO_RECORDS, NO_RECORDS, self.found.add_instead(bit, shown, squared, place, reach, arguments), bit
             )
@@ -199,9 +207,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return Marks(bit, bit)
         part_of_it = PARTS[name]
         shown = f"{shown} ({part_of_it.name})"
-        return Marks(bit, self.found.add(shown, part_of_it.verdict, place, reach, arguments=arguments))
+        return Marks(bit, self.found.add(shown, part_of_it.classification, place, reach, arguments=arguments))
 
-    def _verdict(self, name: str, call: RecordedCall, kwargs: Any, arguments: list[Tensor]) -> Verdict:
+    def _classify(self, name: str, call: RecordedCall, kwargs: Any, arguments: list[Tensor]) -> Classification:
         stated = self.found.stated(name)
         if stated is not None:
             return stated
@@ -214,9 +222,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return CAST
         if name == "copy" and not (arguments[0].is_floating_point() or arguments[0].is_complex()):
             return CAST
-        return verdict_for(name, call)
+        return classify(name, call)
 
-    def _depends(self, tensors: Iterable[Tensor], *, use: Use = Use.OTHER) -> tuple[LeafSet, RecordSet]:
+    def _depends(self, tensors: Iterable[Tensor], *, use: ArgumentUse = ArgumentUse.OTHER) -> tuple[LeafSet, RecordSet]:
         reach, records = NO_LEAVES, NO_RECORDS
         for tensor in tensors:
             if tensor.requires_grad and tensor.grad_fn is None:
@@ -244,16 +252,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self.found.so_far
         if in_this_pass and operator_of(root) is None:
             if root not in self._read:
-                name, verdict = judge_node(root, self.found.known)
+                name, classification = judge_node(root, self.found.known)
                 if not self.found.has(name):
-                    self.found.add(name, verdict, here(self.modules), self.leaves.of_node(root), arguments=[tensor])
+                    self.found.add(
+                        name, classification, here(self.modules), self.leaves.of_node(root), arguments=[tensor]
+                    )
                 self._read[root] = self.found.so_far
             return self._read[root]
         records = NO_RECORDS
-        for node, name, verdict in judged(tensor, self.found.known, self.leaves):
+        for node, name, classification in judged(tensor, self.found.known, self.leaves):
             if node not in self._read:
                 place, reach = Place(None, line_of(node), None, None), self.leaves.of_node(node)
-                self._read[node] = self.found.add(name, verdict, place, reach, gradient=reach)
+                self._read[node] = self.found.add(name, classification, place, reach, gradient=reach)
             records = union(records, self._read[node])
         return records
 

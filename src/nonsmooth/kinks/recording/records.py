@@ -14,16 +14,16 @@ from nonsmooth.kinks.recording.place import Place
 from nonsmooth.kinks.recording.sets import NO_LEAVES, NO_RECORDS, LeafSet, RecordSet, union
 from nonsmooth.kinks.table.rules import at_least_square, is_even
 from nonsmooth.kinks.table.signs import Sign, sign_of_constant, sign_of_number, sign_of_result
-from nonsmooth.kinks.table.smoothness import Verdict
+from nonsmooth.kinks.table.smoothness import Classification
 
 
 @dataclass
-class Record:
+class RecordedOperation:
     """An operation at a place, over all of its calls.
 
     Attributes:
         name: as it is shown.
-        verdict: its class.
+        classification: its class.
         place: where it stands.
         bit: the set of it alone.
         calls: number of calls.
@@ -35,7 +35,7 @@ class Record:
     """
 
     name: str
-    verdict: Verdict
+    classification: Classification
     place: Place
     bit: RecordSet
     calls: int = 0
@@ -69,14 +69,14 @@ class Dependence:
         self.squared = marks.squared if whole else union(self.squared, marks.squared)
         self.unsquared = marks.unsquared if whole else union(self.unsquared, marks.unsquared)
 
-    def deferred(self, use: Use) -> RecordSet:
+    def deferred(self, use: ArgumentUse) -> RecordSet:
         """The records that count from now on because of how this memory is used."""
-        if use is Use.POWER:  # a power that is not even helps where the square would still have a kink
+        if use is ArgumentUse.POWER:  # a power that is not even helps where the square would still have a kink
             return self.squared or self.unsquared
-        return {Use.VIEW: NO_RECORDS, Use.SQUARE: self.squared, Use.OTHER: self.unsquared}[use]
+        return {ArgumentUse.VIEW: NO_RECORDS, ArgumentUse.SQUARE: self.squared, ArgumentUse.OTHER: self.unsquared}[use]
 
 
-class Use(Enum):
+class ArgumentUse(Enum):
     """What a call does with an argument."""
 
     VIEW = "view"
@@ -85,13 +85,13 @@ class Use(Enum):
     OTHER = "other"
 
 
-def use_of(func: Any, name: str, args: Any) -> Use:
+def use_of(func: Any, name: str, args: Any) -> ArgumentUse:
     """Whether a call squares its argument, or takes another power, only views it, or does something else."""
     if func.is_view:
-        return Use.VIEW
+        return ArgumentUse.VIEW
     if name == "square" or (name == "pow" and is_even(args[1])) or (name == "mul" and args[0] is args[1]):
-        return Use.SQUARE
-    return Use.POWER if name == "pow" and at_least_square(args[1]) else Use.OTHER
+        return ArgumentUse.SQUARE
+    return ArgumentUse.POWER if name == "pow" and at_least_square(args[1]) else ArgumentUse.OTHER
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Which operations are not differentiable everywhere, and how badly: the table that every scan reads.
 
-Keys are names of ATen operators without overload (`relu` for `aten::relu_` too). A value is a verdict, or a function of
-the call where its arguments decide: ELU with α = 1 is C¹ and with any other α it has a kink. The same functions read a
-recorded call and a node of the autograd graph, which saves the arguments that matter.
+Keys are names of ATen operators without overload (`relu` for `aten::relu_` too). A value is a classification, or a
+function of the call where its arguments decide: ELU with α = 1 is C¹ and with any other α it has a kink. The same
+functions read a recorded call and a node of the autograd graph, which saves the arguments that matter.
 
 What is meant is the function that is computed, in exact arithmetic, of all tensor arguments: rounding errors are no
 jumps, and what autograd takes for a derivative at a kink does not matter here.
@@ -16,7 +16,7 @@ from typing import Any
 
 from nonsmooth.kinks.table.rules import (
     Call,
-    Rule,
+    CallRule,
     base,
     chosen_rule,
     clamp_rule,
@@ -48,16 +48,16 @@ from nonsmooth.kinks.table.rules import (
     unknown,
 )
 from nonsmooth.kinks.table.smooth_operations import SMOOTH_OPERATIONS
-from nonsmooth.kinks.table.smoothness import SMOOTH, Verdict
+from nonsmooth.kinks.table.smoothness import SMOOTH, Classification
 
 TIES = kink("where the compared entries tie")
 POOLING = kink("where the largest entries of a window tie")
 COMPARISON = unknown("a comparison: piecewise constant, without gradient; a jump or a kink by what is done with it")
 ROUNDING = jump("piecewise constant: its gradient is 0 or absent")
 INDICES = jump("the position of an extreme entry: piecewise constant, without gradient")
-QUANTISED = jump("rounds to a grid, and clamps at its ends")
+QUANTIZED = jump("rounds to a grid, and clamps at its ends")
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, CallRule] = {
     # Activations
     "relu": kink("at 0"),
     "relu6": kink("at 0 and 6"),
@@ -174,7 +174,7 @@ RULES: dict[str, Rule] = {
         ("quantize_per_tensor", "quantize_per_channel", "quantize_per_tensor_dynamic",
          "fake_quantize_per_tensor_affine_cachemask", "fake_quantize_per_channel_affine_cachemask",
          "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "_fake_quantize_learnable_per_tensor_affine",
-         "_fake_quantize_learnable_per_channel_affine", "_fused_moving_avg_obs_fq_helper"), QUANTISED),
+         "_fake_quantize_learnable_per_channel_affine", "_fused_moving_avg_obs_fq_helper"), QUANTIZED),
     # Linear algebra: symmetric functions of eigenvalues are smooth, single ones are not where they cross.
     "_linalg_eigh": kink("where eigenvalues cross"),
     "linalg_eigh": kink("where eigenvalues cross"),
@@ -206,12 +206,12 @@ class Part:
     Attributes:
         positions: which outputs.
         name: what they are called.
-        verdict: their class.
+        classification: their class.
     """
 
     positions: tuple[int, ...]
     name: str
-    verdict: Verdict
+    classification: Classification
 
 
 POSITIONS = Part((1,), "indices", jump("the positions that it returns: piecewise constant, without gradient"))
@@ -237,17 +237,17 @@ PIECEWISE_CONSTANT = frozenset(
 
 SOFTSIGN = once("at 0, where the second derivative jumps")
 
-COMPOSITES: dict[str, tuple[Verdict, str]] = {
+COMPOSITES: dict[str, tuple[Classification, str]] = {
     # x/(1 + |x|) has the slope 1/(1 + |x|)², which is Lipschitz.
     "softsign": (SOFTSIGN, "abs"),
     # (Σ xᵖ)^(1/p), linear for p = 1; sign(x)·relu(|x|) in its code is just x.
     **dict.fromkeys(("lp_pool1d", "lp_pool2d", "lp_pool3d"), (kink("where a window is 0"), "pow")),
 }
 """Functions of `torch.nn.functional` that are not what their parts suggest: they are taken as a whole. Beside the
-verdict stands the part that it is about; the others do not count."""
+classification stands the part that it is about; the others do not count."""
 
 
-SQUARES: dict[str, Verdict | Callable[[Call], Verdict | None]] = {
+SQUARES: dict[str, Classification | Callable[[Call], Classification | None]] = {
     **dict.fromkeys(
         ("relu", "leaky_relu", "_prelu_kernel", "rrelu_with_noise", "elu", "softshrink"), once("a power of it, at 0")),
     **dict.fromkeys(("abs", "sqrt", "std", "hypot", "_euclidean_dist"), SMOOTH),
@@ -260,13 +260,13 @@ SQUARES: dict[str, Verdict | Callable[[Call], Verdict | None]] = {
 ridge penalty ‖w‖², the squared hinge, the squared ReLU. If the square is C¹, so is any power from 2 on."""
 
 
-def squared_verdict(name: str, call: Call) -> Verdict | None:
-    """The verdict on the square of an operation's result; None if squaring does not help."""
+def classify_squared(name: str, call: Call) -> Classification | None:
+    """The classification of the square of an operation's result; None if squaring does not help."""
     rule = SQUARES.get(name)
     return rule(call) if callable(rule) else rule
 
 
-def rule_for(name: str) -> Rule | None:
+def rule_for(name: str) -> CallRule | None:
     """The entry for an operator; None if it is in no table."""
     name = name.removeprefix("_foreach_")
     if name in RULES:
@@ -274,7 +274,7 @@ def rule_for(name: str) -> Rule | None:
     return SMOOTH if name in SMOOTH_OPERATIONS else None
 
 
-def verdict_for(name: str, call: Call) -> Verdict:
+def classify(name: str, call: Call) -> Classification:
     """What the table says of a call of an ATen operator."""
     rule = rule_for(name)
     if rule is None:

@@ -59,7 +59,7 @@ def _of(other: object, sign: str) -> int:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Classification:
     """What the table says of one call of an operation.
 
     Attributes:
@@ -71,7 +71,7 @@ class Verdict:
     reason: str = ""
 
 
-SMOOTH = Verdict(Smoothness.SMOOTH)
+SMOOTH = Classification(Smoothness.SMOOTH)
 
 
 def worst(classes: Iterable[Smoothness]) -> Smoothness:

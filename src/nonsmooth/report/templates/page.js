@@ -14,10 +14,7 @@
     return `rgba(${r},${g},${b},${percent / 100})`;
   };
 
-  const chrome = {
-    light: { ink: "#24292f", muted: "#57606a", grid: "#e7eaee", axis: "#9aa2ab", surface: data.background.light },
-    dark: { ink: "#e6e9ee", muted: "#a3adb8", grid: "#2b323b", axis: "#69727d", surface: data.background.dark },
-  };
+  const chrome = data.chrome;
 
   const colour = (token, theme) => {
     const [name, opacity] = token.slice(1).split("/");

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nonsmooth.dynamics.penalised_training import Schedule, evaluate, magnitudes, train_penalised
+from nonsmooth.dynamics.penalized_training import Schedule, evaluate, magnitudes, train_penalized
 from nonsmooth.dynamics.streaming import StreamedAdam, StreamedSgd, StreamedTraining
 from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint
 from nonsmooth.models.vgg16 import vgg16
@@ -26,16 +26,16 @@ class KilledError(RuntimeError):
 def test_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path):
     schedule = Schedule(steps=12, batch=4, measurements=6, evaluations=3, checkpoint_every=5)
     whole, broken, resumed = training(), training(), training()
-    history = train_penalised(whole, images(10), images(6, 1), schedule, seed=3)
+    history = train_penalized(whole, images(10), images(6, 1), schedule, seed=3)
 
     def stop(fraction):
         if fraction > 0.6:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train_penalised(broken, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path, progress=stop)
+        train_penalized(broken, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path, progress=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
-    again = train_penalised(resumed, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path)
+    again = train_penalized(resumed, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path)
     assert resumed.rule.count == 12
     assert again == history
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
@@ -45,8 +45,8 @@ def test_resumed_run_is_the_uninterrupted_run_bit_for_bit(tmp_path):
 def test_a_damaged_checkpoint_counts_as_absent(tmp_path, damage):
     schedule = Schedule(steps=6, batch=4, measurements=3, evaluations=1, checkpoint_every=4)
     whole, other, again = training(), training(), training()
-    expected = train_penalised(whole, images(10), images(6, 1), schedule, seed=3)
-    train_penalised(other, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path, owner="a")
+    expected = train_penalized(whole, images(10), images(6, 1), schedule, seed=3)
+    train_penalized(other, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path, owner="a")
     path = tmp_path / "checkpoint.pt"
     state = load_checkpoint(path, "a")
     data = bytearray(path.read_bytes())
@@ -62,7 +62,7 @@ def test_a_damaged_checkpoint_counts_as_absent(tmp_path, damage):
         save_checkpoint(path, {**state, "step": 7}, "a")
     owner = "b" if damage == "another owner" else "a"
     with pytest.warns(UserWarning, match="starts anew"):
-        history = train_penalised(again, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path, owner=owner)
+        history = train_penalized(again, images(10), images(6, 1), schedule, seed=3, scratch=tmp_path, owner=owner)
     assert history == expected
     assert again.rule.count == whole.rule.count
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True))
@@ -72,7 +72,7 @@ def test_run_depends_on_its_seed_and_leaves_the_global_generator_alone():
     schedule = Schedule(steps=4, batch=4)
     before = torch.random.get_rng_state()
     first, again, other = (
-        train_penalised(training(), images(10), images(6, 1), schedule, seed=seed).train_cross_entropy
+        train_penalized(training(), images(10), images(6, 1), schedule, seed=seed).train_cross_entropy
         for seed in (0, 0, 1)
     )
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -94,7 +94,7 @@ def test_every_image_is_seen_once_an_epoch():
             return self.weight + x[:, :1] * 0
 
     data = torch.arange(7.0)[:, None], torch.zeros(7, dtype=torch.int64)
-    train_penalised(StreamedTraining(Spy(), StreamedSgd(0.1, 0.0)), data, data, Schedule(steps=6, batch=3), seed=0)
+    train_penalized(StreamedTraining(Spy(), StreamedSgd(0.1, 0.0)), data, data, Schedule(steps=6, batch=3), seed=0)
     assert sorted(seen[:7]) == sorted(seen[7:]) == list(range(7))
     assert seen[:7] != seen[7:]
 
@@ -147,4 +147,4 @@ def test_bad_schedules_are_named(arguments, named):
 
 def test_batch_larger_than_the_data_is_refused():
     with pytest.raises(ValueError, match="batch is 20"):
-        train_penalised(training(), images(10), images(6), Schedule(steps=1, batch=20), seed=0)
+        train_penalized(training(), images(10), images(6), Schedule(steps=1, batch=20), seed=0)

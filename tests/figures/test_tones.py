@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from nonsmooth.claims.framework.figure import TONES as TONE_NAMES
-from nonsmooth.report.palette import BACKGROUND, TONES
+from nonsmooth.figures.figure import TONES as TONE_NAMES
+from nonsmooth.figures.tones import BACKGROUND, TONES
 
 # Machado, Oliveira and Fernandes (2009), severity 1, for linear RGB.
 VISION = {

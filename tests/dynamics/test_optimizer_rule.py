@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nonsmooth.dynamics import Constant, Diminishing, iterate
-from nonsmooth.dynamics.optimised import Optimised
+from nonsmooth.dynamics.optimizer_rule import OptimizerRule
 from nonsmooth.dynamics.recording import Points
 from nonsmooth.optim import XRDA, ProxAdam, ProxSGD
 from nonsmooth.penalties import L1
@@ -48,7 +48,7 @@ def test_each_run_is_as_if_it_were_alone(ensemble, name, block):
         start,
         Diminishing(0.05, 0.5),
         40,
-        method=lambda: Optimised(lambda given, lr: optimiser(given, lr, STRENGTHS.unsqueeze(-1), **together)),
+        method=lambda: OptimizerRule(lambda given, lr: optimiser(given, lr, STRENGTHS.unsqueeze(-1), **together)),
         block=block,
     )
     for i in range(3):
@@ -69,7 +69,7 @@ def test_states_that_were_recorded_are_not_overwritten(ensemble):
 
     class Keep:
         def __init__(self):
-            self.rule = Optimised(lambda given, lr: ProxSGD(given, lr=lr, penalty=L1(0.1)))
+            self.rule = OptimizerRule(lambda given, lr: ProxSGD(given, lr=lr, penalty=L1(0.1)))
 
         def __call__(self, state, step_size):
             points.append(state.point)
@@ -85,4 +85,4 @@ def test_step_sizes_that_differ_are_refused(ensemble):
     step_size = Constant(torch.tensor([[0.05, 0.1]], dtype=torch.float64))
     with pytest.raises(ValueError, match=r"step_size is from 0.05 to 0.1"):
         iterate(problem, start, step_size, 5,
-                method=lambda: Optimised(lambda given, lr: ProxSGD(given, lr=lr, penalty=L1(0.1))))  # fmt: skip
+                method=lambda: OptimizerRule(lambda given, lr: ProxSGD(given, lr=lr, penalty=L1(0.1))))  # fmt: skip

@@ -20,7 +20,7 @@ from nonsmooth.preserve_state import modules_seen, preserve_state
 MODES = ("train", "eval", "current")
 
 
-class State:
+class EvaluationConditions:
     """What a closure may change besides its result, kept so that every evaluation starts from it, and put back.
 
     Modules are found as the closure calls them in this thread, each with all that it contains, or are those of `model`:
@@ -47,7 +47,7 @@ class State:
         return self._wrappers[0].module.process_group if self._wrappers else None
 
     @contextmanager
-    def kept(self) -> Iterator[State]:
+    def kept(self) -> Iterator[EvaluationConditions]:
         """A block after which everything is as before, also after an exception. One thread at a time is in it."""
         with preserve_state(self._parameters) as self._preserved:
             caching = torch.is_autocast_cache_enabled()
