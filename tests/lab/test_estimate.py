@@ -1,9 +1,11 @@
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonsmooth.lab import Cell
-from nonsmooth.lab.estimate import TimeEstimate, calibrating_cell, start_order
+from nonsmooth.lab.estimate import PacedProgress, TimeEstimate, calibrating_cell, start_order
 
 
 def cells_of(*costs, claim="toy"):
@@ -87,3 +89,16 @@ def test_the_first_cell_is_short_but_long_enough_to_time(costs, chosen):
 def test_after_the_calibrating_cell_the_dearest_start_first_and_equals_keep_their_order():
     cells = cells_of(4.0, 6.0, 2.0, 4.0, 0.2)
     assert [cell.seed for cell in start_order(cells)] == [2, 1, 0, 3, 4]
+
+
+def test_paced_progress_goes_by_the_pace_after_the_first_steps(monkeypatch):
+    """Loading takes 100 s, a step 0.1 s: after 60 of 1,000 steps it is 105 s of 200, not 6 %."""
+    clock, told = [0.0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    progress = PacedProgress(told.append, 1000)
+    for step in range(1, 1001):
+        clock[0] = 99.9 + 0.1 * step
+        progress(step / 1000)
+    assert told[39] == pytest.approx(105.9 / 199.9)
+    assert told[-1] == 1.0
+    assert told == sorted(told)

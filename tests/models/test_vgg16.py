@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nonsmooth.models.vgg16 import PARAMETERS, Vgg16, load_pretrained, vgg16
+from nonsmooth.models.vgg16 import PARAMETERS, WEIGHTS_VARIABLE, Vgg16, find_pretrained, load_pretrained, vgg16
 
 # The state_dict of torchvision.models.vgg16, as published with its weights `vgg16-397923af.pth`.
 TORCHVISION = {
@@ -141,3 +141,15 @@ def test_pretrained_weights_load_from_a_file(tmp_path):
     path = tmp_path / "vgg16.pth"
     torch.save({name: torch.zeros(1).expand(shape) for name, shape in TORCHVISION.items()}, path)
     assert not any(p.any() for p in load_pretrained(path).parameters())
+
+
+def test_pretrained_weights_are_looked_for_where_they_are_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
+    assert find_pretrained() is None
+    cached = tmp_path / "checkpoints" / "vgg16-397923af.pth"
+    cached.parent.mkdir()
+    cached.touch()
+    assert find_pretrained() == cached
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "elsewhere.pth"))
+    assert find_pretrained() is None

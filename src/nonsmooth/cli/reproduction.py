@@ -75,7 +75,8 @@ def reproduce_claims(request: Request) -> int:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--seed or --seeds") from error
     try:
-        plans = planned_cells(claim_ids, settings)
+        with _warnings_as_lines(errors):
+            plans = planned_cells(claim_ids, settings)
     except ValueError as error:
         raise typer.BadParameter(visible(error), param_hint="--where" if request.where else "--seeds") from error
     files = tuple(str(Path(name).resolve()) for name in request.claims if is_claim_file(name))

@@ -13,10 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nonsmooth.dynamics.device_training import DeviceTraining
 from nonsmooth.dynamics.streaming import CHUNK, StreamedTraining
 from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint, say_unusable
 
-EVALUATION_BATCH = 64
+EVALUATION_BATCH = {"cpu": 64, "cuda": 1000}
+"""Images at once: what a cache holds, or what fills a device."""
+
+Training = StreamedTraining | DeviceTraining
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def magnitudes(model: nn.Module, thresholds: Sequence[float] = ()) -> Magnitudes
     for parameter in model.parameters():
         count += parameter.numel()
         chunk = CHUNK if parameter.device.type == "cpu" else parameter.numel()
-        for block in torch.split(parameter.detach().view(-1), chunk):
+        for block in torch.split(parameter.detach().reshape(-1), chunk):
             size = block.abs()
             total += float(size.sum())
             if thresholds:
@@ -77,7 +81,8 @@ def evaluate(model: nn.Module, inputs: Tensor, labels: Tensor, device: str = "cp
     """Performance on images, dropout off."""
     was_training = model.training
     model.eval()
-    outputs = torch.cat([model(batch.to(device)) for batch in torch.split(inputs, EVALUATION_BATCH)]).cpu()
+    batches = torch.split(inputs, EVALUATION_BATCH.get(torch.device(device).type, 64))
+    outputs = torch.cat([model(batch.to(device)) for batch in batches]).float().cpu()
     model.train(was_training)
     named = outputs.argmax(dim=1)
     return Performance(
@@ -143,7 +148,7 @@ class Schedule:
 
 
 def train_penalized(
-    training: StreamedTraining,
+    training: Training,
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     schedule: Schedule,
@@ -174,7 +179,7 @@ def train_penalized(
     Raises:
         ValueError: the batch is larger than the training set.
     """
-    inputs, labels = train
+    inputs, labels = (whole.to(device) for whole in train)
     if schedule.batch > len(labels):
         raise ValueError(
             f"batch is {schedule.batch}; accepted is a number of at most {len(labels)}, the images there are"
@@ -186,30 +191,31 @@ def train_penalized(
     training.model.train()
     batches_per_epoch = math.ceil(len(labels) / schedule.batch)
     order, order_epoch = torch.empty(0, dtype=torch.int64), -1
-    for step in range(done, schedule.steps + 1):
-        if step in measured and step not in history.step:
-            _measure(training.model, step, losses, history)
-            losses = []
-        if step in evaluated and step not in history.test_step:
-            performance = evaluate(training.model, *test, device=device)
-            history.test_step.append(step)
-            history.accuracy.append(performance.accuracy)
-            history.test_cross_entropy.append(performance.cross_entropy)
-            history.classes_named.append(performance.classes_named)
-        if checkpoint is not None and step > done and step % schedule.checkpoint_every == 0:
-            save_checkpoint(checkpoint, _state(training, step, history, losses), owner)
-        if step == schedule.steps:
-            break
-        epoch, batch = divmod(step, batches_per_epoch)
-        if epoch != order_epoch:
-            generator = torch.Generator().manual_seed(_mixed(seed, epoch))
-            order, order_epoch = torch.randperm(len(labels), generator=generator), epoch
-        chosen = order[batch * schedule.batch : (batch + 1) * schedule.batch]
-        with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        for step in range(done, schedule.steps + 1):
+            if step in measured and step not in history.step:
+                _measure(training.model, step, losses, history)
+                losses = []
+            if step in evaluated and step not in history.test_step:
+                with training.autocast():
+                    performance = evaluate(training.model, *test, device=device)
+                history.test_step.append(step)
+                history.accuracy.append(performance.accuracy)
+                history.test_cross_entropy.append(performance.cross_entropy)
+                history.classes_named.append(performance.classes_named)
+            if checkpoint is not None and step > done and step % schedule.checkpoint_every == 0:
+                save_checkpoint(checkpoint, _state(training, step, history, losses), owner)
+            if step == schedule.steps:
+                break
+            epoch, batch = divmod(step, batches_per_epoch)
+            if epoch != order_epoch:
+                generator = torch.Generator().manual_seed(_mixed(seed, epoch))
+                order, order_epoch = torch.randperm(len(labels), generator=generator).to(device), epoch
+            chosen = order[batch * schedule.batch : (batch + 1) * schedule.batch]
             _seed_dropout(device, _mixed(seed, -1 - step))
-            losses.append(training.step(inputs[chosen].to(device), labels[chosen].to(device)))
-        if progress is not None:
-            progress((step + 1) / schedule.steps)
+            losses.append(training.step(inputs[chosen], labels[chosen]))
+            if progress is not None:
+                progress((step + 1) / schedule.steps)
     return history
 
 
@@ -231,28 +237,37 @@ def _mixed(seed: int, index: int) -> int:
     return (seed * 1_000_003 + index * 2_654_435_761) % (1 << 63)
 
 
-def _measure(model: nn.Module, step: int, losses: list[float], history: PenalizedHistory) -> None:
+def _measure(model: nn.Module, step: int, losses: Sequence[float | Tensor], history: PenalizedHistory) -> None:
     """Add the L1 norm, and the mean cross-entropy of the batches since the last measurement."""
     if losses:
         history.train_step.append(history.step[-1])
-        history.train_cross_entropy.append(math.fsum(losses) / len(losses))
+        history.train_cross_entropy.append(math.fsum(_plain(losses)) / len(losses))
     history.step.append(step)
     history.l1_norm.append(magnitudes(model).l1_norm)
 
 
-def _state(training: StreamedTraining, step: int, history: PenalizedHistory, losses: list[float]) -> dict[str, Any]:
+def _plain(losses: Sequence[float | Tensor]) -> list[float]:
+    """Losses as numbers; those that lie on a device are fetched at once."""
+    on_device = [loss for loss in losses if isinstance(loss, Tensor)]
+    fetched = iter(torch.stack(on_device).tolist() if on_device else ())
+    return [next(fetched) if isinstance(loss, Tensor) else loss for loss in losses]
+
+
+def _state(
+    training: Training, step: int, history: PenalizedHistory, losses: Sequence[float | Tensor]
+) -> dict[str, Any]:
     return {
         "step": step,
         "model": training.model.state_dict(),
         "training": training.state_dict(),
         "history": asdict(history),
-        "losses": losses,
+        "losses": _plain(losses),
     }
 
 
 def _resume(
-    training: StreamedTraining, path: Path | None, owner: str, steps: int
-) -> tuple[int, PenalizedHistory, list[float]]:
+    training: Training, path: Path | None, owner: str, steps: int
+) -> tuple[int, PenalizedHistory, list[float | Tensor]]:
     """Where to go on: from the checkpoint if there is a usable one, or from the start."""
     state = load_checkpoint(path, owner) if path is not None else None
     if path is None or state is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -151,6 +152,10 @@ class StreamedTraining:
         for parameter in tuple(self._waiting):  # those whose gradient of the cross-entropy is exactly 0
             self.update(parameter, None)
         return loss.item()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """A block in which the network is evaluated in the precision of training, its own."""
+        return nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs besides the model's own: the step count and the running averages."""

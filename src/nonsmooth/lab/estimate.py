@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nonsmooth.lab.cell import Cell
@@ -89,3 +90,30 @@ class TimeEstimate:
                 measured += elapsed
                 declared += fraction * cell.cost
         return measured / declared if declared > 0 else 1.0
+
+
+class PacedProgress:
+    """Progress of a long run in time, not in steps, from the pace of its own steps on the machine that is there.
+
+    Loading and the first steps, which compile and fill caches, are slow: in steps they would make a run of two minutes
+    look like one of a day.
+
+    Args:
+        progress: is told the fraction of the run's time that is over.
+        steps: of the run.
+        first: steps that are not timed.
+    """
+
+    def __init__(self, progress: Callable[[float], None], steps: int, first: int = 20) -> None:
+        self._progress, self._steps, self._first = progress, steps, first
+        self._start = time.perf_counter()
+        self._warm = 0.0
+
+    def __call__(self, fraction: float) -> None:
+        """The fraction of the steps that is done."""
+        done, elapsed = round(fraction * self._steps), time.perf_counter() - self._start
+        if done <= self._first:
+            self._warm = elapsed
+            return
+        pace = (elapsed - self._warm) / (done - self._first)
+        self._progress(elapsed / (elapsed + pace * (self._steps - done)) if done < self._steps else 1.0)

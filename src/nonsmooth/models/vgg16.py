@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,12 @@ CLASSES = 1000
 
 PARAMETERS = 138_357_544
 """Number of parameters at full width with 1,000 classes."""
+
+WEIGHTS_VARIABLE = "NONSMOOTH_VGG16_WEIGHTS"
+"""Environment variable with a file that holds torchvision's pretrained weights."""
+
+WEIGHTS_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+"""Where torchvision has them from (528 MB)."""
 
 Initialization = Callable[["Vgg16", torch.Generator], None]
 
@@ -157,6 +164,13 @@ def vgg16(
     model = Vgg16(classes, width, dropout)
     INITIALIZATIONS[initialization](model, torch.Generator().manual_seed(seed))
     return model
+
+
+def find_pretrained() -> Path | None:
+    """The file of pretrained weights that is at hand: the one that `WEIGHTS_VARIABLE` names, or torch's cached one."""
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    places = [Path(named)] if named else [Path(torch.hub.get_dir()) / "checkpoints" / Path(WEIGHTS_URL).name]
+    return next((place for place in places if place.is_file()), None)
 
 
 def load_pretrained(path: str | Path | None = None) -> Vgg16:

@@ -100,8 +100,8 @@ RULE = Rule(
         "Dead networks end within {dead_off:.1%} of P·αλ/2; under proximal steps {swinging:.1%} as many weights swing.",
         correction="In a network that learns P·αλ/2 holds for the weights that the loss leaves alone (mean gradient "
         "and noise below λ): they lie within {off:.1%} of their law. They make up {share} of the weights and {part} of "
-        "the norm; the norm is {norm:.0f} to {norm_most:,.0f} times P·αλ/2, and at the largest λ it is {growth:.2f} times "
-        "that at the smallest: it falls as λ grows, until the network is dead.",
+        "the norm; the norm is {norm:.0f} to {norm_most:,.0f} times P·αλ/2, and at the largest λ it is {growth:.2f} "
+        "times that at the smallest: it falls as λ grows, until the network is dead.",
     ),
     always="Networks with at least {accuracy:.1%} accuracy have an L1 norm of {norm:.0f} to {norm_most:,.0f} times "
     "P·αλ/2.",

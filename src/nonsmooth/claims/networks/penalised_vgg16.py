@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from nonsmooth.claims.framework import Run
-from nonsmooth.data import load_images, resolve_source, shuffled_labels
-from nonsmooth.dynamics.penalized_training import Schedule, magnitudes, train_penalized
+from nonsmooth.data import Images, load_images, resolve_source, shuffled_labels
+from nonsmooth.dynamics.device_training import DeviceTraining
+from nonsmooth.dynamics.penalized_training import Schedule, Training, magnitudes, train_penalized
 from nonsmooth.dynamics.streaming import RULES, StreamedTraining
 from nonsmooth.lab import Record
-from nonsmooth.models.vgg16 import PARAMETERS, Vgg16, load_pretrained, vgg16
+from nonsmooth.lab.estimate import PacedProgress
+from nonsmooth.models.vgg16 import (
+    PARAMETERS,
+    WEIGHTS_URL,
+    WEIGHTS_VARIABLE,
+    Vgg16,
+    find_pretrained,
+    load_pretrained,
+    vgg16,
+)
 
 NAMES = {"sgd": "SGD", "adam": "Adam"}
 """The optimisers for a reader."""
@@ -39,8 +50,6 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "another initialisation": {"initialisation": "fan-in"},
 }
 """What differs from the paper's run."""
-WEIGHTS_VARIABLE = "NONSMOOTH_VGG16_WEIGHTS"
-"""Environment variable with a file that holds torchvision's pretrained weights; without it, torchvision is asked."""
 
 FLOOR_SLACK = 1.001
 """|w| ≤ αλ holds on the two-cycle up to rounding."""
@@ -62,18 +71,36 @@ SETUP: dict[str, Any] = {
 }
 """Parameters of `network` that a cell has unless it says otherwise."""
 
-PAPER = {
+PAPER_STEPS = 150 * 98
+"""The paper's 150 epochs of 98 batches of CIFAR-10."""
+PAPER: dict[str, Any] = {
+    "steps": PAPER_STEPS,
     "batch": 512,
-    "train_images": None,
-    "test_images": None,
+    "labels": "true",
     "images": "cifar10",
-    "initialisation": "pretrained",
     "measurements": 150,
     "evaluations": 150,
-    "checkpoint_every": 98,
+    "checkpoint_every": PAPER_STEPS // 5,
 }
-"""Where the paper's own run differs: 150 epochs of 98 batches of CIFAR-10."""
-PAPER_STEPS = 150 * 98
+"""Parameters of `on_device` for the paper's own run. A checkpoint holds 0.5 GB, with Adam 1.7 GB; the last one is
+kept."""
+PAPER_MARKS: dict[str, Any] = {"part": "full", "precision": "bfloat16"}
+SECONDS_PER_PAPER_STEP = 0.008
+"""On an H100, from its arithmetic (1.3 TFLOP) and memory traffic; not measured. The estimate of the time left goes by
+the pace of the device that is there."""
+
+
+@cache
+def paper_start() -> str:
+    """Where the paper's own run starts: "pretrained", or "torchvision" (fresh) where the weights are not to be had."""
+    if find_pretrained() is not None:
+        return "pretrained"
+    warnings.warn(
+        "no pretrained weights of VGG16 are at hand, so the runs at scale paper start from fresh ones; get "
+        f"{WEIGHTS_URL} and set {WEIGHTS_VARIABLE} to the file",
+        stacklevel=3,
+    )
+    return "torchvision"
 
 
 def network(
@@ -113,23 +140,68 @@ def network(
         evaluations: on the test images.
         checkpoint_every: steps between checkpoints; 0 for none.
     """
-    source = resolve_source(images, run.context.data)
-    train, test = load_images(source, "train", train_images), load_images(source, "test", test_images)
-    if labels == "shuffled":
-        train = shuffled_labels(train, run.seed)
     model = _start(part, initialisation, run.seed).to(run.context.device)
+    schedule = Schedule(steps, batch, measurements, evaluations, checkpoint_every)
+    training = StreamedTraining(model, RULES[rule](step_size, penalty))
+    data = _images(run, images, labels, train_images, test_images)
+    return _trained(run, training, data, schedule, step_size * penalty, run.context.progress)
+
+
+def on_device(
+    run: Run,
+    *,
+    rule: str,
+    step_size: float,
+    penalty: float,
+    steps: int,
+    batch: int,
+    initialisation: str,
+    labels: str,
+    images: str,
+    measurements: int,
+    evaluations: int,
+    checkpoint_every: int,
+) -> Mapping[str, Any]:
+    """The full network on all images, by `DeviceTraining` with products in bfloat16; parameters as for `network`.
+
+    On one GPU `--workers 3` runs three such cells at once, each in 4 to 5 GB of its memory.
+    """
+    progress = PacedProgress(run.context.progress, steps)
+    model = _start("full", initialisation, run.seed).to(run.context.device)
+    schedule = Schedule(steps, batch, measurements, evaluations, checkpoint_every)
+    training = DeviceTraining(model, rule, step_size, penalty, PAPER_MARKS["precision"])
+    data = _images(run, images, labels, None, None)
+    return _trained(run, training, data, schedule, step_size * penalty, progress)
+
+
+def _images(run: Run, images: str, labels: str, train: int | None, test: int | None) -> tuple[Images, Images]:
+    """To train on, shuffled labels and all, and to test on."""
+    source = resolve_source(images, run.context.data)
+    training = load_images(source, "train", train)
+    return shuffled_labels(training, run.seed) if labels == "shuffled" else training, load_images(source, "test", test)
+
+
+def _trained(
+    run: Run,
+    training: Training,
+    data: tuple[Images, Images],
+    schedule: Schedule,
+    width: float,
+    progress: Callable[[float], None],
+) -> Mapping[str, Any]:
+    """Train, and say how large the weights are along the way and at the end; `width` is αλ."""
     history = train_penalized(
-        StreamedTraining(model, RULES[rule](step_size, penalty)),
-        (train.inputs, train.labels),
-        (test.inputs, test.labels),
-        Schedule(steps, batch, measurements, evaluations, checkpoint_every),
+        training,
+        (data[0].inputs, data[0].labels),
+        (data[1].inputs, data[1].labels),
+        schedule,
         seed=run.seed,
         device=run.context.device,
         scratch=run.context.scratch,
         owner=run.key,
-        progress=run.context.progress,
+        progress=progress,
     )
-    end = magnitudes(model, (*THRESHOLDS, SMALL, step_size * penalty * FLOOR_SLACK))
+    end = magnitudes(training.model, (*THRESHOLDS, SMALL, width * FLOOR_SLACK))
     return {
         "parameters": end.parameters,
         "l1_norm": end.l1_norm,
@@ -152,7 +224,7 @@ def network(
 def _start(part: str, initialisation: str, seed: int) -> Vgg16:
     """The network before its first step."""
     if initialisation == "pretrained":
-        return load_pretrained(os.environ.get(WEIGHTS_VARIABLE))
+        return load_pretrained(find_pretrained())
     drawn = "torchvision" if initialisation == AT_KINK else initialisation
     shape: dict[str, Any] = {} if part == "full" else {"width": NARROW, "classes": 10}
     model = vgg16(seed, initialization=drawn, **shape)

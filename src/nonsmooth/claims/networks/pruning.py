@@ -256,8 +256,8 @@ def draw(evidence: Evidence, found: Findings) -> list[Figure]:
             (ours["below"][-1][tau], ours["below_accuracy"][-1][tau], f"below τ = {THRESHOLD.value:g}", "paper"),
             (ours["width"][-1], ours["width_accuracy"][-1], "within α(λ+|g|)", "theory"),
         ):
-            left = median_interval(kept)
-            lines.append(Series("points", text, [float(np.median(share))], *([end] for end in left), tone=tone))
+            value, least, most = median_interval(kept)
+            lines.append(Series("points", text, [float(np.median(share))], [value], [least], [most], tone))
         penalty = ours.parameters["penalty"]
         panels.append(Panel(f"λ = {penalty:g}", Axis("share removed"), Axis("test accuracy"), tuple(lines)))
     return [
