@@ -194,11 +194,11 @@ def test_the_prox_of_half_precision_weights_is_that_of_float32_rounded(kind, opt
     after_torch = {}
     original = proximal_step.prox_parameter
 
-    def watched(penalty, parameter, step):
+    def watched(penalty, parameter, step, *others):
         after_torch["weight"] = parameter.detach().clone()
         after_torch["step"] = step() if callable(step) else step
         after_torch["limit"] = step.limit(step()) if callable(step) else torch.tensor(torch.inf)
-        original(penalty, parameter, step)
+        original(penalty, parameter, step, *others)
 
     monkeypatch.setattr(proximal_step, "prox_parameter", watched)
     weight.grad = torch.randn(40, 9, generator=generator).to(dtype)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from nonsmooth.optim import optimizers
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
+from nonsmooth.optim.held_at_zero import Held
 from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, penalty_of, warn_of_vectors
@@ -170,7 +171,7 @@ def _hook(optimizer: Optimizer) -> None:
     """Take the prox in a hook that runs before all others, so that these see the final weights."""
     reader = PenaltyReader()
     awaiting: list[Tensor] = []
-    at_zero: dict[Tensor, Tensor] = {}
+    at_zero: dict[Tensor, Held] = {}
 
     def look(stepping: Optimizer) -> None:
         check_before_step(stepping, reader)

@@ -20,20 +20,22 @@ from torch import Tensor
 from torch.distributed import ProcessGroup, all_reduce
 from torch.distributed.tensor import DTensor
 
+from nonsmooth.optim.held_at_zero import Held, limit_of, within_limit
 from nonsmooth.optim.metric import AdaptiveStep, UnitStep
-from nonsmooth.optim.proximal_step import prox_parameter, within_limit
+from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.penalties import GroupL1, Penalty, SparseGroupL1
 from nonsmooth.penalties.groups import Groups, along, indexed
 
 
 @torch.no_grad()
-def prox_shard(penalty: Penalty, parameter: DTensor, step: UnitStep) -> None:
+def prox_shard(penalty: Penalty, parameter: DTensor, step: UnitStep, held: Held | None = None) -> None:
     """Overwrite this process's shard of a parameter by its part of the prox; every process has to call it.
 
     Args:
         penalty: λR, of the whole parameter.
         parameter: w.
         step: D, its tensors sharded like the parameter.
+        held: which weights of the shard were 0 before the step; None for none.
 
     Raises:
         ValueError: the parameter is laid out in a way that is not known.
@@ -41,11 +43,11 @@ def prox_shard(penalty: Penalty, parameter: DTensor, step: UnitStep) -> None:
     if parameter.device_mesh.get_coordinate() is None:  # a process that takes no part
         return
     if penalty.separable:
-        prox_parameter(*on_this_process(penalty, parameter, step))
+        prox_parameter(*on_this_process(penalty, parameter, step), held)
         return
     shard, step = parameter.to_local(), _local_step(step)
     whole = step() if isinstance(step, AdaptiveStep) else step
-    limit = step.limit(whole) if isinstance(step, AdaptiveStep) else None  # type: ignore[arg-type]
+    limit = limit_of(step, whole, held)
     precise = shard.float() if shard.dtype in (torch.float16, torch.bfloat16) else shard
     if isinstance(penalty, GroupL1 | SparseGroupL1):
         part, groups = _grouped_part_of(penalty, parameter)

@@ -8,7 +8,6 @@ the state that torch's optimiser leaves after its step.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +49,6 @@ class AdaptiveStep:
         halted: a condition that lies on the device; where it holds there is no step at all.
         full: D(√v̂ + ε), how far the loss moves a weight at full speed; None where the prox has no limit.
         times, slack: c and (c - d)ε: the limit of the prox is c·full - (c - d)εD = D(c√v̂ + dε).
-        at_zero: which weights were 0 before the step: they may be held there, whatever the limit is.
     """
 
     scale: float | Tensor
@@ -61,7 +59,6 @@ class AdaptiveStep:
     full: float | Tensor | None = None
     times: float | Tensor = 0.0
     slack: float | Tensor = 0.0
-    at_zero: Tensor | None = None
 
     def __call__(self, block: Block = lambda tensor: tensor) -> Tensor:
         """D on the part that `block` takes of a tensor of the parameter's shape.
@@ -114,16 +111,30 @@ class AdaptiveStep:
         if self.full is None:
             return None
         step = _real(step)
-        if self.mean is None:
-            limit = (step * -self.slack).add_(self.times * self.full)
-        else:
+        if self.mean is not None:
             # The root of a variance may be far below √v̂, and then the loss moves a weight further.
             root = _real(block(self.square)).to(step.dtype).sqrt()
-            limit = step * ((root + self.epsilon) * self.times - self.slack)
-        if self.at_zero is None:
-            return limit
-        held = block(self.at_zero)
-        return limit.masked_fill_(held.unsqueeze(-1) if self.square.is_complex() else held, math.inf)
+            return step * ((root + self.epsilon) * self.times - self.slack)
+        fastest, slack = self.times * self.full, self.slack
+        if isinstance(fastest, Tensor) or isinstance(slack, Tensor) or torch.compiler.is_compiling():
+            return fastest - step * slack
+        return torch.add(torch.tensor(fastest, dtype=step.dtype), step, alpha=-slack)  # one pass
+
+    def detached(self) -> AdaptiveStep:
+        """The same step with tensors that are no state of an optimiser: those torch's compiler knows one by one."""
+        mean = None if self.mean is None else self.mean.detach()
+        return dataclasses.replace(self, square=self.square.detach(), mean=mean)
+
+    def laid_out_like(self, parameter: Tensor) -> AdaptiveStep:
+        """The same step, its tensors in memory as a parameter is; a loaded state may lie there in another way."""
+        if self.square.stride() == parameter.stride():
+            return self
+
+        def laid_out(tensor: Tensor) -> Tensor:
+            return torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+
+        mean = None if self.mean is None else laid_out(self.mean)
+        return dataclasses.replace(self, square=laid_out(self.square), mean=mean)
 
     def halted_where(self, condition: Tensor) -> AdaptiveStep:
         """The same step, or none at all if a condition that lies on the device holds."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
+from nonsmooth.optim.held_at_zero import Held
 from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.prox_taken import remember_weights
@@ -89,11 +90,11 @@ class Proximal(PenalizedOptimizer):
         """
         check_before_step(self, self._reader, self.check_group, ahead=ahead)
 
-    def weights_at_zero(self) -> dict[Tensor, Tensor]:
+    def weights_at_zero(self) -> Mapping[Tensor, Held]:
         """Which weights are 0 before a step, by penalised parameter, where the prox has to know."""
         return weights_at_zero(self, self._reader)
 
-    def apply_penalties(self, at_zero: Mapping[Tensor, Tensor]) -> None:
+    def apply_penalties(self, at_zero: Mapping[Tensor, Any]) -> None:
         """Take the prox of every penalised parameter that the base step has just moved.
 
         Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -14,7 +13,17 @@ from torch.nn.parameter import is_lazy
 from torch.optim import SGD, Optimizer
 
 from nonsmooth.foreign_text import visible
-from nonsmooth.optim.metric import UNIT_STEPS, AdaptiveStep, Block, UnitStep, check_options, sgd_step, unit_step_of
+from nonsmooth.optim.blocks import blocks_of, everything
+from nonsmooth.optim.held_at_zero import Held, lift_, limit_of, mask_of_zeros, places_of_zeros, within_limit
+from nonsmooth.optim.metric import (
+    UNIT_STEPS,
+    AdaptiveStep,
+    ReadUnitStep,
+    UnitStep,
+    check_options,
+    sgd_step,
+    unit_step_of,
+)
 from nonsmooth.optim.penalty_reader import PenaltyReader, fit_of
 from nonsmooth.penalties import Penalty, from_specification
 
@@ -24,6 +33,10 @@ CHUNK = 1 << 19
 DEVICE_CHUNK = 1 << 26
 """Elements per block on an accelerator, where a block only bounds the size of the buffers."""
 
+
+# C's allocator gives freed memory back to the system beyond twice the size of the largest piece that it has taken back,
+# and gets it anew page by page: for the buffers of a block that costs ten times as much as the arithmetic in them.
+torch.empty(7 << 22, dtype=torch.uint8)
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
 """The types of parameters that a penalty can be on."""
@@ -146,27 +159,39 @@ def check_dense(
         )
 
 
-def weights_at_zero(optimizer: Optimizer, reader: PenaltyReader, *, uniform: bool = False) -> dict[Tensor, Tensor]:
-    """Which weights are 0 before a step, by penalised parameter.
+def weights_at_zero(optimizer: Optimizer, reader: PenaltyReader) -> dict[Tensor, Held]:
+    """Which weights are 0 before a step, by penalised parameter; of none under SGD, whose prox has no limit.
 
     The limit of an adaptive prox keeps weights that are not zero from being wiped out; those that are may be held.
 
     Args:
         optimizer: before its own step.
         reader: of its penalties.
-        uniform: look at them under SGD as well, whose prox has no limit.
     """
-    if not uniform and unit_step_of(type(optimizer)) is sgd_step:
+    if unit_step_of(type(optimizer)) is sgd_step:
         return {}
+    compiled = torch.compiler.is_compiling()
+    # Code that torch's compiler makes for a mask takes twenty times as long as PyTorch's own.
+    zeros = torch.compiler.disable(_zeros) if compiled else _zeros  # type: ignore[no-untyped-call]
     return {
-        parameter: parameter.detach() == 0
+        parameter: zeros(penalty, parameter.detach(), whole=compiled or group.get("differentiable", False))
         for group in optimizer.param_groups
-        if not is_off(reader(group))
+        if (penalty := reader(group)) is not None and not is_off(penalty)
         for parameter in moved_parameters(group)
     }
 
 
-def apply_penalties(optimizer: Optimizer, reader: PenaltyReader, at_zero: Mapping[Tensor, Tensor]) -> None:
+def _zeros(penalty: Penalty, parameter: Tensor, *, whole: bool) -> Held:
+    """Where a parameter, or this process's shard of it, is 0, by block unless it is to be one mask."""
+    shared = hasattr(parameter, "device_mesh")
+    part: Tensor = parameter.to_local() if shared else parameter  # type: ignore[attr-defined]
+    if whole or part.device.type != "cpu":
+        return mask_of_zeros(part)
+    blocks = [everything] if shared and not penalty.separable else blocks_of(penalty, part, _block_size(part))
+    return [places_of_zeros(block(part)) for block in blocks]
+
+
+def apply_penalties(optimizer: Optimizer, reader: PenaltyReader, at_zero: Mapping[Tensor, Held]) -> None:
     """Take the prox of every penalised parameter that the optimiser has just moved, in the optimiser's metric.
 
     Args:
@@ -176,8 +201,7 @@ def apply_penalties(optimizer: Optimizer, reader: PenaltyReader, at_zero: Mappin
     """
     unit_step = unit_step_of(type(optimizer))
     if "torch._dynamo" in sys.modules:
-        # It would compile these few numbers anew for each parameter.
-        unit_step = torch.compiler.disable(unit_step)  # type: ignore[no-untyped-call]
+        unit_step = torch.compiler.disable(partial(_detached, unit_step))  # type: ignore[no-untyped-call]
     overflow = getattr(optimizer, "found_inf", None)
     for group in optimizer.param_groups:
         penalty = reader(group)
@@ -188,20 +212,25 @@ def apply_penalties(optimizer: Optimizer, reader: PenaltyReader, at_zero: Mappin
             for parameter in moved_parameters(group):
                 here = reader.placed(penalty, parameter.device)
                 step = unit_step(group, optimizer.state[parameter])
-                if isinstance(step, AdaptiveStep):
-                    step = dataclasses.replace(step, at_zero=at_zero.get(parameter))
+                held = at_zero.get(parameter)
                 if differentiable:
-                    parameter.copy_(_differentiable_prox(here, parameter, step))
+                    parameter.copy_(_differentiable_prox(here, parameter, step, held))
                     continue
                 # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
                 point = parameter.detach()
                 if overflow is None:
-                    prox_parameter(here, point, step)
+                    prox_parameter(here, point, step, held)
                 else:
-                    _prox_unless(overflow, here, point, step)
+                    _prox_unless(overflow, here, point, step, held)
 
 
-def _prox_unless(overflow: Tensor, penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
+def _detached(unit_step: ReadUnitStep, group: Mapping[str, Any], state: Mapping[str, Any]) -> UnitStep:
+    """D for torch's compiler, which would compile these few numbers, and code for each state's tensors, anew."""
+    step = unit_step(group, state)
+    return step.detached() if isinstance(step, AdaptiveStep) and not torch.is_grad_enabled() else step
+
+
+def _prox_unless(overflow: Tensor, penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> None:
     """The prox, but none where a fused optimiser found a gradient that is not finite and left the weights alone."""
     overflow = overflow.to(device=parameter.device, non_blocking=True) > 0
     if isinstance(step, AdaptiveStep):
@@ -211,43 +240,40 @@ def _prox_unless(overflow: Tensor, penalty: Penalty, parameter: Tensor, step: Un
         halted = torch.where(overflow, 0.0, torch.as_tensor(step, dtype=precision, device=overflow.device))
     # Without a step a prox by coordinate returns the very same weights, one with norms or singular values but nearly.
     kept = None if penalty.separable else parameter.clone()
-    prox_parameter(penalty, parameter, halted)
+    prox_parameter(penalty, parameter, halted, held)
     if kept is not None:
         parameter.copy_(torch.where(overflow, kept, parameter))
 
 
-def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep) -> Tensor:
+def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> Tensor:
     """The prox of a copy, since autograd keeps what a later step overwrites."""
     point = parameter.clone()
     if not isinstance(step, AdaptiveStep):
         return penalty.proximal_map(point, step)
     whole = step()
-    return within_limit(penalty.proximal_map(point, whole), point, step.limit(whole))
+    return within_limit(penalty.proximal_map(point, whole), point, limit_of(step, whole, held))
 
 
-def within_limit(found: Tensor, point: Tensor, limit: Tensor | None) -> Tensor:
-    """What a prox found, but no coordinate further from its point than its limit; see `Penalty.limited_prox_`."""
-    if limit is None:
-        return found
-    if found.is_complex():
-        return torch.view_as_complex(within_limit(torch.view_as_real(found), torch.view_as_real(point), limit))
-    return torch.clamp(found, point - limit, point + limit)
-
-
-def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
+def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None = None) -> None:
     """Overwrite a parameter by its prox, block by block where the penalty is a sum over coordinates or slices.
 
     Args:
         penalty: λR.
         parameter: w, of any real or complex dtype.
         step: D.
+        held: which weights were 0 before the step; None for none.
     """
     if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
         from nonsmooth.optim.distributed import prox_shard  # noqa: PLC0415  torch.distributed is slow to import
 
-        prox_shard(penalty, parameter, step)  # type: ignore[arg-type]
+        prox_shard(penalty, parameter, step, held)  # type: ignore[arg-type]
         return
-    for block in _blocks(penalty, parameter, step):
+    # Torch's compiler fuses the whole into one pass.
+    whole_at_once = torch.compiler.is_compiling() and not isinstance(held, list)
+    blocks = [everything] if whole_at_once else blocks_of(penalty, parameter, _block_size(parameter))
+    if isinstance(step, AdaptiveStep) and penalty.separable and len(blocks) > 1:
+        step = step.laid_out_like(parameter)
+    for number, block in enumerate(blocks):
         part = block(parameter)
         # Else the threshold would be rounded to three digits; the result still is.
         precise = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
@@ -256,51 +282,11 @@ def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep) -> None:
         if limit is None:
             penalty.prox_(precise, whole)
         else:
-            penalty.limited_prox_(precise, whole, limit)
+            lift_(limit, held[number] if isinstance(held, list) else None if held is None else block(held))
+            penalty.limited_prox_(precise, whole, limit)  # type: ignore[arg-type]
         if precise is not part:
             part.copy_(precise)
 
 
-def _blocks(penalty: Penalty, parameter: Tensor, step: UnitStep) -> list[Block]:
-    """Functions that take the same part of tensors that lie in memory alike; what they take makes the whole."""
-    # Torch's compiler fuses the whole into one pass.
-    if torch.compiler.is_compiling() or parameter.numel() <= (size := _block_size(parameter)):
-        return [_everything]
-    if penalty.separable:
-        uniform = not isinstance(penalty.strength, Tensor) and getattr(penalty, "weights", None) is None
-        flat, dim = _flattener(parameter, step) if uniform else None, 0
-        length = parameter.numel()
-    else:
-        sliced = penalty.sliced_along(parameter.ndim)
-        flat, dim = None if sliced is None else _everything, sliced or 0
-        length = parameter.shape[dim]
-    if flat is None:
-        return [_everything]
-    rows = max(1, size * length // parameter.numel())
-    return [partial(_part, flat, dim, first, min(rows, length - first)) for first in range(0, length, rows)]
-
-
-def _part(view: Block, dim: int, first: int, length: int, tensor: Tensor) -> Tensor:
-    return view(tensor).narrow(dim, first, length)
-
-
-def _everything(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 def _block_size(parameter: Tensor) -> int:
     return DEVICE_CHUNK if parameter.device.type != "cpu" else CHUNK * torch.get_num_threads()
-
-
-def _flattener(parameter: Tensor, step: UnitStep) -> Block | None:
-    """A view of a tensor as a vector, in the order of memory; None where there is none for parameter and D alike."""
-    if isinstance(step, AdaptiveStep) and step.square.stride() != parameter.stride():
-        return None
-    if parameter.is_contiguous():
-        return lambda tensor: tensor.view(-1)
-    # Such as a convolution's weight in channels-last format.
-    strides = parameter.stride()
-    order = sorted(range(parameter.ndim), key=lambda dim: (-strides[dim], -parameter.shape[dim]))
-    if not parameter.permute(order).is_contiguous():
-        return None
-    return lambda tensor: tensor.permute(order).view(-1)

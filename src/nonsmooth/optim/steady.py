@@ -12,9 +12,7 @@ forgets (polynomial-decay averaging, Shamir & Zhang 2013), so that a weight may 
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import math
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
@@ -23,9 +21,10 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
 
+from nonsmooth.optim.held_at_zero import lift_
 from nonsmooth.optim.metric import WARM_UP, AdaptiveStep, UnitStep, unit_step_of
 from nonsmooth.optim.optimizers import Proximal
-from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter, weights_at_zero
+from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative
 
@@ -114,7 +113,12 @@ class Steady(Proximal):
 
     def weights_at_zero(self) -> dict[Tensor, Tensor]:
         """Which weights are 0 before a step, by penalised parameter."""
-        return weights_at_zero(self, self._reader, uniform=True)
+        return {
+            parameter: parameter.detach() == 0
+            for group in self.param_groups
+            if not is_off(self._reader(group))
+            for parameter in moved_parameters(group)
+        }
 
     def check_before_step(self, *, ahead: bool = False) -> None:
         """Raise where the coming step would be wrong.
@@ -149,8 +153,6 @@ class Steady(Proximal):
                 halted = None if overflow is None else overflow.to(device=parameter.device, non_blocking=True) > 0
                 here = self._reader.placed(penalty, parameter.device)
                 step = unit_step(group, state)
-                if isinstance(step, AdaptiveStep):
-                    step = dataclasses.replace(step, at_zero=at_zero[parameter])
                 _threshold(here, parameter, at_zero[parameter], step, state, group, halted)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -242,18 +244,19 @@ def _threshold(
     mean = before * (1 - share) + latest * share
     zero = mean.abs() <= slope
     clipped = torch.clamp(mean, -slope, slope)
+    held = None
     if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
         # A weight that has crossed zero may stop there: that undoes no more than the step itself.
-        crossed = (before * parameter < 0) & (count > WARM_UP)
-        step = dataclasses.replace(step, at_zero=at_zero | crossed)
-        beyond = zero & (parameter.abs() > limit.masked_fill_(crossed, math.inf))
+        held = at_zero | ((before * parameter < 0) & (count > WARM_UP))
+        lift_(limit, held)
+        beyond = zero & (parameter.abs() > limit)
         zero, clipped = zero & ~beyond, torch.where(beyond, slope * parameter.sign(), clipped)
     if halted is not None:
         zero, clipped = zero & ~halted, torch.where(halted, pull, clipped)
         metric = torch.where(halted, 0.0, metric)
         step = step.halted_where(halted) if isinstance(step, AdaptiveStep) else metric
     pull.copy_(clipped)
-    prox_parameter(penalty, parameter, step)
+    prox_parameter(penalty, parameter, step, held)
     parameter.masked_fill_(zero, 0)
 
 

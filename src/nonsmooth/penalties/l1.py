@@ -53,13 +53,15 @@ class L1(SeparablePenalty):
             return
         soft_threshold_(point, self.scaled_strength(point), step)
 
-    def limited_prox_(self, point: Tensor, step: Step, limit: Tensor) -> None:
+    def limited_prox_(self, point: Tensor, step: Tensor, limit: Tensor) -> None:
         """The soft threshold at λ·step or the limit, whichever is smaller: the same, in fewer passes."""
         if point.is_complex():
             super().limited_prox_(point, step, limit)
             return
-        threshold = torch.minimum(torch.as_tensor(self.scaled_strength(point) * step, dtype=limit.dtype), limit)
-        soft_threshold_(point, threshold, 1.0)
+        threshold = torch.minimum(step.mul_(self.scaled_strength(point)), limit, out=limit)
+        lowest = torch.neg(threshold, out=step)
+        # w minus the middle one of w, -t and t.
+        point.sub_(torch.clamp(point, lowest, threshold, out=lowest))
 
     def two_step_prox(self, point: Tensor, strength: Strength, step: Tensor) -> Tensor:
         """Magnitudes are groups of two real coordinates, in a diagonal metric."""

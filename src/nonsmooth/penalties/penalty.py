@@ -124,16 +124,16 @@ class Penalty(ABC):
         """Overwrite `point` by `proximal_map`; where that needs less memory, a penalty says how."""
         point.copy_(self.proximal_map(point, step))
 
-    def limited_prox_(self, point: Tensor, step: Step, limit: Tensor) -> None:
+    def limited_prox_(self, point: Tensor, step: Tensor, limit: Tensor) -> None:
         """Overwrite `point` by its prox, but move no coordinate further than its limit.
 
         Args:
             point: w.
-            step: α ≥ 0, as for `proximal_map`.
-            limit: ≥ 0, of the point's shape; for a complex point with limits of Re and Im in a last dimension.
+            step: α ≥ 0 by coordinate, as for `proximal_map`; overwritten.
+            limit: ≥ 0, of the point's shape; for a complex point with Re and Im in a last dimension; overwritten.
         """
         parts = torch.view_as_real(point) if point.is_complex() else point
-        lowest, highest = parts - limit, parts + limit
+        lowest, highest = parts - limit, torch.add(limit, parts, out=limit)
         self.prox_(point, step)
         torch.clamp(parts, lowest, highest, out=parts)
 
