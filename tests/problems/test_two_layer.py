@@ -72,7 +72,7 @@ def test_scaled_like():
 def test_a_minimum_is_reached():
     networks = network()
     start = networks.start(range(2))
-    end, rest = networks.minimise(start, 2000, 0.05)
+    end, rest = networks.minimize(start, 2000, 0.05)
     assert rest.max() < 1e-4
     assert (networks.value(end) < networks.value(start)).all()
     assert networks.gradient(end).abs().max() < 1e-4

@@ -133,7 +133,7 @@ class TwoLayer:
         size = self.preactivation(weights).abs().flatten(1)
         return size.min(1).values / size.median(1).values
 
-    def minimise(
+    def minimize(
         self, weights: Tensor, steps: int, lr: float, progress: Callable[[float], None] = lambda _: None
     ) -> tuple[Tensor, Tensor]:
         """Adam, half of the steps at a constant rate and then at one that falls by ten decades.

@@ -181,7 +181,7 @@ def differences(run: Run, *, activation: str, decay: float, steps: int, seeds: i
     """
     network = digits_network(activation, decay, seeds)
     start = network.start(range(run.seed, run.seed + seeds))
-    end, rest = network.minimise(start, steps, RATE, run.context.progress)
+    end, rest = network.minimize(start, steps, RATE, run.context.progress)
     right = network.outputs(end).argmax(-1) == network.targets
     first = torch.linalg.vector_norm(network.gradient(start), dim=-1)
     found = {name: curvatures(network, at, run.seed) for name, at in (("end", end), ("start", start))}

@@ -162,7 +162,7 @@ def minimum(run: Run, *, kind: str, steps: int, seeds: int) -> Mapping[str, Any]
         torch.stack(inputs), torch.stack(targets), hidden, 1, ACTIVATIONS[activation], LOSSES[loss], decay
     )
     start = network.start(range(run.seed, run.seed + seeds))
-    end, rest = network.minimise(start, steps, RATE, run.context.progress)
+    end, rest = network.minimize(start, steps, RATE, run.context.progress)
     another = network.start(range(run.seed + seeds, run.seed + 2 * seeds))
     random = network.scaled_like(another, end)
     first = torch.linalg.vector_norm(network.gradient(start), dim=-1)
