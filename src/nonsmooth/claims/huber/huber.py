@@ -80,6 +80,7 @@ RISES = Quantity("first_rise", "runs at α = 1 whose loss first rises, from the 
 
 CLAIM = Claim(
     id="huber",
+    plain="With the Huber loss a larger learning rate makes the loss swing faster, and it never blows up.",
     title="Huber regression under large constant steps",
     where="§4, equation (13), Figure 3",
     statement=(

@@ -76,6 +76,7 @@ SHRINKING = Quantity("absolute_shrinking", "absolute loss: threshold from a star
 
 CLAIM = Claim(
     id="huber-smooth",
+    plain="The Huber loss is not smooth, so the usual limit of the learning rate does not apply to it.",
     title="Huber regression and the edge-of-stability threshold",
     where="§4, Proposition 4.1 and the text around it",
     statement=(

@@ -69,6 +69,7 @@ BROKEN = Quantity("broken", "seeds in which the slope falls on a sample's kink, 
 
 CLAIM = Claim(
     id="kumar-convex",
+    plain="A one-layer ReLU network is convex where no target is positive, and its best point is at a kink.",
     title="ReLU regression with a non-positive response is convex",
     where="§1, equation (3); §4, The way forward (after Kumar 2023)",
     statement=(

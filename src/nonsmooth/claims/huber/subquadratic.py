@@ -82,6 +82,7 @@ ORBIT = Quantity("orbit", "growth exponent where Huber's iterates move, the larg
 
 CLAIM = Claim(
     id="subquadratic",
+    plain="The Huber loss grows quadratically at its minimum and swings all the same, against a published theory.",
     title="A counter-example to subquadratic growth",
     where="contributions; §4, Subquadratic losses and unstable convergence",
     statement=(

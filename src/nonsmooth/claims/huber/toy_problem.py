@@ -70,6 +70,7 @@ CONTROL = Quantity("kink_positive", "the same, with half of the targets positive
 
 CLAIM = Claim(
     id="toy-problem",
+    plain="That one-layer network is a good toy for studying training at kinks.",
     title="The convex ReLU network as a toy problem for kinks",
     where="§4, The way forward",
     statement=(

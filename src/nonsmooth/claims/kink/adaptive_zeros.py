@@ -110,6 +110,7 @@ PROXIMAL = Quantity("proximal", "entries that the proximal step makes exactly 0"
 
 CLAIM = Claim(
     id="adaptive-zeros",
+    plain="Adam, RMSprop, Adagrad and their kin give no exact zeros under an L1 penalty either.",
     title="The variants of gradient descent never make a zero either",
     where="§3, with the introduction's list of variants",
     statement=(

@@ -81,6 +81,7 @@ CORRECTED = {name: Quantity(name, f"starts with {statement}") for name, statemen
 
 CLAIM = Claim(
     id="bound",
+    plain="How far from zero the weights can stay under an L1 penalty is bounded by learning rate times penalty.",
     title="How far the limit can lie from zero",
     where="§3, eq. (12)",
     statement="On λ₁‖β‖₁ with a constant step, lim ‖β_k‖₁ < αλ₁.",

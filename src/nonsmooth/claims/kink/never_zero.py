@@ -77,6 +77,7 @@ EXPECTED = Quantity("expected", "exact zeros to be expected in the likeliest of 
 
 CLAIM = Claim(
     id="never-zero",
+    plain="With a plain L1 penalty no weight ever becomes exactly zero.",
     title="No entry ever becomes exactly zero",
     where="§3, Proposition 3.1",
     statement=(

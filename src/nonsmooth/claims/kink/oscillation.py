@@ -87,6 +87,7 @@ OTHERS = Quantity(
 
 CLAIM = Claim(
     id="oscillation",
+    plain="With a constant learning rate a weight under an L1 penalty ends up hopping across zero for ever.",
     title="After N₀ steps, a two-cycle",
     where="§3, Proposition 3.2",
     statement=(

@@ -97,6 +97,7 @@ IN_PROXIMAL = Quantity("in_proximal", "the proximal step has the paradox too")
 
 CLAIM = Claim(
     id="paradox-2d",
+    plain="With two weights, a larger L1 penalty can leave larger weights.",
     title="The larger penalty, the larger norm: two coordinates",
     where="§3, after Proposition 3.2",
     statement=(

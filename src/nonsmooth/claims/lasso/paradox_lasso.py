@@ -95,6 +95,7 @@ NUMBERS_FIT = Quantity("numbers_fit", "25.4 could be one more draw at λ = 10, a
 
 CLAIM = Claim(
     id="paradox-lasso",
+    plain="In a linear model too, a larger L1 penalty can leave larger weights.",
     title="A larger LASSO penalty, a larger L1 norm",
     where="§3, equation (11)",
     statement=(

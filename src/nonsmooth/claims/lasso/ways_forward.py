@@ -102,6 +102,7 @@ ACCURACY_LEAD = Quantity("accuracy_lead", "accuracy of the rounded NGDM less tha
 
 CLAIM = Claim(
     id="ways-forward",
+    plain="Special methods give exact zeros where plain gradient methods do not.",
     title="Specialised methods give sparse solutions",
     where="§3, “NGDM and the way forward with sparsity”",
     statement=(

@@ -93,6 +93,7 @@ WIDE_FAILS = Quantity("fails_wide", "C¹ ReLU networks of the widest corner on w
 
 CLAIM = Claim(
     id="curvature-estimates",
+    plain="Curvature that is measured by differences goes wrong near the minima of ReLU networks.",
     title="Finite differences at minima of ReLU networks",
     where="§4, Subquadratic losses and unstable convergence",
     statement=(

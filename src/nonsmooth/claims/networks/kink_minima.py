@@ -75,6 +75,7 @@ DRIFT = Quantity("drift", "mean gradient at rest over the first gradient, hinge 
 
 CLAIM = Claim(
     id="kink-minima",
+    plain="ReLU networks come to rest at points where the loss has a kink.",
     title="Minima of ReLU networks lie at kinks",
     where="§2, Convergence analysis and L-smoothness; §4 (after Laurent & von Brecht 2018)",
     statement=(

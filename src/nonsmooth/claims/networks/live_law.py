@@ -73,6 +73,7 @@ SWINGING = Quantity(
 
 CLAIM = Claim(
     id="live-law",
+    plain="In a network that learns, the weights near zero lie where learning rate and penalty put them.",
     title="The swing of αλ in networks that learn",
     where="§3 (behind the experiment with VGG16), eq. 12",
     statement=(

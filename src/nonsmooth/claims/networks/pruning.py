@@ -82,6 +82,7 @@ TWIN_ZEROS = Quantity("twin_zeros", "share of the weights at exactly 0, proximal
 
 CLAIM = Claim(
     id="pruning",
+    plain="Removing small weights after training with an L1 penalty does not work as well as people expect.",
     title="L1 penalties for pruning",
     where="abstract, §3",
     statement=(

@@ -93,6 +93,7 @@ LAW_MOST = Quantity("law_most", "largest L1 norm of a settled run under Adam ove
 
 CLAIM = Claim(
     id="vgg16-adam",
+    plain="The same happens under Adam and with other learning rates.",
     title="The same paradox with Adam, and with other step sizes",
     where="§3",
     statement=(

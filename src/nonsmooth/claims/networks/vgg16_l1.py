@@ -117,6 +117,7 @@ SIGMAS = Quantity("sigmas", "L1 norm at λ = 0.1 less P·αλ/2, in standard dev
 
 CLAIM = Claim(
     id="vgg16-l1",
+    plain="A large image network with a larger L1 penalty ends with larger weights.",
     title="A larger penalty leaves VGG16 with a larger L1 norm",
     where="§3, appendix B",
     statement=(

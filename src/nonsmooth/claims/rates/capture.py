@@ -86,6 +86,7 @@ TWIN_BALL = Quantity("ball_twin", "the same Euclidean share of the smooth twin t
 
 CLAIM = Claim(
     id="capture",
+    plain="A run can leave the neighbourhood of its solution although its loss falls at every step.",
     title="Iterates leave the unit ball although the loss falls",
     where="§2, Proposition 2.1, Figure 1",
     statement=(

@@ -88,6 +88,7 @@ KINK = Quantity("kink", "draws in which most runs converge, functions with a kin
 
 CLAIM = Claim(
     id="constant-step",
+    plain="With a learning rate that stays the same, gradient descent hardly ever comes to rest at the solution.",
     title="Constant steps rarely converge to the stationary point",
     where="§1, “Constant, diminishing, and reducing step sizes”",
     statement=(

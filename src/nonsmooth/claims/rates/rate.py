@@ -102,6 +102,7 @@ MOVING = Quantity(
 
 CLAIM = Claim(
     id="rate",
+    plain="Functions with kinks take far more steps to solve to a given accuracy than smooth ones.",
     title="1/ε steps on smooth convex functions, 1/ε² on non-smooth ones",
     where="§2, equations (5) and (6)",
     statement=(

@@ -94,6 +94,7 @@ TWIN_SHORT = Quantity(
 
 CLAIM = Claim(
     id="step-sizes",
+    plain="A learning rate that is cut again and again can stop the run before it arrives.",
     title="Diminishing steps converge, reducing steps stop short",
     where="§1, §2 and §3",
     statement=(

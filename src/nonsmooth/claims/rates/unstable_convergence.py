@@ -95,6 +95,7 @@ STAYS = Quantity("stays", "data that are not separable on which it does")
 
 CLAIM = Claim(
     id="unstable-convergence",
+    plain="On convex functions with bounded slopes no learning rate makes the loss grow without end.",
     title="Bounded subgradients keep constant steps from diverging",
     where="§4, Proposition 4.1",
     statement=(
