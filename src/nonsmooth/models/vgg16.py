@@ -41,8 +41,8 @@ PARAMETERS = 138_357_544
 WEIGHTS_VARIABLE = "NONSMOOTH_VGG16_WEIGHTS"
 """Environment variable with a file that holds torchvision's pretrained weights."""
 
-WEIGHTS_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
-"""Where torchvision has them from (528 MB)."""
+WEIGHTS_FILE = "vgg16-397923af.pth"
+"""The name under which torchvision keeps them (528 MB) in torch's cache."""
 
 Initialization = Callable[["Vgg16", torch.Generator], None]
 
@@ -169,7 +169,7 @@ def vgg16(
 def find_pretrained() -> Path | None:
     """The file of pretrained weights that is at hand: the one that `WEIGHTS_VARIABLE` names, or torch's cached one."""
     named = os.environ.get(WEIGHTS_VARIABLE)
-    places = [Path(named)] if named else [Path(torch.hub.get_dir()) / "checkpoints" / Path(WEIGHTS_URL).name]
+    places = [Path(named)] if named else [Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE]
     return next((place for place in places if place.is_file()), None)
 
 

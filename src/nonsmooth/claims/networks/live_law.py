@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nonsmooth import extremes
 from nonsmooth.claims.framework import (
     Afterthought,
     Axis,
@@ -195,7 +196,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         worst(ACCURACY, [r["accuracy"][at] for r in live.values()], largest=False),
         worst(NORM, [r["norm"][at] for r in live.values()], largest=False),
         worst(NORM_MOST, [r["norm"][at] for r in live.values()]),
-        worst(GROWTH, [norms[max(norms)] / norms[min(norms)]] if len(norms) > 1 else []),
+        worst(GROWTH, [norms[extremes.largest(norms)] / norms[extremes.smallest(norms)]] if len(norms) > 1 else []),
         worst(OFF, [np.abs(ratio - 1) for ratio in ratios]),
     ]
     control: list[Finding] = [
@@ -236,7 +237,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
             asked.append(Quantity(f"{name}_{penalty:g}", f"λ = {penalty:g}: {text}").median(samples))
     texts = (("share", shares, 0), ("part", parts, 1))
     derived = [
-        Quantity(name, name).word(f"{min(row):.{digits}%} to {max(row):.{digits}%}")
+        Quantity(name, name).word(f"{extremes.smallest(row):.{digits}%} to {extremes.largest(row):.{digits}%}")
         for name, row, digits in texts
         if row
     ]

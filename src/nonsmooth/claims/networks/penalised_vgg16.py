@@ -19,7 +19,7 @@ from nonsmooth.lab import Record
 from nonsmooth.lab.estimate import PacedProgress
 from nonsmooth.models.vgg16 import (
     PARAMETERS,
-    WEIGHTS_URL,
+    WEIGHTS_FILE,
     WEIGHTS_VARIABLE,
     Vgg16,
     find_pretrained,
@@ -96,8 +96,9 @@ def paper_start() -> str:
     if find_pretrained() is not None:
         return "pretrained"
     warnings.warn(
-        "no pretrained weights of VGG16 are at hand, so the runs at scale paper start from fresh ones; get "
-        f"{WEIGHTS_URL} and set {WEIGHTS_VARIABLE} to the file",
+        "no pretrained weights of VGG16 are at hand, so the runs at scale paper start from fresh ones; where there is "
+        "torchvision, torchvision.models.vgg16(weights='IMAGENET1K_V1') gets them once, or set "
+        f"{WEIGHTS_VARIABLE} to its file {WEIGHTS_FILE}",
         stacklevel=3,
     )
     return "torchvision"
