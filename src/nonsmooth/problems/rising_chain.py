@@ -65,7 +65,7 @@ class RisingChain(Problem):
         return Evaluation(value.squeeze(-1), gradient, gradient)
 
     @property
-    def minimiser(self) -> Tensor:
+    def minimizer(self) -> Tensor:
         """Zero: a positive combination of all hᵢ is 0."""
         return torch.zeros(1, 1, self.features, dtype=torch.float64)
 

@@ -196,11 +196,11 @@ class QuadraticChain(LargestCoordinate):
         return 1 - torch.arange(1, self._features + 1, dtype=torch.float64) / (self._features + 1)
 
     @property
-    def minimiser(self) -> Tensor:
+    def minimizer(self) -> Tensor:
         """xᵢ in proportion to 1 - i/(n+1), of norm 1."""
         profile = self._profile()
-        minimiser: Tensor = (profile / profile.norm()).reshape(1, 1, -1)
-        return minimiser
+        minimizer: Tensor = (profile / profile.norm()).reshape(1, 1, -1)
+        return minimizer
 
     @property
     def gradient_lipschitz(self) -> Tensor:

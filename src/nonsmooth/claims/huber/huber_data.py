@@ -93,7 +93,7 @@ def interpolant(problem: Regression) -> Tensor:
     Raises:
         ValueError: the data are not interpolated by any β.
     """
-    minimiser = problem.minimiser
+    minimiser = problem.minimizer
     if minimiser is None:
         raise ValueError(f"data of shape {tuple(problem.data.shape)} are not interpolated by any linear model")
     return minimiser

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nonsmooth.dynamics import subgradient_step
 from nonsmooth.dynamics.ensemble import Method
-from nonsmooth.dynamics.optimised import Optimised
+from nonsmooth.dynamics.optimizer_rule import OptimizerRule
 from nonsmooth.dynamics.sparse import (
     AcceleratedProximal,
     CumulativePenalty,
@@ -62,7 +62,7 @@ def optimised(
         penalty: λ → penalty.
         options: the optimiser's own.
     """
-    return lambda strength: Optimised(
+    return lambda strength: OptimizerRule(
         lambda parameters, step_size: make(parameters, lr=step_size, penalty=penalty(strength), **options)
     )
 
