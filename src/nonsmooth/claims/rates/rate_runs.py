@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.framework import Run
 from nonsmooth.dynamics import Constant, Diminishing, iterate
 from nonsmooth.dynamics.recording import FirstStep, State, Trace, loss
@@ -232,4 +233,4 @@ def fit_exponent(
     pairs = pairs[parts.get(span, slice(None))]
     if len(pairs) < 3 or not all(math.isfinite(k) for _, k in pairs):
         return math.nan
-    return float(np.polyfit([x for x, _ in pairs], np.log([max(k, 1.0) for _, k in pairs]), 1)[0])
+    return float(np.polyfit([x for x, _ in pairs], np.log([extremes.largest(k, 1.0) for _, k in pairs]), 1)[0])

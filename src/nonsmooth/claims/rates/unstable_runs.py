@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
 from nonsmooth.claims.framework import Run
 from nonsmooth.claims.huber.huber_data import draw_entries, draw_regression, draw_start
 from nonsmooth.dynamics import Constant, iterate
@@ -171,7 +172,7 @@ def walk_without_minimizer(run: Run, *, steps: int, seeds: int) -> Mapping[str, 
             for _ in range(steps):
                 x -= alpha * (right if x > 0 else left)
                 trail.append(abs(x))
-            places.append((max(trail[: steps // 10]), max(trail)))
+            places.append((extremes.largest(trail[: steps // 10]), extremes.largest(trail)))
         names.append(name)
         early.append([[a] * seeds for a, _ in places])
         late.append([[b] * seeds for _, b in places])
