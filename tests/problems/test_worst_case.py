@@ -59,8 +59,8 @@ def test_smooth_worst_cases_against_autograd_and_their_constants(problem):
     free = points.clone().requires_grad_()
     (slope,) = torch.autograd.grad(problem.value(free).sum(), free)
     torch.testing.assert_close(problem.subgradient(points), slope)
-    assert problem.subgradient(problem.minimiser).abs().max() < 1e-14
-    assert torch.linalg.vector_norm(problem.minimiser).item() == pytest.approx(1)
+    assert problem.subgradient(problem.minimizer).abs().max() < 1e-14
+    assert torch.linalg.vector_norm(problem.minimizer).item() == pytest.approx(1)
     assert (problem.value(points) > problem.minimum).all()
     hessian = torch.func.hessian(lambda x: problem.value(x.reshape(1, 1, -1))[0, 0])
     curvatures = [torch.linalg.eigvalsh(hessian(x)).max().item() for x in points[0]]

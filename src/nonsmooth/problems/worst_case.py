@@ -199,8 +199,8 @@ class QuadraticChain(LargestCoordinate):
     def minimizer(self) -> Tensor:
         """xᵢ in proportion to 1 - i/(n+1), of norm 1."""
         profile = self._profile()
-        minimiser: Tensor = (profile / profile.norm()).reshape(1, 1, -1)
-        return minimiser
+        minimizer: Tensor = (profile / profile.norm()).reshape(1, 1, -1)
+        return minimizer
 
     @property
     def gradient_lipschitz(self) -> Tensor:

@@ -113,7 +113,7 @@ def test_a_twins_minimiser_has_no_slope():
     data, response, _ = capture_runs.draw_data(0, 1)
     for name in ("quadratic 0.1", "softplus 1.0"):
         link = capture_runs.twin_link(name)
-        free = capture_runs.find_minimiser(data[0], response[0], link).requires_grad_()
+        free = capture_runs.find_minimizer(data[0], response[0], link).requires_grad_()
         loss = (response[0] - link.value(data[0] @ free)).square().sum() + 0.01 * free.square().sum()
         (slope,) = torch.autograd.grad(loss, free)
         assert slope.abs().max() < 1e-4

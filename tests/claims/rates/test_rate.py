@@ -127,9 +127,9 @@ def test_the_chain_needs_1_over_epsilon_whatever_the_step():
 
 def test_worst_cases_take_the_steps_of_their_closed_forms():
     for e in (0.1, 0.01, 0.001):
-        smooth = rate_runs.steps_on_line(slope=2 * e, width=2 * e, step_size=1.0, accuracy=e)
+        smooth = rate_runs._steps_on_line(slope=2 * e, width=2 * e, step_size=1.0, accuracy=e)
         assert abs(smooth - (0.25 / e - 0.5)) <= 1
-        kinked = rate_runs.steps_on_line(slope=2 * e, width=0.0, step_size=e, accuracy=e)
+        kinked = rate_runs._steps_on_line(slope=2 * e, width=0.0, step_size=e, accuracy=e)
         assert abs(kinked - 0.25 / e**2) <= 1
 
 
@@ -139,7 +139,7 @@ def test_the_scalar_recursion_is_the_ensembles():
     start = torch.ones(1, 1, 1, dtype=torch.float64)
     recording = {"first": FirstStep(lambda state: state.evaluation.value <= accuracy)}
     run = iterate(line, start, Constant(accuracy), 2000, recording)
-    assert run["first"].item() == rate_runs.steps_on_line(
+    assert run["first"].item() == rate_runs._steps_on_line(
         slope=0.04, width=width, step_size=accuracy, accuracy=accuracy
     )
 

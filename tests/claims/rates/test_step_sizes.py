@@ -201,8 +201,7 @@ def test_travel_decides_on_l3_and_the_left_gap_is_what_it_lacks():
 
 def test_who_is_ahead_is_counted_over_settings(sums):
     records = fabricate(sums, turns_at=300)
-    runs = step_sizes.study.experiments[2]
-    assert runs.name == "lengths"
+    runs = step_sizes.lengths
     found = [r for r in records if runs.measures(r.cell)]
     evidence = step_sizes.Evidence(found, step_sizes.study.experiments)[runs]
     assert settings_above(evidence, ["L3", "L4"], 200).value == 0

@@ -95,7 +95,7 @@ class Methods:
         Strengths at which the exact solution is 0 are left out: there every rounding that is wide enough is right.
         """
         record = self.one("rounded")
-        useful = [i for i, row in enumerate(record["exact_zeros"]) if min(row) < FEATURES]
+        useful = [i for i, row in enumerate(record["exact_zeros"]) if (np.array(row) < FEATURES).any()]
         wrong = Quantity("wrong", "NGDM rounded, LASSO: wrong entries in the support, the most at any λ")
         found = []
         for quantity, value in ((wrong, "wrong_in_support"), (residual, "residual")):

@@ -45,7 +45,7 @@ from nonsmooth.claims.framework import (
 from nonsmooth.claims.rates.capture_runs import (
     STEP_SIZES,
     draw_data,
-    find_minimiser,
+    find_minimizer,
     leave_ball,
     link_label,
     twin_link,
@@ -152,7 +152,7 @@ def box(run: Run, *, link: str, seeds: int, steps: int) -> Mapping[str, Any]:
 def ball(run: Run, *, link: str, seeds: int, steps: int) -> Mapping[str, Any]:
     """The proof's test: from inside the Euclidean unit ball around the minimiser."""
     data, response, start = draw_data(run.seed, seeds)
-    centre = torch.stack([find_minimiser(z, y, twin_link(link)) for z, y in zip(data, response, strict=True)])
+    centre = torch.stack([find_minimizer(z, y, twin_link(link)) for z, y in zip(data, response, strict=True)])
     start = centre + 0.99 * start / torch.linalg.vector_norm(start, dim=-1, keepdim=True)
     return leave_ball(run, twin_link(link), data, response, start, centre, 2, steps)
 

@@ -101,7 +101,7 @@ def draw_data(first_seed: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.stack(data), torch.stack(response), torch.stack(start)
 
 
-def find_minimiser(data: Tensor, response: Tensor, link: Link) -> Tensor:
+def find_minimizer(data: Tensor, response: Tensor, link: Link) -> Tensor:
     """The minimiser of L₂: zero for the ReLU; for a twin from the N-dimensional problem, since β* = Zᵀa by the ridge.
 
     Raises:
@@ -127,8 +127,8 @@ def find_minimiser(data: Tensor, response: Tensor, link: Link) -> Tensor:
     )
     if not np.abs(solution.jac).max() <= SLOPE:
         raise RuntimeError(f"the twin {link} was not minimised: largest slope {np.abs(solution.jac).max():.2g}")
-    minimiser: Tensor = basis @ torch.from_numpy(solution.x)
-    return minimiser
+    minimizer: Tensor = basis @ torch.from_numpy(solution.x)
+    return minimizer
 
 
 def _pattern_changed(state: State) -> Tensor:

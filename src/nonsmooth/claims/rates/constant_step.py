@@ -36,7 +36,7 @@ from nonsmooth.claims.framework import (
     median_interval,
 )
 from nonsmooth.dynamics import Constant, iterate
-from nonsmooth.dynamics.recording import Trace
+from nonsmooth.dynamics.recording import State, Trace
 from nonsmooth.lab import Cell
 from nonsmooth.problems import (
     Absolute,
@@ -161,13 +161,18 @@ def plan(scale: Scale) -> Iterable[Cell]:
 def constant(run: Run, *, problem: str, seeds: int) -> Mapping[str, Any]:
     """Distance to the stationary points over that at the start: [length][step size][seed]; ∞ after an overflow."""
     function, start, edge, distance = _draw(problem, run.generator(), seeds)
+
+    def finite_distance(state: State) -> Tensor:
+        # A difference of overflowed numbers is none; such a run is as far as can be.
+        left = distance(state.point)
+        return torch.where(torch.isfinite(state.point).all(-1) & torch.isfinite(left), left, torch.inf)
+
     alpha = edge * torch.tensor([EDGES], dtype=torch.float64)
-    record = {"distance": Trace(lambda state: distance(state.point), (0, *LENGTHS))}
+    record = {"distance": Trace(finite_distance, (0, *LENGTHS))}
     starts = start.unsqueeze(1).expand(-1, len(EDGES), -1).contiguous()
     # One block: the distance knows the data of all instances.
     kept = iterate(function, starts, Constant(alpha), LENGTHS[-1], record, block=seeds)["distance"]
-    relative = (kept[1:] / kept[:1]).nan_to_num(nan=torch.inf)
-    return {"distance": relative.movedim(1, 2).tolist()}
+    return {"distance": (kept[1:] / kept[:1]).movedim(1, 2).tolist()}
 
 
 def _draw(

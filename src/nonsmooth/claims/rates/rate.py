@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
-import torch
 
 from nonsmooth.claims.framework import (
     Afterthought,
@@ -23,7 +21,6 @@ from nonsmooth.claims.framework import (
     Quantity,
     Row,
     Rule,
-    Run,
     Scale,
     Study,
     Value,
@@ -33,34 +30,27 @@ from nonsmooth.claims.framework import (
 )
 from nonsmooth.claims.rates.rate_figures import draw_rates
 from nonsmooth.claims.rates.rate_runs import (
-    ACCURACIES,
-    around,
+    BOUND,
+    KINK_STEPS,
+    ON_LINE,
+    SHARP,
+    SHARP_ROOT,
+    SMOOTH,
+    TWIN_STEPS,
     fit_exponent,
-    sharp_norm,
-    sharp_norm_diminishing,
-    smooth_regression,
-    steps_on_line,
-    steps_to,
+    meet_bound,
+    search_chain,
+    search_largest,
+    search_rounded,
+    solve_diminishing,
+    solve_typical,
+    walk_on_line,
 )
 from nonsmooth.lab import Cell
-from nonsmooth.problems import LargestCoordinate, QuadraticChain, RoundedLargestCoordinate
 
-ON_LINE = ("smooth worst case", "non-smooth worst case")
-BOUND, SMOOTH, SHARP, SHARP_ROOT = (
-    "every subgradient method",
-    "typical smooth",
-    "typical sharp, tuned",
-    "typical sharp, 1/√t",
-)
 PREFIX = "exponent, typical "
 CHAIN_SIZES = (8, 16, 32, 64, 128)
 SIZES = (32, 128, 512, 2048)
-CHAIN_STEPS = (0.5, 1.0, 1.5, 1.9)
-"""Constant steps on the chain, in 1/L."""
-KINK_STEPS = (0.25, 0.5, 1.0, 2.0)
-"""Constant steps on the largest coordinate, in 1/√n, which is 2ε."""
-TWIN_STEPS = (1.0, 4.0)
-"""Constant steps on the rounded largest coordinate, in its own 1/L."""
 
 RATIO = Choice(
     "ratio", 0.25, (0.125, 1.0), "width of the rounding that goes with ε, in ε", "Below ε, but not so small as a kink."
@@ -189,83 +179,13 @@ def plan(scale: Scale) -> Iterable[Cell]:
         yield rounded.cell(width=ratio, moving=True, sizes=sizes, seeds=few, cost=scale(1.0, 100.0))
 
 
-@study.experiment()
-def on_line(run: Run, *, family: str, accuracies: Sequence[float]) -> Mapping[str, Any]:
-    """The worst functions of one variable under the step of theory: 1/L for each ε, or ε/L²."""
-    del run
-    smooth = family == ON_LINE[0]
-    steps = [
-        steps_on_line(slope=2 * e, width=2 * e if smooth else 0.0, step_size=1.0 if smooth else e, accuracy=e)
-        for e in accuracies
-    ]
-    return {"accuracy": list(accuracies), "steps": steps}
-
-
-@study.experiment(family=BOUND)
-def bound(run: Run, *, sizes: Sequence[int]) -> Mapping[str, Any]:
-    """Steps from 0 to a gap of 1/(2√n) on the largest of n coordinates, by the best of several constant steps."""
-    del run
-    accuracies, steps = [0.5 * size**-0.5 for size in sizes], []
-    for size, accuracy in zip(sizes, accuracies, strict=True):
-        # Just below the bound, or rounding would decide whether the gap is reached at the n-th step.
-        alphas, target = [a * size**-0.5 for a in KINK_STEPS[1:]], accuracy * (1 - 1e-9)
-        start = torch.zeros(1, size, dtype=torch.float64)
-        steps.append(steps_to(LargestCoordinate(size), start, alphas, target, 4 * size).min().item())
-    return {"accuracy": accuracies, "steps": steps}
-
-
-@study.experiment(seed_axes={"steps": 0})
-def typical(run: Run, *, family: str, seeds: int) -> Mapping[str, Any]:
-    """Steps until the best gap so far is ε times the first one: [seed][ε]."""
-    steps = (smooth_regression if family == SMOOTH else sharp_norm)(run.seed, seeds)
-    return {"accuracy": list(ACCURACIES), "steps": steps}
-
-
-@study.experiment(family=SHARP_ROOT, seed_axes={"steps": 0})
-def diminishing(run: Run, *, seeds: int, steps: int) -> Mapping[str, Any]:
-    """The same on ‖β‖₁ under α₀/√(t+1)."""
-    return {
-        "accuracy": list(ACCURACIES),
-        "steps": sharp_norm_diminishing(run.seed, seeds, steps, run.context.progress),
-    }
-
-
-@study.experiment(part="chain")
-def chain(run: Run, *, sizes: Sequence[int]) -> Mapping[str, Any]:
-    """Steps from 0 to a gap of 1/(8n²) on the chain of n, which has L = R = 1: [size][step]."""
-    del run
-    accuracies, start = [1 / (8 * n * n) for n in sizes], [torch.zeros(1, n, dtype=torch.float64) for n in sizes]
-    steps = [
-        steps_to(QuadraticChain(n), zero, CHAIN_STEPS, e, n * n)[0].tolist()
-        for n, zero, e in zip(sizes, start, accuracies, strict=True)
-    ]
-    return {"accuracy": accuracies, "steps": steps}
-
-
-@study.experiment(part="largest", seed_axes={"steps": 1})
-def kinked(run: Run, *, sizes: Sequence[int], seeds: int) -> Mapping[str, Any]:
-    """Steps to a gap of ε = 1/(2√n) on the largest of n, from random starts at distance 1: [size][seed][step]."""
-    generator, steps = run.generator(), []
-    for n in sizes:
-        problem, alphas = LargestCoordinate(n), [a * n**-0.5 for a in KINK_STEPS]
-        start = around(problem, generator, seeds)
-        steps.append(steps_to(problem, start, alphas, 0.5 * n**-0.5, n + n // 4).tolist())
-    return {"accuracy": [0.5 * n**-0.5 for n in sizes], "steps": steps}
-
-
-@study.experiment(part="rounded", seed_axes={"steps": 1})
-def rounded(run: Run, *, width: float, moving: bool, sizes: Sequence[int], seeds: int) -> Mapping[str, Any]:
-    """The same from the same starts, rounded over a width, or over ε times that: [size][seed][step]."""
-    generator, steps = run.generator(), []
-    for n in sizes:
-        accuracy = 0.5 * n**-0.5
-        problem = RoundedLargestCoordinate(n, width * accuracy if moving else width)
-        constant = problem.gradient_lipschitz.item()
-        # With the step 1/L the gap is at most L/2k after k steps; half as many are enough in all that were tried.
-        longest = math.ceil(constant / (4 * accuracy)) + 2
-        start = around(problem, generator, seeds)
-        steps.append(steps_to(problem, start, [a / constant for a in TWIN_STEPS], accuracy, longest).tolist())
-    return {"accuracy": [0.5 * n**-0.5 for n in sizes], "steps": steps}
+on_line = study.experiment()(walk_on_line)
+bound = study.experiment(family=BOUND)(meet_bound)
+typical = study.experiment(seed_axes={"steps": 0})(solve_typical)
+diminishing = study.experiment(family=SHARP_ROOT, seed_axes={"steps": 0})(solve_diminishing)
+chain = study.experiment(part="chain")(search_chain)
+kinked = study.experiment(part="largest", seed_axes={"steps": 1})(search_largest)
+rounded = study.experiment(part="rounded", seed_axes={"steps": 1})(search_rounded)
 
 
 @study.findings

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nonsmooth import extremes
 from nonsmooth.claims.framework import Axis, Figure, Panel, Series
 from nonsmooth.lab import Record
 
@@ -24,7 +25,7 @@ def draw_rates(smooth: Record, kinked: Record, twins: Mapping[str, Record], typi
         worst.append(Series("line", name, ends, curve, tone="theory", dashed=power == 1))
     ordinary = []
     for record, tone in zip(typical, ("a", "b", "c"), strict=True):
-        middle = [max(float(m), 1.0) for m in np.median(np.array(record["steps"], dtype=float), axis=0)]
+        middle = [extremes.largest(float(m), 1.0) for m in np.median(np.array(record["steps"], dtype=float), axis=0)]
         name = str(record.parameters["family"]).removeprefix("typical ")
         ordinary.append(Series("line", name, [1 / e for e in record["accuracy"]], middle, tone=tone))
     axes = Axis("1/ε", log=True), Axis("steps to come within ε", log=True)

@@ -3,21 +3,116 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
+from nonsmooth.claims.framework import Run
 from nonsmooth.dynamics import Constant, Diminishing, iterate
 from nonsmooth.dynamics.recording import FirstStep, State, Trace, loss
-from nonsmooth.problems import Problem, Regression, l1_norm
+from nonsmooth.problems import (
+    LargestCoordinate,
+    Problem,
+    QuadraticChain,
+    Regression,
+    RoundedLargestCoordinate,
+    l1_norm,
+)
 
+ON_LINE = ("smooth worst case", "non-smooth worst case")
+BOUND, SMOOTH, SHARP, SHARP_ROOT = (
+    "every subgradient method",
+    "typical smooth",
+    "typical sharp, tuned",
+    "typical sharp, 1/√t",
+)
+CHAIN_STEPS = (0.5, 1.0, 1.5, 1.9)
+"""Constant steps on the chain, in 1/L."""
+KINK_STEPS = (0.25, 0.5, 1.0, 2.0)
+"""Constant steps on the largest coordinate, in 1/√n, which is 2ε."""
+TWIN_STEPS = (1.0, 4.0)
+"""Constant steps on the rounded largest coordinate, in its own 1/L."""
 ACCURACIES = tuple(float(e) for e in np.geomspace(0.5, 5e-4, 13))
 """Of the typical problems, as shares of the first gap."""
 
 
-def steps_on_line(*, slope: float, width: float, step_size: float, accuracy: float) -> int:
+def walk_on_line(run: Run, *, family: str, accuracies: Sequence[float]) -> Mapping[str, Any]:
+    """The worst functions of one variable under the step of theory: 1/L for each ε, or ε/L²."""
+    del run
+    smooth = family == ON_LINE[0]
+    steps = [
+        _steps_on_line(slope=2 * e, width=2 * e if smooth else 0.0, step_size=1.0 if smooth else e, accuracy=e)
+        for e in accuracies
+    ]
+    return {"accuracy": list(accuracies), "steps": steps}
+
+
+def meet_bound(run: Run, *, sizes: Sequence[int]) -> Mapping[str, Any]:
+    """Steps from 0 to a gap of 1/(2√n) on the largest of n coordinates, by the best of several constant steps."""
+    del run
+    accuracies, steps = [0.5 * size**-0.5 for size in sizes], []
+    for size, accuracy in zip(sizes, accuracies, strict=True):
+        # Just below the bound, or rounding would decide whether the gap is reached at the n-th step.
+        alphas, target = [a * size**-0.5 for a in KINK_STEPS[1:]], accuracy * (1 - 1e-9)
+        start = torch.zeros(1, size, dtype=torch.float64)
+        steps.append(_steps_to(LargestCoordinate(size), start, alphas, target, 4 * size).min().item())
+    return {"accuracy": accuracies, "steps": steps}
+
+
+def solve_typical(run: Run, *, family: str, seeds: int) -> Mapping[str, Any]:
+    """Steps until the best gap so far is ε times the first one: [seed][ε]."""
+    steps = (_smooth_regression if family == SMOOTH else _sharp_norm)(run.seed, seeds)
+    return {"accuracy": list(ACCURACIES), "steps": steps}
+
+
+def solve_diminishing(run: Run, *, seeds: int, steps: int) -> Mapping[str, Any]:
+    """The same on ‖β‖₁ under α₀/√(t+1)."""
+    return {
+        "accuracy": list(ACCURACIES),
+        "steps": _sharp_norm_diminishing(run.seed, seeds, steps, run.context.progress),
+    }
+
+
+def search_chain(run: Run, *, sizes: Sequence[int]) -> Mapping[str, Any]:
+    """Steps from 0 to a gap of 1/(8n²) on the chain of n, which has L = R = 1: [size][step]."""
+    del run
+    accuracies, start = [1 / (8 * n * n) for n in sizes], [torch.zeros(1, n, dtype=torch.float64) for n in sizes]
+    steps = [
+        _steps_to(QuadraticChain(n), zero, CHAIN_STEPS, e, n * n)[0].tolist()
+        for n, zero, e in zip(sizes, start, accuracies, strict=True)
+    ]
+    return {"accuracy": accuracies, "steps": steps}
+
+
+def search_largest(run: Run, *, sizes: Sequence[int], seeds: int) -> Mapping[str, Any]:
+    """Steps to a gap of ε = 1/(2√n) on the largest of n, from random starts at distance 1: [size][seed][step]."""
+    generator, steps = run.generator(), []
+    for n in sizes:
+        problem, alphas = LargestCoordinate(n), [a * n**-0.5 for a in KINK_STEPS]
+        start = _around(problem, generator, seeds)
+        steps.append(_steps_to(problem, start, alphas, 0.5 * n**-0.5, n + n // 4).tolist())
+    return {"accuracy": [0.5 * n**-0.5 for n in sizes], "steps": steps}
+
+
+def search_rounded(run: Run, *, width: float, moving: bool, sizes: Sequence[int], seeds: int) -> Mapping[str, Any]:
+    """The same from the same starts, rounded over a width, or over ε times that: [size][seed][step]."""
+    generator, steps = run.generator(), []
+    for n in sizes:
+        accuracy = 0.5 * n**-0.5
+        problem = RoundedLargestCoordinate(n, width * accuracy if moving else width)
+        constant = problem.gradient_lipschitz.item()
+        # With the step 1/L the gap is at most L/2k after k steps; half as many are enough in all that were tried.
+        longest = math.ceil(constant / (4 * accuracy)) + 2
+        start = _around(problem, generator, seeds)
+        steps.append(_steps_to(problem, start, [a / constant for a in TWIN_STEPS], accuracy, longest).tolist())
+    return {"accuracy": [0.5 * n**-0.5 for n in sizes], "steps": steps}
+
+
+def _steps_on_line(*, slope: float, width: float, step_size: float, accuracy: float) -> int:
     """Steps of the recursion on `problems.SlopedLine` from x = 1 until f ≤ ε.
 
     Plain floats: a tensor of one element would cost a hundred times as much, and there are millions of steps.
@@ -33,7 +128,7 @@ def steps_on_line(*, slope: float, width: float, step_size: float, accuracy: flo
         steps += 1
 
 
-def steps_to(problem: Problem, start: Tensor, alphas: Sequence[float], accuracy: float, longest: int) -> Tensor:
+def _steps_to(problem: Problem, start: Tensor, alphas: Sequence[float], accuracy: float, longest: int) -> Tensor:
     """Steps until the gap lies below ε, by start and step size; infinity where `longest` steps do not suffice.
 
     Args:
@@ -54,17 +149,17 @@ def steps_to(problem: Problem, start: Tensor, alphas: Sequence[float], accuracy:
     return steps
 
 
-def around(problem: Problem, generator: torch.Generator, seeds: int) -> Tensor:
+def _around(problem: Problem, generator: torch.Generator, seeds: int) -> Tensor:
     """Starts at distance 1 from the minimiser in random directions, shape (seeds, features)."""
     direction = torch.randn(seeds, problem.features, generator=generator, dtype=torch.float64)
-    minimiser = problem.minimizer
-    if minimiser is None:
+    minimizer = problem.minimizer
+    if minimizer is None:
         raise ValueError("the minimiser of this problem is not known")
-    start: Tensor = minimiser[0, 0] + direction / torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
+    start: Tensor = minimizer[0, 0] + direction / torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
     return start
 
 
-def smooth_regression(first_seed: int, count: int) -> list[list[float]]:
+def _smooth_regression(first_seed: int, count: int) -> list[list[float]]:
     """Least squares 20×50 from 0 under 1/L: steps to each accuracy [seed][ε]."""
     generators = _generators(first_seed, count)
     data = torch.stack([torch.rand(20, 50, generator=g, dtype=torch.float64) * 2 - 1 for g in generators])
@@ -77,7 +172,7 @@ def smooth_regression(first_seed: int, count: int) -> list[list[float]]:
     return _first_steps(run["loss"][..., 0].numpy())
 
 
-def sharp_norm(first_seed: int, count: int) -> list[list[float]]:
+def _sharp_norm(first_seed: int, count: int) -> list[list[float]]:
     """‖β‖₁ under the step that the classical bound asks for at each accuracy: steps to it [seed][ε]."""
     start = _uniform_starts(first_seed, count)
     features = start.shape[-1]
@@ -94,7 +189,7 @@ def sharp_norm(first_seed: int, count: int) -> list[list[float]]:
     return [[float(step) if step >= 0 else float("inf") for step in row] for row in run["first"].tolist()]
 
 
-def sharp_norm_diminishing(
+def _sharp_norm_diminishing(
     first_seed: int, count: int, steps: int, progress: Callable[[float], None] | None
 ) -> list[list[float]]:
     """‖β‖₁ under R/√P/√(t+1): steps to each accuracy [seed][ε]."""
@@ -138,4 +233,4 @@ def fit_exponent(
     pairs = pairs[parts.get(span, slice(None))]
     if len(pairs) < 3 or not all(math.isfinite(k) for _, k in pairs):
         return math.nan
-    return float(np.polyfit([x for x, _ in pairs], np.log([max(k, 1.0) for _, k in pairs]), 1)[0])
+    return float(np.polyfit([x for x, _ in pairs], np.log([extremes.largest(k, 1.0) for _, k in pairs]), 1)[0])

@@ -49,7 +49,7 @@ def settings_above(runs: Runs, problems: Sequence[str], length: int) -> Finding:
     """The share of settings with a kink in which StepLR is above the diminishing steps after so many steps."""
     at, names = LENGTHS.index(length), list(SCHEDULES)
     left = [share_left(np.array(r["gap"])[:, :, at], r["start"]) for r in (runs.one(problem=p) for p in problems)]
-    seeds = min(row.shape[-1] for row in left)
+    seeds = sorted(row.shape[-1] for row in left)[0]
     higher = np.concatenate([(row[names.index(REDUCING)] > row[names.index(DIMINISHING)])[:, :seeds] for row in left])
     label = f"settings with a kink in which {REDUCING} is above {DIMINISHING} after {length:,} steps"
     return Quantity(f"higher_{length}", label).median(higher.mean(0))

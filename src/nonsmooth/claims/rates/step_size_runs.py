@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nonsmooth import extremes
+from nonsmooth.claims.framework import Run
 from nonsmooth.dynamics import Constant, Diminishing, Reducing, iterate
 from nonsmooth.dynamics.ensemble import Method
-from nonsmooth.dynamics.recording import State, Trace, loss, norm
+from nonsmooth.dynamics.recording import State, Trace, log_spaced, loss, norm
 from nonsmooth.dynamics.step_sizes import StepSize
 from nonsmooth.problems import Problem, RoundedL1, l1_norm, lasso, relu_regression
 
@@ -50,6 +51,48 @@ LENGTHS = (100, 200, 300, 500, STEPS)
 """Steps after which the runs are compared."""
 AT_MINIMUM = 1e-9
 """A gap below this share of the first one counts as none."""
+
+
+def sum_schedules(run: Run) -> Mapping[str, Any]:
+    """Σα_t for α₀ = 1: partial sums at powers of ten and to infinity, over the runs (`travel`), and their last term."""
+    del run
+    at, schedules = [10**k for k in range(1, 5)], SCHEDULES.values()
+    sums = [np.cumsum([schedule.factor(t) for t in range(at[-1])]) for schedule in schedules]
+    return {
+        "names": list(SCHEDULES),
+        "lengths": at,
+        "sums": [[float(running[n - 1]) for n in at] for running in sums],
+        "limits": [schedule.total for schedule in schedules],
+        "last": [schedule.factor(STEPS - 1) for schedule in schedules],
+        "travel": [math.fsum(schedule.factor(t) for t in range(STEPS)) for schedule in schedules],
+    }
+
+
+def run_along(run: Run, *, problem: str, steps: int, seeds: int) -> Mapping[str, Any]:
+    """Gaps f - f* by schedule and α₀: at the start, half-way and at the end by seed, and medians along the run."""
+    at = tuple(sorted({steps // 2, *log_spaced(steps, 40)}))
+    found = run_problem(problem, seeds, run.seed, at)
+    return {
+        "start": found.gap[0, 0, 0].tolist(),
+        "half": found.gap[:, :, at.index(steps // 2)].tolist(),
+        "end": found.gap[:, :, -1].tolist(),
+        "median": found.gap.quantile(0.5, dim=-1).tolist(),
+        "steps": at,
+        "alpha": STEP_SIZES[problem],
+        "farthest": found.start.abs().amax(-1).tolist(),
+        "certificate": found.certificate,
+    }
+
+
+def run_lengths(run: Run, *, problem: str, seeds: int) -> Mapping[str, Any]:
+    """Gap f - f* and ‖β‖∞ after chosen numbers of steps: [schedule][α₀][length][seed]."""
+    found = run_problem(problem, seeds, run.seed, (0, *LENGTHS))
+    return {
+        "gap": found.gap[:, :, 1:].tolist(),
+        "size": found.size[:, :, 1:].tolist(),
+        "start": found.gap[0, 0, 0].tolist(),
+        "farthest": found.start.abs().amax(-1).tolist(),
+    }
 
 
 class Gaps(NamedTuple):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-import numpy as np
 
 from nonsmooth import extremes
 from nonsmooth.claims.framework import (
@@ -24,7 +21,6 @@ from nonsmooth.claims.framework import (
     Quantity,
     Row,
     Rule,
-    Run,
     Scale,
     Study,
     Value,
@@ -46,13 +42,13 @@ from nonsmooth.claims.rates.step_size_runs import (
     INFINITE,
     LENGTHS,
     REDUCING,
-    SCHEDULES,
     SMOOTH,
     STEP_SIZES,
     STEPS,
-    run_problem,
+    run_along,
+    run_lengths,
+    sum_schedules,
 )
-from nonsmooth.dynamics.recording import log_spaced
 from nonsmooth.lab import Cell, Record
 
 EPOCH = 391
@@ -187,49 +183,9 @@ def plan(scale: Scale) -> Iterable[Cell]:
         yield lengths.cell(problem=problem, seeds=several, cost=cost * len(several))
 
 
-@study.experiment(part="series")
-def series(run: Run) -> Mapping[str, Any]:
-    """Σα_t for α₀ = 1: partial sums at powers of ten and to infinity, over the runs (`travel`), and their last term."""
-    del run
-    at, schedules = [10**k for k in range(1, 5)], SCHEDULES.values()
-    sums = [np.cumsum([schedule.factor(t) for t in range(at[-1])]) for schedule in schedules]
-    return {
-        "names": list(SCHEDULES),
-        "lengths": at,
-        "sums": [[float(running[n - 1]) for n in at] for running in sums],
-        "limits": [schedule.total for schedule in schedules],
-        "last": [schedule.factor(STEPS - 1) for schedule in schedules],
-        "travel": [math.fsum(schedule.factor(t) for t in range(STEPS)) for schedule in schedules],
-    }
-
-
-@study.experiment(part="run", seed_axes={"start": 0, "half": 2, "end": 2, "farthest": 0})
-def along(run: Run, *, problem: str, steps: int, seeds: int) -> Mapping[str, Any]:
-    """Gaps f - f* by schedule and α₀: at the start, half-way and at the end by seed, and medians along the run."""
-    at = tuple(sorted({steps // 2, *log_spaced(steps, 40)}))
-    found = run_problem(problem, seeds, run.seed, at)
-    return {
-        "start": found.gap[0, 0, 0].tolist(),
-        "half": found.gap[:, :, at.index(steps // 2)].tolist(),
-        "end": found.gap[:, :, -1].tolist(),
-        "median": found.gap.quantile(0.5, dim=-1).tolist(),
-        "steps": at,
-        "alpha": STEP_SIZES[problem],
-        "farthest": found.start.abs().amax(-1).tolist(),
-        "certificate": found.certificate,
-    }
-
-
-@study.experiment(part="lengths", seed_axes={"gap": 3, "size": 3, "start": 0, "farthest": 0})
-def lengths(run: Run, *, problem: str, seeds: int) -> Mapping[str, Any]:
-    """Gap f - f* and ‖β‖∞ after chosen numbers of steps: [schedule][α₀][length][seed]."""
-    found = run_problem(problem, seeds, run.seed, (0, *LENGTHS))
-    return {
-        "gap": found.gap[:, :, 1:].tolist(),
-        "size": found.size[:, :, 1:].tolist(),
-        "start": found.gap[0, 0, 0].tolist(),
-        "farthest": found.start.abs().amax(-1).tolist(),
-    }
+series = study.experiment(part="series")(sum_schedules)
+along = study.experiment(part="run", seed_axes={"start": 0, "half": 2, "end": 2, "farthest": 0})(run_along)
+lengths = study.experiment(part="lengths", seed_axes={"gap": 3, "size": 3, "start": 0, "farthest": 0})(run_lengths)
 
 
 @study.findings

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from nonsmooth import extremes
 from nonsmooth.claims.framework import (
     Afterthought,
-    Axis,
     Choice,
     Choices,
     Claim,
@@ -20,14 +18,11 @@ from nonsmooth.claims.framework import (
     Findings,
     Headline,
     Outcome,
-    Panel,
     Quantity,
     Row,
     Rule,
-    Run,
     Runs,
     Scale,
-    Series,
     Study,
     Value,
     Verdict,
@@ -35,17 +30,17 @@ from nonsmooth.claims.framework import (
     below,
     holds,
 )
+from nonsmooth.claims.rates.unstable_figures import ITERATES, draw_constants
 from nonsmooth.claims.rates.unstable_runs import (
     L1_FEATURES,
     LOSSES,
     ROUNDING,
     climb_chain,
     climb_tilted_sine,
-    draw_problem,
     measure_gaps,
     measure_plane,
     search_polytopes,
-    walk_without_minimiser,
+    walk_without_minimizer,
 )
 from nonsmooth.lab import Cell
 
@@ -62,7 +57,7 @@ UNBOUNDED = ("squared", "quartic")
 TILTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 DIMENSIONS = (1, 2, 3, 5)
 CHAIN_SIZES = (16, 64, 256, 1024)
-LABEL, TONES = "largest gap / (αL²)", {"last": "ours", "best": "b"}
+LABEL = "largest gap / (αL²)"
 CONSTRUCTIONS = ("problems", "plane", "search", "chain")
 
 ABOVE = Choice(
@@ -204,46 +199,17 @@ def plan(scale: Scale) -> Iterable[Cell]:
         )
     yield sine.cell(steps=10_000, cost=0.1)
     yield chain.cell(sizes=(*CHAIN_SIZES, *scale((), (4096,))), cost=scale(0.2, 2.0))
-    yield minimiser.cell(steps=4_000, seeds=seeds, cost=0.05 * len(seeds))
+    yield walked.cell(steps=4_000, seeds=seeds, cost=0.05 * len(seeds))
 
 
-@study.experiment(part="problem", seed_axes=dict.fromkeys(("diverged", "last", "best", "classical"), 0))
-def problem_runs(run: Run, *, problem: str, alphas: Sequence[float], steps: int, seeds: int) -> Mapping[str, Any]:
-    """Whether runs diverge, and gaps in units of αL²: [seed][step size]."""
-    return measure_gaps(*draw_problem(problem, run.seed, seeds), alphas, steps)
-
-
-@study.experiment(part="plane")
-def plane(run: Run, *, tilts: Sequence[float], steps: int) -> Mapping[str, Any]:
-    """The worst case in the plane, by tilt."""
-    del run
-    return measure_plane(tilts, steps)
-
-
-@study.experiment(part="search")
-def search(run: Run, *, features: int, polytopes: int, starts: int, steps: int) -> Mapping[str, Any]:
-    """The largest among random piecewise linear functions."""
-    return search_polytopes(run.generator(), features, polytopes, starts, steps)
-
-
-@study.experiment(part="not convex")
-def sine(run: Run, *, steps: int) -> Mapping[str, Any]:
-    """A function with a bounded derivative that is not convex."""
-    del run
-    return climb_tilted_sine(steps)
-
-
-@study.experiment(part="chain")
-def chain(run: Run, *, sizes: Sequence[int]) -> Mapping[str, Any]:
-    """The last iterate's lower bound, by dimension."""
-    del run
-    return climb_chain(sizes)
-
-
-@study.experiment(part="minimiser", seed_axes={"early": 2, "late": 2})
-def minimiser(run: Run, *, steps: int, seeds: int) -> Mapping[str, Any]:
-    """Whether ‖x‖ grows on, with a minimiser and without one: [name][step size][seed]."""
-    return walk_without_minimiser(run.generator(), seeds, steps)
+problem_runs = study.experiment(part="problem", seed_axes=dict.fromkeys(("diverged", "last", "best", "classical"), 0))(
+    measure_gaps
+)
+plane = study.experiment(part="plane")(measure_plane)
+search = study.experiment(part="search")(search_polytopes)
+sine = study.experiment(part="not convex")(climb_tilted_sine)
+chain = study.experiment(part="chain")(climb_chain)
+walked = study.experiment(part="minimiser", seed_axes={"early": 2, "late": 2})(walk_without_minimizer)
 
 
 @study.findings
@@ -280,8 +246,8 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     outside = [Value("best", "best iterate", float(np.max(r["best"]))) for r in (in_plane, *evidence[search])]
     best_of_all = extremes.largest([*best.values(), *outside], key=lambda c: c.value)
     slope = np.polyfit(np.log(rising["size"]), rising["last"], 1)[0]
-    walked = evidence[minimiser].one()
-    ratios = dict(zip(walked["name"], (np.array(walked["late"]) / np.array(walked["early"])).min(1), strict=True))
+    walks = evidence[walked].one()
+    ratios = dict(zip(walks["name"], (np.array(walks["late"]) / np.array(walks["early"])).min(1), strict=True))
     grown = {name: ratio > choices.grown for name, ratio in ratios.items()}
     return Findings(
         (
@@ -350,34 +316,7 @@ def _largest(runs: Runs, problem: str, which: str, iterate_name: str) -> Finding
 def draw(evidence: Evidence, found: Findings) -> list[Figure]:
     """Constants by problem, in the plane against the tilt, and by dimension."""
     del found
-    in_plane, rising, searches = evidence[plane].one(), evidence[chain].one(), list(evidence[search])
-    tilts = np.linspace(0, 0.5, 51)
-    printed = Series("horizontal", "printed bound", y=(1.0,), tone="paper", dashed=True)
-    names = {which: [_value(_largest(evidence[problem_runs], n, which, "")) for n in KINKED] for which in TONES}
-    gap, sizes = Axis(LABEL.removeprefix("largest ")), [r.parameters["features"] for r in searches]
-    bars = [Series("bars", f"{which} iterate", list(KINKED), names[which], tone=tone) for which, tone in TONES.items()]
-    theory = Series("line", "1 + ε - 2ε²", tilts.tolist(), (1 + tilts - 2 * tilts**2).tolist(), tone="theory")
-    points = [
-        Series("points", f"random, {which} iterate", sizes, [r[which] for r in searches], tone=tone)
-        for which, tone in TONES.items()
-    ]
-    rises = Series("line", "lower bound, last iterate", rising["size"], rising["last"], tone="control")
-    return [
-        Figure(
-            "Largest late gap to the minimum, in units of αL²",
-            "Left: by problem, largest over seeds and step sizes, of the last and of the best iterate. Middle: the "
-            "worst case in the plane against its tilt ε; it exceeds the printed bound for ε up to 1/2. Right: by "
-            "dimension, the largest among random piecewise linear functions, and the chain on which the last iterate "
-            "rises with the logarithm of the number of steps; the best iterate keeps below 1/2.",
-            (
-                Panel("problems", Axis("problem"), gap, (*bars, printed)),
-                Panel(
-                    "worst case in the plane",
-                    Axis("ε"),
-                    gap,
-                    (Series("points", "measured", in_plane["tilt"], in_plane["last"]), theory, printed),
-                ),
-                Panel("by dimension", Axis("dimension", True), gap, (*points, rises, printed)),
-            ),
-        )
-    ]
+    problems = {
+        which: [_value(_largest(evidence[problem_runs], name, which, "")) for name in KINKED] for which in ITERATES
+    }
+    return draw_constants(KINKED, problems, evidence[plane].one(), list(evidence[search]), evidence[chain].one())

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonsmooth import extremes
+from nonsmooth.claims.framework import Run
 from nonsmooth.claims.huber.huber_data import draw_entries, draw_regression, draw_start
 from nonsmooth.dynamics import Constant, iterate
 from nonsmooth.dynamics.recording import Largest, Recording, Smallest, Trace, loss
@@ -39,7 +41,7 @@ L1_FEATURES = 20
 ROUNDING = 1e-9
 
 
-def draw_problem(name: str, first_seed: int, seeds: int) -> tuple[Problem, Tensor]:
+def _draw_problem(name: str, first_seed: int, seeds: int) -> tuple[Problem, Tensor]:
     """A problem, and starts of shape (seeds, 1, features)."""
     if name in LOSSES:
         return draw_regression("uniform", first_seed, seeds, LOSSES[name]), draw_start("uniform", first_seed, seeds)
@@ -54,20 +56,21 @@ def draw_problem(name: str, first_seed: int, seeds: int) -> tuple[Problem, Tenso
     return l1_norm(L1_FEATURES, 1.0), start if name == "l1 norm" else start[..., :1].expand_as(start).contiguous()
 
 
-def measure_gaps(problem: Problem, start: Tensor, alphas: Sequence[float], steps: int) -> Mapping[str, Any]:
-    """The late largest and the smallest gap of every seed (rows) and step size (columns)."""
+def measure_gaps(run: Run, *, problem: str, alphas: Sequence[float], steps: int, seeds: int) -> Mapping[str, Any]:
+    """Whether runs diverge, and the late largest and the smallest gap: [seed][step size]."""
+    function, start = _draw_problem(problem, run.seed, seeds)
     step_size = torch.tensor([alphas], dtype=torch.float64)
     starts = start.expand(-1, len(alphas), -1).contiguous()
-    losses = iterate(problem, starts, Constant(step_size), steps, {"loss": Trace(loss, range(steps + 1))})["loss"]
-    minimiser, minimum, constant = problem.minimizer, problem.minimum, problem.lipschitz
-    if minimiser is None or minimum is None:
+    losses = iterate(function, starts, Constant(step_size), steps, {"loss": Trace(loss, range(steps + 1))})["loss"]
+    minimizer, minimum, constant = function.minimizer, function.minimum, function.lipschitz
+    if minimizer is None or minimum is None:
         raise ValueError("the minimum of this problem is not known")
     gone = diverged(losses.numpy()).tolist()
     if constant is None:
         return {"diverged": gone}
     gaps = losses - minimum
     best = gaps.cummin(dim=0).values
-    squared_distance = (start - minimiser).square().sum(-1)
+    squared_distance = (start - minimizer).square().sum(-1)
     taken = torch.arange(1, steps + 2, dtype=torch.float64).view(-1, 1, 1)
     classical = squared_distance / (2 * step_size * taken) + step_size * constant.square() / 2
     unit = step_size * constant.square()
@@ -79,26 +82,26 @@ def measure_gaps(problem: Problem, start: Tensor, alphas: Sequence[float], steps
     }
 
 
-def measure_plane(tilts: Sequence[float], steps: int) -> Mapping[str, Any]:
+def measure_plane(run: Run, *, tilts: Sequence[float], steps: int) -> Mapping[str, Any]:
     """The worst case in the plane, for each tilt ε and several starts: the largest gap that it keeps returning to.
 
     At the bottom of the valley and just below 0 the recursion goes one step up, where f is ε, and from there across
     the valley, to 1 + ε - 2ε². It comes back to the same place if the way down takes whole double steps of 2ε, so the
     starts try all phases of the way.
     """
+    del run
     rows = [[[0.0, -1.0], [math.sqrt(1 - e * e), e], [-math.sqrt(1 - e * e), e]] for e in tilts]
     problem = Support(torch.tensor(rows, dtype=torch.float64))
     phases = torch.linspace(0, 1, 64, dtype=torch.float64)
     start = torch.stack([torch.full_like(phases, 1e-6), -1e-6 - phases], dim=-1).expand(len(tilts), -1, -1).contiguous()
     record: dict[str, Recording] = {"last": Largest(loss, steps // 2), "best": Smallest(loss)}
-    run = iterate(problem, start, Constant(1.0), steps, record)
-    return {"tilt": list(tilts), "last": run["last"].amax(-1).tolist(), "best": run["best"].amax(-1).tolist()}
+    found = iterate(problem, start, Constant(1.0), steps, record)
+    return {"tilt": list(tilts), "last": found["last"].amax(-1).tolist(), "best": found["best"].amax(-1).tolist()}
 
 
-def search_polytopes(
-    generator: torch.Generator, features: int, polytopes: int, starts: int, steps: int
-) -> Mapping[str, Any]:
+def search_polytopes(run: Run, *, features: int, polytopes: int, starts: int, steps: int) -> Mapping[str, Any]:
     """The largest late gap over random polytopes of 2P + 1 unit vectors that contain 0, and random starts."""
+    generator = run.generator()
     vertices = _unit(draw_entries("normal", generator, polytopes, 2 * features, features))
     weights = torch.rand(polytopes, 2 * features, 1, generator=generator, dtype=torch.float64)
     # Minus a positive combination of the others: so that some positive combination of all is 0.
@@ -106,12 +109,12 @@ def search_polytopes(
     start = draw_entries("normal", generator, polytopes, starts, features)
     record: dict[str, Recording] = {"last": Largest(loss, steps // 2), "best": Smallest(loss)}
     problem = Support(torch.cat([vertices, closing], dim=1))
-    run = iterate(problem, start, Constant(1.0), steps, record, block=polytopes)
+    found = iterate(problem, start, Constant(1.0), steps, record, block=polytopes)
     return {
-        "last": run["last"].max().item(),
-        "best": run["best"].max().item(),
-        "above": (run["last"] > 1 + ROUNDING).double().mean().item(),
-        "runs": run["last"].numel(),
+        "last": found["last"].max().item(),
+        "best": found["best"].max().item(),
+        "above": (found["last"] > 1 + ROUNDING).double().mean().item(),
+        "runs": found["last"].numel(),
     }
 
 
@@ -120,11 +123,12 @@ def _unit(vectors: Tensor) -> Tensor:
     return unit
 
 
-def climb_tilted_sine(steps: int) -> Mapping[str, Any]:
+def climb_tilted_sine(run: Run, *, steps: int) -> Mapping[str, Any]:
     """f(x) = |x|/10 + sin x from the flanks of the sine, with the steps that lead from each to one farther out.
 
     |f'| ≤ 1.1 everywhere. On x = (2n+1)π the slope is -9/10, so steps of 2πm/0.9 lead to a later such point.
     """
+    del run
     gone, reached = [], []
     for stride in (1, 2, 3):
         step_size = 2 * math.pi * stride / 0.9
@@ -137,8 +141,9 @@ def climb_tilted_sine(steps: int) -> Mapping[str, Any]:
     return {"diverged": gone, "reached": reached}
 
 
-def climb_chain(sizes: Sequence[int]) -> Mapping[str, Any]:
+def climb_chain(run: Run, *, sizes: Sequence[int]) -> Mapping[str, Any]:
     """On `RisingChain` of n coordinates: the gap after n steps from the minimiser, and from an open set beside it."""
+    del run
     ends, beside = [], []
     for size in sizes:
         # Ordered, and far apart as rounding goes: so that no tie decides which term is the largest.
@@ -152,12 +157,13 @@ def climb_chain(sizes: Sequence[int]) -> Mapping[str, Any]:
     return {"size": list(sizes), "last": ends, "beside": beside}
 
 
-def walk_without_minimiser(generator: torch.Generator, seeds: int, steps: int) -> Mapping[str, Any]:
+def walk_without_minimizer(run: Run, *, steps: int, seeds: int) -> Mapping[str, Any]:
     """The largest ‖x‖ of a tenth of the steps and of all: functions without a minimiser, and their likes with one.
 
     Returns:
         `name`; `early` and `late` [name][step size][seed]; nothing is drawn for the first two functions.
     """
+    generator = run.generator()
     names, early, late = [], [], []
     for name, left, right in (("max(-x, -2x)", -2.0, -1.0), ("|x|", -1.0, 1.0)):
         places = []
@@ -166,7 +172,7 @@ def walk_without_minimiser(generator: torch.Generator, seeds: int, steps: int) -
             for _ in range(steps):
                 x -= alpha * (right if x > 0 else left)
                 trail.append(abs(x))
-            places.append((max(trail[: steps // 10]), max(trail)))
+            places.append((extremes.largest(trail[: steps // 10]), extremes.largest(trail)))
         names.append(name)
         early.append([[a] * seeds for a, _ in places])
         late.append([[b] * seeds for _, b in places])
