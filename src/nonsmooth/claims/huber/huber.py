@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nonsmooth import extremes
 from nonsmooth.claims.framework import (
     Afterthought,
     Axis,
@@ -219,7 +220,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         label = f"runs at α = 1 whose loss first rises: {entries} data, {start} start"
         first_rise.append(Quantity(f"first_rise_{entries}_{start}", label).share_of(risen))
         starts[bool(risen.mean() > 0.5)].append(f"{start} ({entries} data)")
-    fewest = min(map(_risen, chosen), key=np.mean)
+    fewest = extremes.smallest(map(_risen, chosen), key=np.mean)
     swept = Quantity("diverged_sweep", f"Huber runs that diverge at α from {ALPHAS[0]} to {ALPHAS[-1]:.0f}")
     edge = Quantity("edge", "2/L, uniform data")
     return Findings(
