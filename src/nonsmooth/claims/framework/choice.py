@@ -96,4 +96,4 @@ def in_words(value: Any) -> str:
     """A choice's value as a reader wants it."""
     if isinstance(value, tuple | list):
         return ", ".join(in_words(item) for item in value)
-    return format_number(value)
+    return format_number(value.replace("_", " ") if isinstance(value, str) else value)
