@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-slow test-browser test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero docs constraints clean
+.PHONY: help reproduce test test-processes test-slow test-browser test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ reproduce: $(VENV)/installed-run ## test every claim of the paper and write resu
 
 test: $(VENV)/installed-test ## run the tests (one file: ARGS=tests/test_house.py)
 	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-processes: $(VENV)/installed-test ## run the tests that start programs, the documentation's examples among them
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m 'processes and not slow' $(ARGS)
 
 test-slow: $(VENV)/installed-test ## run the tests that take more than a few seconds each
 	@$(BIN)/python -m pytest -m slow $(ARGS)

@@ -16,6 +16,8 @@ import pytest
 import nonsmooth
 from nonsmooth import extras
 
+pytestmark = pytest.mark.processes
+
 SOURCE = Path(nonsmooth.__file__)
 
 

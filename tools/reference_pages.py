@@ -130,10 +130,12 @@ PAGES = (
         "Convex test problems with known minimisers, networks to study, and images.",
         {
             "nonsmooth.problems": "Problem Evaluation Regression lasso huber_regression relu_regression l1_norm "
-            "RoundedL1 SupportFunction LargestCoordinate SlopedLine Loss Squared Absolute Huber PseudoHuber Power Link "
+            "RoundedL1 Sum RoundedLargestCoordinate QuadraticChain RisingChain "
+            "SupportFunction LargestCoordinate SlopedLine Loss Squared Absolute Huber PseudoHuber Power Link "
             "Identity Relu QuadraticRelu Softplus",
             "nonsmooth.models": "vgg CONFIGURATIONS WEIGHT_LAYERS INITIALIZATIONS ACTIVATIONS Activation SmoothReLU "
-            "PiecewiseLinearGELU",
+            "PiecewiseLinearGELU "
+            "cross_entropies draw_perceptrons match_perceptrons match_scales preactivations",
             "nonsmooth.data": "load_images Images DataError",
         },
     ),

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from nonsmooth.cli import app
 
+pytestmark = pytest.mark.processes
+
 
 def invoke(*arguments, columns=60):
     runner = CliRunner(env={"COLUMNS": str(columns), "NO_COLOR": "1", "TERMINAL_WIDTH": str(columns)})

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 FULL = "/dev/full"
 CODE = "from nonsmooth.cli import main; main()"
 ENCODINGS = ("latin-1", "cp437", "cp932", "koi8-r", "utf-8", "utf-16", "ascii:strict")

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "optim" / "distributed_progra
 from processes import run_together  # noqa: E402
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.slow,
     pytest.mark.skipif(
         not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),

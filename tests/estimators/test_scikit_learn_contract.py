@@ -14,6 +14,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from nonsmooth.estimators import ProxClassifier, ProxRegressor
 from nonsmooth.penalties import MCP, ElasticNet, GroupL1
 
+pytestmark = pytest.mark.processes
+
 SHORT = {"max_iter": 100, "random_state": 0}
 
 OTHER_CONFIGURATIONS = [

@@ -13,6 +13,8 @@ import toy_measures
 
 from nonsmooth.lab import Cell, Context, LabError, SilentWatcher, Store, crew, run
 
+pytestmark = pytest.mark.processes
+
 CELLS = [Cell("toy", {}, seed=seed, cost=1.0 / (seed + 1)) for seed in range(4)]
 
 

@@ -16,7 +16,7 @@ import toy_run
 from nonsmooth.lab import Cell, Context, LabError, Store, run
 from nonsmooth.lab.values import checksum
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [pytest.mark.processes, pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")]
 
 
 @pytest.fixture

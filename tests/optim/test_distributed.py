@@ -13,6 +13,7 @@ from networks import OPTIMISERS, PENALTIES, SPLIT_GROUPS  # noqa: E402
 from processes import run_together  # noqa: E402
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.skipif(
         not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
         reason="needs a torch with torch.distributed and its gloo backend",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nonsmooth.claims.framework.claim import Settings
 from nonsmooth.lab import Cell, Context, Scalar
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -31,6 +32,8 @@ class Run:
 
     def generator(self) -> torch.Generator:
         """A fresh generator with the seed."""
+        import torch  # noqa: PLC0415  slow to load, and a plan does not need it
+
         return torch.Generator().manual_seed(self.seed)
 
 
