@@ -45,7 +45,7 @@ lint: $(VENV)/installed-lint ## check format, style, types and the direction of 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-check: lint test docs ## lint, test and docs
+check: lint test test-processes docs ## lint, test and docs
 
 bench: $(VENV)/installed-run ## time the ensemble recursion against loops, and write docs/benchmarks/ensemble.md
 	@$(BIN)/python benchmarks/ensemble.py --output docs/benchmarks/ensemble.md $(ARGS)
