@@ -83,7 +83,17 @@ def test_growth_that_hangs_on_the_step_size_is_named():
                 row[2] = 2.0
     judgement = subquadratic.study.judge(records)
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert [one.what for one in judgement.robustness.flips] == ["step sizes α: 0.8 instead of 1, 10"]
+    assert "step sizes α: 0.8 instead of 1, 10" in [one.what for one in judgement.robustness.flips]
+
+
+def test_growth_at_the_minimum_alone_is_the_paper_s_reading_and_is_named():
+    judgement = subquadratic.study.judge(fabricate())
+    assert [one.verdict for one in judgement.robustness.flips] == [Verdict.EXPLANATION_NOT_SUPPORTED]
+    assert "at the minimum alone" in judgement.robustness.flips[0].what
+    assert "This holds where growth is read as far out as the iterates go" in judgement.because
+    # Without a smooth loss that does the same, that reading makes it a counter-example.
+    lone = subquadratic.study.judge(fabricate(unstable=("huber", "power 3/2")))
+    assert [one.verdict for one in lone.robustness.flips] == [Verdict.REPRODUCED]
 
 
 def test_the_predicted_two_cycle_on_the_line():

@@ -74,6 +74,12 @@ def test_a_verdict_that_hangs_on_size_or_length_is_named(world, what):
     assert what in [one.what for one in judgement.robustness.flips]
 
 
+def test_data_on_which_the_runs_do_cross_kinks_are_named():
+    judgement = claim.study.judge(fabricate())
+    assert [one.verdict for one in judgement.robustness.flips] == [Verdict.REPRODUCED]
+    assert "This holds with fewer samples than features" in judgement.because
+
+
 @pytest.mark.parametrize(("samples", "features", "exact"), [(5, 2, 5 / 16), (40, 20, 0.5), (10, 20, 1.0)])
 def test_wendel(samples, features, exact):
     """N/2^(N-1) in the plane, a half for N = 2P, 1 for N ≤ P."""

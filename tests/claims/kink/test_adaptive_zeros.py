@@ -52,6 +52,13 @@ def test_zeros_that_come_late_are_said_to():
     assert {flip.verdict for flip in judgement.robustness.flips} >= {Verdict.REPRODUCED}
 
 
+def test_the_variants_that_the_paper_runs_are_an_alternative():
+    judgement = adaptive_zeros.study.judge(fabricate())
+    named = [flip for flip in judgement.robustness.flips if "SGD and Adam" in flip.what]
+    assert [flip.verdict for flip in named] == [Verdict.REPRODUCED]
+    assert "where Adagrad or RMSprop is among the variants" in judgement.because
+
+
 def test_entries_that_are_not_finite_are_not_kept():
     records = fabricate(shares=NONE)
     next(r for r in records if r.parameters["variant"] == "Adam").values["lost"][:] = [1]

@@ -106,7 +106,7 @@ def test_who_is_ahead_when_turns_no_verdict(sums, turns_at):
     """The verdict flipped between 300 and 1,000 steps when the rule asked which schedule ends lower."""
     judgement = step_sizes.study.judge(fabricate(sums, turns_at=turns_at))
     assert judgement.verdict is Verdict.EXPLANATION_NOT_SUPPORTED
-    assert not judgement.robustness.flips
+    assert all("has arrived: 0.001" in one.what for one in judgement.robustness.flips)
     lengths = [one for one in judgement.robustness.judged if "number of steps" in one.what]
     assert len(lengths) == len(LENGTHS) - 1
     ahead = {v.name: v.value for v in judgement.measured}
@@ -197,6 +197,12 @@ def test_travel_decides_on_l3_and_the_left_gap_is_what_it_lacks():
     # Where no coordinate settles for long, the gap left is what the steps could not travel.
     left = (start - travel).clamp(min=0).sum(1)
     assert np.array(record["gap"])[row, 0, -1] == pytest.approx(left.tolist(), abs=100 * alpha * 0.1)
+
+
+def test_what_counts_as_arrival_turns_the_verdict_and_is_named(sums):
+    judgement = step_sizes.study.judge(fabricate(sums))
+    assert [one.verdict for one in judgement.robustness.flips] == [Verdict.NOT_REPRODUCED]
+    assert "This holds where a run that is within its last step of the minimum has arrived" in judgement.because
 
 
 def test_who_is_ahead_is_counted_over_settings(sums):

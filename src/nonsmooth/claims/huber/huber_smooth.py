@@ -51,7 +51,13 @@ TOLERANCE = Choice(
     "share of 2/L by which a threshold may miss it",
     "Runs of 1,000 steps put thresholds up to 0.35 % too low, and the bisection stops at 0.4 %.",
 )
-SAME = Choice("same", 1e-6, (1e-7, 1e-4), "share of L", "What 400 steps of the search leave, and far above rounding.")
+SAME = Choice(
+    "same",
+    1e-6,
+    (1e-7, 1e-4),
+    "share of L by which a quotient may miss it",
+    "What 400 steps of the search leave, and far above rounding.",
+)
 LEFT = Choice(
     "left",
     0.1,
@@ -59,7 +65,7 @@ LEFT = Choice(
     "share of the threshold that may be left to a start 300 times closer, if there is no threshold",
     "Without one it shrinks as the distance does, to 1/300; with one it stays.",
 )
-MOST = Choice("most", 0.5, (0.4, 0.6), "share of the data that counts as the rule", "The shares found are 0 or 1.")
+MOST = Choice("most", 0.5, (0.4, 0.6), "share of the data that counts as most", "More often than not.")
 DATA = Choice("data", "both", ENTRIES, "entries of Z and y", "The paper calls both arbitrary.")
 LENGTH = Choice(
     "length", FAR_STEPS, SHORTER, "steps of a run from afar", "Slow runs near the threshold end by then within 0.35 %."

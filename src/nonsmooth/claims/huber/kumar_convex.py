@@ -51,7 +51,7 @@ ROUNDING = Choice(
     "rounding",
     1e-9,
     (1e-11, 1e-7),
-    "relative to the function",
+    "size, relative to the function, that counts as rounding",
     "What sums of 500 products in float64 may lose, with room; what is found otherwise is above 1e-6.",
 )
 HALF = Choice(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.claims.framework import (
+    Afterthought,
     Axis,
     Choice,
     Choices,
@@ -53,7 +54,7 @@ LENGTHS = (400, 800, 1600)
 
 LENGTH = Choice("length", 1600, (800, 400), "steps of a run", "Ten times what the slowest runs take to turn linear.")
 LATE = Choice("late", 0.1, (0.25, 0.5), "share of the run that is its end", "As in the other claims of §4.")
-MOST = Choice("most", 0.5, (0.25, 0.75), "share of the runs that counts as most", "The shares found are near 0 or 1.")
+MOST = Choice("most", 0.5, (0.25, 0.75), "share of the data that counts as most", "More often than not.")
 SIZE = Choice(
     "size",
     PAPER_SIZE,
@@ -61,12 +62,25 @@ SIZE = Choice(
     "samples and features",
     "§4 gives none; §2 runs this network with 20 × 500, eq. (13) has 50 × 200.",
 )
+SHAPE = Choice(
+    "shape",
+    "fewer samples than features",
+    ("100 samples, 20 features",),
+    "shape of the data",
+    "As in every problem of the paper.",
+    "with fewer samples than features, as in every problem of the paper",
+)
 
 OURS = Quantity("kink", "data of the paper's size on which a run of any step size crosses a kink at its end")
 TALLER = Quantity(
-    "kink_tall", "data with 5 or 10 times as many samples as features on which runs of every step size do"
+    "kink_tall",
+    "data with 5 or 10 times as many samples as features on which runs of every step size cross a kink at their end",
 )
-CONTROL = Quantity("kink_positive", "the same, with half of the targets positive")
+CONTROL = Quantity(
+    "kink_positive",
+    "data with as many samples, half of the targets positive, on which runs of every step size cross a kink at their "
+    "end",
+)
 
 CLAIM = Claim(
     id="toy-problem",
@@ -103,7 +117,7 @@ RULE = Rule(
         below(OURS, MOST),
         Outcome(
             Verdict.WITH_CORRECTION,
-            "only with N > 2P",
+            "only with many samples",
             correction="The optimum lies on the kinks, but a run stays at them only where the units cannot all be off "
             "at once, which needs about twice as many samples as features (Wendel 1962): with five times as many, the "
             "runs on {kink_tall:.0%} of the data cross kinks to their end. With 20 samples and 500 features the last "
@@ -126,7 +140,15 @@ study = Study(
         ours="runs cross kinks to the end on {kink:.0%} of the data; with N ≥ 5P on {kink_tall:.0%}",
         control="positive targets: {kink_positive:.0%}",
     ),
-    choices=(LENGTH, LATE, MOST, SIZE),
+    choices=(LENGTH, LATE, MOST, SIZE, SHAPE),
+    afterthoughts=(
+        Afterthought(
+            "data with more samples than features are an alternative",
+            "2026-11",
+            "All alternatives had fewer samples than features, and the correction is about the number of samples.",
+            "The verdict is said to hold with fewer samples than features.",
+        ),
+    ),
 )
 
 
@@ -203,7 +225,8 @@ def _late(runs: Runs, choices: Choices, joined: Callable[..., Any] = np.any) -> 
 @study.findings
 def findings(evidence: Evidence, choices: Choices) -> Findings:
     """How long the runs cross kinks, by size, penalty and response, and what else of the paper's effects they show."""
-    runs, (samples, features) = evidence[crossings], choices.size
+    runs = evidence[crossings]
+    samples, features = choices.size if choices.shape == SHAPE.value else (TALL[0], FEATURES)
     plain = runs.where(penalty="L2", positive=False)
     ours = plain.some(samples=samples, features=features)
     record = ours[0]

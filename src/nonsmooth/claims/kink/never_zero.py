@@ -71,9 +71,9 @@ DRAWN = Choice(
 EXACT = Quantity("float64", "share of exact zeros, float64, all")
 HITS = Quantity("hits", "exact zeros in float64")
 ASTRAY = Quantity("astray", "starts on multiples of a dyadic αλ that stay, and neighbours that vanish")
-LEFT = Quantity("left", "entries that the proximal step leaves")
+LEFT = Quantity("left", "entries that the proximal step leaves non-zero")
 FOUND = Quantity("found", "combinations of another precision, αλ and way to draw that have exact zeros")
-EXPECTED = Quantity("expected", "exact zeros to be expected in the likeliest of them")
+EXPECTED = Quantity("expected", "exact zeros to be expected in the likeliest of these combinations")
 
 CLAIM = Claim(
     id="never-zero",

@@ -121,9 +121,9 @@ DOSE = dose.DoseResponse(
     "the paradox",
     "have the paradox",
     VANISHED,
-    "With one step size, a larger λ leaves a larger norm where α > 2/L at the larger λ, with a kink or without. A kink "
-    "is the limit L = ∞: there no constant α is small enough, and a reduced one leaves the paradox. The proximal step "
-    "does not have it.",
+    "With one step size, λ = 100 leaves a larger norm than λ = 1 where α > 2/L at λ = 100, with a kink or without. A "
+    "kink is the limit L = ∞: there no constant α is small enough, and a reduced one leaves the paradox. The proximal "
+    "step does not have it.",
 )
 RULE = Rule(
     Row(
@@ -143,7 +143,7 @@ RULE = Rule(
         Verdict.REPRODUCED, "it takes the kink", "Without the kink the paradox is gone, and so it is with prox steps."
     ),
     always="{matches} of {matches.count} printed numbers are met to four decimals. With the same α, λ and start the "
-    "proximal step ends at norms up to {proximal_100:v}. After reducing α to 1e-06 the norm is {kink_at_last:.3g} at "
+    "proximal step ends at a norm of {proximal_100:v}. After reducing α to 1e-06 the norm is {kink_at_last:.3g} at "
     "the kink, {twin_at_last:.3g} on the twin with ε = 0.004.",
 )
 

@@ -78,11 +78,11 @@ TWINS = Choice(
 )
 
 BOX = Quantity("box_relu", "share of the ReLU's runs that leave the ball of the infinity norm with the loss falling")
-TWIN_BOX = Quantity("box_twin", "the same share of the smooth twin that leaves most")
+TWIN_BOX = Quantity("box_twin", "share of the runs of the smooth twin that leaves most, infinity norm")
 BALL = Quantity(
     "ball_relu", "share of the ReLU's runs that leave the Euclidean ball of the proof with the loss falling"
 )
-TWIN_BALL = Quantity("ball_twin", "the same Euclidean share of the smooth twin that leaves most")
+TWIN_BALL = Quantity("ball_twin", "share of the runs of the smooth twin that leaves most, Euclidean ball")
 
 CLAIM = Claim(
     id="capture",

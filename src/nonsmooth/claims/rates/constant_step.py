@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.claims.framework import (
+    Afterthought,
     Axis,
     Choice,
     Choices,
@@ -73,13 +74,21 @@ CLOSE = Choice(
     "distance to the stationary points, over that at the start, at which a run has converged",
     "Far below any cycle that is seen, far above rounding.",
 )
-MOST = Choice("most", 0.5, (0.25, 0.75), "share of the draws that counts as most", "The shares found lie near 0 or 1.")
+MOST = Choice("most", 0.5, (0.25, 0.75), "share of the draws that counts as most", "More often than not.")
 KINKED = Choice(
     "kinked",
     tuple(TWINS),
     (tuple(name for name in TWINS if name != SPECIAL), ("‖β‖₁",), ("absolute regression",), ("LASSO",)),
     "the functions with a kink",
     "All that were run, the special case among them in which constant steps converge.",
+)
+LEFT_BEHIND = Choice(
+    "left_behind",
+    "with the others",
+    ("alone",),
+    "how the function is judged whose kinks a run leaves behind",
+    "The sentence has room for special cases.",
+    "where a run does not leave the kinks behind",
 )
 
 STABLE = Quantity("stable", "draws in which most runs converge, smooth functions, α < 2/L")
@@ -96,7 +105,10 @@ CLAIM = Claim(
         "cases.” The sentence is about gradient descent in general; provable convergence is said to take diminishing "
         "steps."
     ),
-    explanation="The step size does not tend to 0, so the iterates do not come to rest.",
+    explanation=(
+        "The paper gives no reason of its own. It names diminishing steps as the remedy, so the reason would be that "
+        "the step size does not tend to 0."
+    ),
     control=(
         "The same constant steps on smooth functions, below and above 2/L: if a step that does not vanish is the "
         "reason, they do not converge there either. On functions with a kink the steps are measured in the 2/L of a "
@@ -114,10 +126,11 @@ RULE = Rule(
         Outcome(
             Verdict.WITH_CORRECTION,
             "smooth functions below 2/L do",
-            correction="With a constant step gradient descent converges to a stationary point wherever ∇f is Lipschitz "
-            "with a constant L and α < 2/L ({stable.hits} of {stable.count} draws). It does not across a kink, however "
-            "small α is, nor where α > 2/L. Among functions with a kink the special case is one whose kinks the run "
-            "leaves behind: {special:.0%} of the runs on the ReLU regression with y ≤ 0 and α < 2/L converge.",
+            correction="On a convex function with a minimiser, whose ∇f is Lipschitz with a constant L, gradient "
+            "descent with a constant α < 2/L converges to a stationary point ({stable.hits} of {stable.count} draws); "
+            "with α > 2/L it does not on the smooth functions tried. Nor does it where it has to settle on a kink, at "
+            "any α tried. Among functions with a kink the special case is one whose kinks the run leaves behind: "
+            "{special:.0%} of the runs on the ReLU regression with y ≤ 0 and α < 2/L converge.",
         ),
     ),
     Row(
@@ -145,7 +158,15 @@ study = Study(
         ours="with a kink {kink:.0%} of the draws; {approach:.0%} of the runs come nearer",
         control="smooth: {stable:.0%} below 2/L, {unstable:.0%} above",
     ),
-    choices=(LENGTH, CLOSE, MOST, KINKED),
+    choices=(LENGTH, CLOSE, MOST, KINKED, LEFT_BEHIND),
+    afterthoughts=(
+        Afterthought(
+            "the special case alone is among the alternatives, as every other function with a kink is",
+            "2026-11",
+            "On it constant steps converge, and it was the only function that was not judged alone.",
+            "The verdict is said to hold where a run does not leave the kinks behind.",
+        ),
+    ),
 )
 
 
@@ -218,6 +239,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     """In how many draws most runs converge, by kind of function and side of 2/L."""
     runs, length = evidence[constant], LENGTHS.index(choices.length)
     below_edge, above_edge = ([i for i, edge in enumerate(EDGES) if (edge < 1) is side] for side in (True, False))
+    kinked = choices.kinked if choices.left_behind == LEFT_BEHIND.value else (SPECIAL,)
     tables = {name: _distances(runs, name)[length] for name in (*TWINS, *TWINS.values())}
 
     def draws(quantity: Quantity, names: Iterable[str], edges: list[int]) -> Finding:
@@ -229,7 +251,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         return Quantity(name, label).number(float(converged.mean()), converged.size)
 
     every = below_edge + above_edge
-    approach = np.concatenate([tables[name] < 1 for name in choices.kinked])
+    approach = np.concatenate([tables[name] < 1 for name in kinked])
     listed = [
         share(f"{side}_{i}", f"runs that converge, {name}, α {sign} 2/L{of}", name, edges)
         for i, name in enumerate((*TWINS, *TWINS.values()))
@@ -238,7 +260,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     ]
     return Findings(
         (
-            draws(KINK, choices.kinked, every),
+            draws(KINK, kinked, every),
             Quantity("approach", "runs with a kink that end nearer than they began").number(float(approach.mean())),
             *listed[: 2 * len(TWINS)],
         ),

@@ -229,7 +229,7 @@ def fit_exponent(
     pairs = [(-math.log(e), float(k)) for e, k in zip(accuracies, steps, strict=True) if k >= least]
     if least == 0:
         pairs = [(x, k) for x, k in pairs if math.isfinite(k)]
-    parts = {"the smaller half": slice(-3, None), "the larger half": slice(None, 3)}
+    parts = {"the three smallest": slice(-3, None), "the three largest": slice(None, 3)}
     pairs = pairs[parts.get(span, slice(None))]
     if len(pairs) < 3 or not all(math.isfinite(k) for _, k in pairs):
         return math.nan

@@ -21,6 +21,8 @@ from nonsmooth.claims.rates.step_size_runs import (
 )
 from nonsmooth.lab import Record
 
+LAST_STEP, FIRST_STEP = "αλ of the last step", "α₀λ"
+"""Distances up to which a run on L3 may count as arrived."""
 STUCK = 0.99
 """A run that keeps more than this share of its gap over the second half of its steps has stopped."""
 
@@ -55,11 +57,13 @@ def settings_above(runs: Runs, problems: Sequence[str], length: int) -> Finding:
     return Quantity(f"higher_{length}", label).median(higher.mean(0))
 
 
-def count_arrivals(run: Record, length: int, summable: Sequence[str]) -> dict[tuple[bool, bool], tuple[int, int]]:
+def count_arrivals(
+    run: Record, length: int, summable: Sequence[str], arrival: float | str = LAST_STEP
+) -> dict[tuple[bool, bool], tuple[int, int]]:
     """By whether the sum is finite and whether the travel is enough: from how many starts the runs arrive, of how many.
 
-    A run arrives if ‖β‖∞ is at most αλ, α the last step, and on the twin if it is at most its width ε; from a start
-    the runs arrive if more than half of those with this travel do.
+    A run arrives if ‖β‖∞ is at most `arrival`, and on the twin if it is at most its width ε; from a start the runs
+    arrive if more than half of those with this travel do.
 
     Raises:
         NotStoredError: a size is not a number.
@@ -71,7 +75,8 @@ def count_arrivals(run: Record, length: int, summable: Sequence[str]) -> dict[tu
     for name in (*summable, *INFINITE):
         factors = [SCHEDULES[name].factor(t) for t in range(length)]
         for alpha, sizes in zip(STEP_SIZES["L3"], run["size"][list(SCHEDULES).index(name)], strict=True):
-            arrived = np.array(sizes[at]) <= (WIDTH if twin else alpha * factors[-1] * (1 + 1e-9))
+            near = {LAST_STEP: alpha * factors[-1], FIRST_STEP: alpha}.get(str(arrival), arrival)
+            arrived = np.array(sizes[at]) <= (WIDTH if twin else float(near) * (1 + 1e-9))
             ahead = np.array(farthest) - alpha * math.fsum(factors)
             for far, chosen in ((True, ahead <= 0), (False, ahead > (WIDTH if twin else 0.0))):
                 runs[name in FINITE, far].append(np.where(chosen, arrived, np.nan).tolist())

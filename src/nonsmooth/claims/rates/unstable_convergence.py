@@ -86,7 +86,7 @@ UNBOUNDED_SHARE = Quantity("diverged_unbounded", "squared and quartic runs that 
 SMOOTH = Quantity("diverged_smooth", "smooth (pseudo-Huber) runs that diverge")
 LARGEST = Quantity("largest", "largest gap of the last iterate, in αL²")
 ESCAPES = Quantity("escapes", "separable data on which the logistic loss lets ‖x‖ grow on")
-STAYS = Quantity("stays", "data that are not separable on which it does")
+STAYS = Quantity("stays", "data that are not separable on which the logistic loss lets ‖x‖ grow on")
 
 CLAIM = Claim(
     id="unstable-convergence",
@@ -141,7 +141,8 @@ RULE = Rule(
             correction="αL² bounds the best iterate and not the last one. For the best the limit is αL²/2 (largest "
             "seen: {best:v}·αL²). The last iterate of a piecewise linear function in the plane keeps returning to "
             "{plane:v}·αL², and after n steps from the minimiser of a function of n variables (Harvey et al. 2019) it "
-            "lies at {chain_slope:v}·ln n·αL², {chain:v}·αL² for n = {chain_size}: no constant serves all functions. "
+            "lies at {chain:v}·αL² for n = {chain_size} and grows by {chain_slope:v}·αL² with each unit of ln n: no "
+            "constant serves all functions. "
             "On the line the largest found is {search_1:v}. L is the Euclidean constant: for λ1‖β‖₁ that is λ1√P; in "
             "units of αλ1², with the paper's L = λ1, its gap reaches {l1_paper:v}. " + MINIMISER + " " + NO_KINK,
         ),
