@@ -212,6 +212,16 @@ class Quantity:
             return self.missing("is not a number in some of the runs")
         return self.share(int(array.sum()), array.size)
 
+    def any_of(self, flags: npt.ArrayLike) -> Fact | Missing:
+        """Whether one of the flags is true; `Missing` where there is none, or one is not a number.
+
+        A statement about all runs is refuted by one of them, however many share their data: no interval is needed.
+        """
+        array = np.asarray(flags, dtype=np.float64)
+        if array.size == 0:
+            return self.missing("has no run behind it")
+        return self.missing("is not a number in some of the runs") if np.isnan(array).any() else self.fact(array.any())
+
     def median(self, samples: Sequence[float] | np.ndarray) -> Estimate | Missing:
         """The median of the samples with its exact interval; of none, `Missing`.
 

@@ -140,7 +140,7 @@ RULE = Rule(
         "Without the kink {twin_above:.0%} of the twins with α > 2/L oscillate, and other steps end the cycle.",
     ),
     always="{cycles.hits:,} of {cycles.count:,} starts end in a two-cycle below αλ, and N₀ = max ⌊|β₀|/αλ⌋ is met by "
-    "{n0_met.hits:,}.",
+    "{n0_met.hits:,}: the proposition holds as it is stated. What is judged is the kink as its reason.",
 )
 
 study = Study(
