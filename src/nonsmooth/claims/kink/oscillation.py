@@ -112,7 +112,7 @@ DOSE = dose.DoseResponse(
     "the oscillation",
     "oscillate",
     STILL,
-    "A constant step alternates where α > 2/L, with a kink or without; a kink is the limit L = ∞. On the kink itself "
+    "What the proposition states of λ‖β‖₁ holds. But a constant step alternates where α > 2/L, with a kink or without; a kink is the limit L = ∞. On the kink itself "
     "diminishing and proximal steps do not keep the cycle.",
 )
 RULE = Rule(
@@ -140,7 +140,7 @@ RULE = Rule(
         "Without the kink {twin_above:.0%} of the twins with α > 2/L oscillate, and other steps end the cycle.",
     ),
     always="{cycles.hits:,} of {cycles.count:,} starts end in a two-cycle below αλ, and N₀ = max ⌊|β₀|/αλ⌋ is met by "
-    "{n0_met.hits:,}: the proposition holds as it is stated. What is judged is the kink as its reason.",
+    "{n0_met.hits:,}.",
 )
 
 study = Study(
