@@ -112,8 +112,8 @@ DOSE = dose.DoseResponse(
     "the oscillation",
     "oscillate",
     STILL,
-    "What the proposition states of λ‖β‖₁ holds. But a constant step alternates where α > 2/L, with a kink or without; a kink is the limit L = ∞. On the kink itself "
-    "diminishing and proximal steps do not keep the cycle.",
+    "What the proposition states of λ‖β‖₁ holds. But a constant step alternates where α > 2/L, with a kink or "
+    "without; a kink is the limit L = ∞. On the kink itself diminishing and proximal steps do not keep the cycle.",
 )
 RULE = Rule(
     Row(below(CYCLES, REQUIRED), Outcome(Verdict.NOT_REPRODUCED, "no two-cycle")),
