@@ -46,6 +46,8 @@ def summary(results: dict[str, Any], title: str) -> str:
         found = claim["robustness"]
         if found and found["alternatives"]:
             lines += [f"It stands under {found['stands']} of {found['alternatives']} alternatives."]
+            if more := len(found["unchanged"]):
+                lines[-1] += f" Not counted: {more} that change{'s' * (more == 1)} nothing the rule asks for."
             lines += ["", *(f"- {flip['what']}: {flip['verdict']}" for flip in found["flips"]), ""]
         lines += ["| quantity | kind | value | n |", "|---|---|---|---|"]
         for kind in ("paper", "measured", "control", "predicted"):

@@ -13,7 +13,9 @@ LONG = "a finite sum of differentiable subproblems, " * 5
 
 def entry(claim_id, verdict, status="judged"):
     headline = {"paper": LONG, "ours": "2.0", "control": "none"} if verdict else None
-    robustness = {"stands": 5, "alternatives": 6, "flips": [], "not_judged": []} if claim_id == "rate" else None
+    robustness = (
+        {"stands": 5, "alternatives": 6, "flips": [], "not_judged": [], "unchanged": []} if claim_id == "rate" else None
+    )
     says = "smooth ones do it too" if claim_id == "rate" else ""
     entry = {"id": claim_id, "verdict": verdict, "status": status, "headline": headline}
     return {**entry, "says": says, "robustness": robustness}

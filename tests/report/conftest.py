@@ -93,6 +93,7 @@ def entry(index, claim_id, verdict):
             "alternatives": 7,
             "flips": [{"what": "run length: 100 instead of 1,000", "verdict": "inconclusive"}],
             "not_judged": ["widths: 0.1 instead of 1: no records"],
+            "unchanged": ["tolerance: 0.2 instead of 0.1"],
         }
         if judged
         else None,

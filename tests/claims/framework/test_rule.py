@@ -79,7 +79,10 @@ def test_and_and_or_are_decided_by_what_cannot_be_changed():
 @given(st.sampled_from([Answer.YES, Answer.NO, Answer.OPEN, Answer.MISSING]), st.sampled_from(list(Answer)))
 def test_de_morgan(first, second):
     one, two = below(SHARE, 0), below(OTHER, 0)
-    scope = Scope({}, {}, {id(one): first, id(two): second})
+    ends = {Answer.YES: (-2, -1), Answer.NO: (1, 2), Answer.OPEN: (-1, 1)}
+    found = {q.name: q.estimate(0, *ends[a]) for q, a in ((SHARE, first), (OTHER, second)) if a in ends}
+    scope = Scope(found, {})
+    assert (one.answer(scope), two.answer(scope)) == (first, second)
     assert (~(one & two)).answer(scope) is (~one | ~two).answer(scope)
     assert (~(one | two)).answer(scope) is (~one & ~two).answer(scope)
 
@@ -100,7 +103,7 @@ def rule(limit=LIMIT):
         (40, True, Verdict.WITH_CORRECTION, "40 of 40 runs."),
         (40, False, Verdict.REPRODUCED, "40 of 40 runs."),
         (20, False, Verdict.INCONCLUSIVE, "It is open whether share of cycles: below 0.5"),
-        (40, None, Verdict.INCONCLUSIVE, "It is missing whether it moves: yes"),
+        (40, None, Verdict.INCONCLUSIVE, "It is not known whether it moves: yes"),
     ],
 )
 def test_the_first_row_that_is_met_open_or_missing_decides(successes, fact, verdict, text):
@@ -143,6 +146,37 @@ def test_what_would_change_the_verdict_is_found_by_asking_the_rule():
         "reproduced with a correction, if it moves: yes (now no)",
     ]
     assert rule().would_change(Findings(), {}) == []
+
+
+def test_what_would_change_is_asked_of_every_row_that_reads_the_finding():
+    """The first row turns, and the second, which asks the same in other words, turns with it."""
+    rows = (
+        Row(above(SHARE, LIMIT), Outcome(Verdict.NOT_REPRODUCED, "they do")),
+        Row(~above(SHARE, LIMIT), Outcome(Verdict.REPRODUCED, "they do not")),
+    )
+    twice = Rule(*rows, otherwise=Outcome(Verdict.EXPLANATION_NOT_SUPPORTED, "neither"))
+    found = SHARE.share(40, 40)
+    assert twice.would_change(Findings([found]), {}) == [
+        f"reproduced, if share of cycles: below, or equal to, 0.5 (now {found})"
+    ]
+
+
+@pytest.mark.parametrize("condition", [below(SHARE, LIMIT), above(SHARE, LIMIT), below(SHARE, OTHER), holds(FACT)])
+@pytest.mark.parametrize(("value", "fact"), [(0.1, True), (0.9, False)])
+def test_a_finding_on_the_other_side_gives_the_other_answer(condition, value, fact):
+    findings = Findings([SHARE.number(value), OTHER.estimate(0.5, 0.4, 0.6), FACT.fact(fact)])
+    turned = condition.turned(Scope(findings, {}))
+    answers = [condition.answer(Scope(f, {})) for f in (findings, {**findings, turned.name: turned})]
+    assert set(answers) == {Answer.YES, Answer.NO}
+
+
+def test_surely_is_printed_of_all_that_it_is_said_of():
+    scope, either = Scope({}, {}), holds(FACT) | holds(OTHER)
+    assert surely(either).words(scope) == "surely (it moves: yes or the other: yes)"
+    assert (~surely(either) & holds(FACT)).words(scope) == (
+        "not surely (it moves: yes or the other: yes) and it moves: yes"
+    )
+    assert (~~surely(holds(FACT))).words(scope) == "surely it moves: yes"
 
 
 @pytest.mark.parametrize("says", ["", "one two three four five six"])

@@ -82,7 +82,8 @@ def test_the_verdict_is_judged_under_every_alternative():
     study = make("for runs of length {value}")
     judgement = study.judge(records_of(study))
     assert judgement.verdict is Verdict.REPRODUCED
-    assert str(judgement.robustness) == "stands under 8 of 9 alternatives"  # 2 limits, 2 lengths, 5 groups of seeds
+    assert str(judgement.robustness) == "stands under 7 of 8 alternatives"  # 2 limits, 1 length, 5 groups of seeds
+    assert judgement.robustness.unchanged == ("run length: 2 instead of 1",)
     (flip,) = judgement.robustness.flips
     assert flip.what == "run length: 3 instead of 1"
     assert flip.verdict is Verdict.NOT_REPRODUCED
@@ -94,7 +95,7 @@ def test_a_verdict_that_a_choice_turns_is_not_given():
     judgement = study.judge(records_of(study))
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert "run length: 3 instead of 1" in judgement.because
-    assert judgement.robustness.stands == 8
+    assert judgement.robustness.stands == 7
 
 
 def test_an_alternative_that_the_cells_do_not_allow_is_named():
@@ -102,6 +103,54 @@ def test_an_alternative_that_the_cells_do_not_allow_is_named():
     judgement = study.judge(records_of(study, Settings(seeds=7)))
     assert judgement.robustness.not_judged == ("run length: 3 instead of 1: seven are too few",)
     assert judgement.verdict is Verdict.REPRODUCED
+
+
+def test_another_correction_is_another_outcome():
+    """The verdict is the same, what it corrects is not."""
+    study = make("for runs of length {value}")
+    outcome = Outcome(Verdict.WITH_CORRECTION, "it stays", correction="It stays.")
+    study.rule = Rule(
+        Row(below(SHARE, LIMIT), outcome),
+        otherwise=Outcome(Verdict.WITH_CORRECTION, "it moves", correction="It moves."),
+    )
+    robustness = study.judge(records_of(study)).robustness
+    (flip,) = robustness.flips
+    assert (flip.what, flip.says) == ("run length: 3 instead of 1", "it stays")
+    assert robustness.stands == 7
+
+
+def test_a_choice_that_nothing_reads_does_not_count():
+    study = make("for runs of length {value}")
+    study.choices = (*study.choices, Choice("name", "a", ("b", "c"), "the name", "short"))
+    robustness = study.judge(records_of(study)).robustness
+    assert len(robustness.judged) == 8
+    assert "the name: b instead of a" in robustness.unchanged
+
+
+def test_seeds_whose_lack_leaves_too_little_are_named():
+    study = make("for runs of length {value}")
+    assert str(study.judge(records_of(study, Settings(seeds=9))).robustness).endswith("of 8 alternatives")
+
+    @study.findings
+    def findings(evidence, choices):
+        reached = evidence[study.experiments[0]].joined("reached")
+        if len(reached) < 8:
+            raise NotStoredError("fewer than eight seeds")
+        return Findings([SHARE.share_of(reached > choices.length)])
+
+    not_judged = study.judge(records_of(study, Settings(seeds=9))).robustness.not_judged
+    assert not_judged == tuple(
+        f"4 of 5 groups of seeds, without group {group}: fewer than eight seeds" for group in (1, 2, 3, 4)
+    )
+
+
+def test_a_cell_with_few_seeds_is_kept_whole_beside_one_with_many():
+    study = make()
+    cells = [Record(Cell("made-up", {"part": "walk", "seeds": n}), {"reached": list(range(n))}) for n in (10, 1)]
+    evidence = study_evidence(study, cells)
+    assert evidence.groups() == 5
+    for group in range(5):
+        assert [len(r["reached"]) for r in evidence.without(group, 5).records] == [8, 1]
 
 
 def test_leaving_out_seeds_leaves_out_every_fifth_of_each_list():
@@ -142,6 +191,23 @@ def test_a_choice_needs_an_alternative():
         Choice("limit", 0.5, (), "the limit", "halfway")
     with pytest.raises(ValueError, match="alternatives"):
         Choice("limit", 0.5, (0.5, 0.6), "the limit", "halfway")
+
+
+def test_an_alternative_counts_once():
+    with pytest.raises(ValueError, match="twice"):
+        Choice("limit", 0.5, (0.3, 0.7, 0.3), "the limit", "halfway")
+
+
+def test_a_rule_compares_with_declared_choices_only():
+    with pytest.raises(ValueError, match="limit, which is not among its choices"):
+        Study(
+            Claim("made-up", "A title", "§1", "It moves.", "Because.", "A control."),
+            rule=Rule(
+                Row(below(SHARE, LIMIT), Outcome(Verdict.NOT_REPRODUCED, "it stays")),
+                otherwise=Outcome(Verdict.REPRODUCED, "it moves"),
+            ),
+            headline=Headline("moves", "", ""),
+        )
 
 
 def test_a_text_that_wants_the_number_of_what_is_missing_is_empty():

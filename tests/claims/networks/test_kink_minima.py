@@ -58,7 +58,8 @@ def test_a_missing_kind_decides_nothing(kind):
 def test_a_verdict_that_hangs_on_the_length_is_named():
     judgement = claim.study.judge(fabricate(half=1e-8))
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert [one.what for one in judgement.robustness.flips] == ["length of the runs: half instead of whole"]
+    against = [one.what for one in judgement.robustness.flips if one.verdict is not Verdict.INCONCLUSIVE]
+    assert against == ["length of the runs: half instead of whole"]
 
 
 def test_measured_kinds():

@@ -107,7 +107,7 @@ def test_who_is_ahead_when_turns_no_verdict(sums, turns_at):
     judgement = step_sizes.study.judge(fabricate(sums, turns_at=turns_at))
     assert judgement.verdict is Verdict.EXPLANATION_NOT_SUPPORTED
     assert all("has arrived: 0.001" in one.what for one in judgement.robustness.flips)
-    lengths = [one for one in judgement.robustness.judged if "number of steps" in one.what]
+    lengths = [what for what in judgement.robustness.unchanged if "number of steps" in what]
     assert len(lengths) == len(LENGTHS) - 1
     ahead = {v.name: v.value for v in judgement.measured}
     assert [ahead[f"higher_{n}"] for n in LENGTHS] == [float(n >= turns_at) for n in LENGTHS]

@@ -32,6 +32,8 @@ class Choice:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alternatives", tuple(self.alternatives))
+        if any(one in self.alternatives[:i] for i, one in enumerate(self.alternatives)):
+            raise ValueError(f"the choice {self.name!r} has an alternative twice: {self.alternatives!r}")
         if not self.alternatives or self.value in self.alternatives:
             raise ValueError(
                 f"the alternatives of the choice {self.name!r} are {self.alternatives!r}; accepted are values other "

@@ -72,10 +72,12 @@ class Alternative:
     Attributes:
         what: was changed, in words.
         verdict: what it then says.
+        says: the same in plain words, which tell one correction from another; "" for the verdict itself.
     """
 
     what: str
     verdict: Verdict
+    says: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,23 +86,27 @@ class Robustness:
 
     Attributes:
         verdict: that the rule gives as the choices were made.
-        judged: every alternative that the stored cells allow, with its verdict.
-        not_judged: those that they do not allow, in words.
+        judged: the alternatives that change something the rule asks for, with their verdicts.
+        not_judged: those that the stored cells do not allow, in words.
+        unchanged: those that change nothing the rule asks for, and so cannot change the verdict; they do not count.
+        says: the verdict in plain words.
     """
 
     verdict: Verdict
     judged: tuple[Alternative, ...] = ()
     not_judged: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    says: str = ""
 
     @property
     def stands(self) -> int:
-        """How many alternatives leave the verdict as it is."""
-        return sum(alternative.verdict is self.verdict for alternative in self.judged)
+        """How many alternatives leave the verdict, and its correction, as they are."""
+        return len(self.judged) - len(self.flips)
 
     @property
     def flips(self) -> tuple[Alternative, ...]:
-        """The alternatives that give another verdict."""
-        return tuple(alternative for alternative in self.judged if alternative.verdict is not self.verdict)
+        """The alternatives that give another verdict, or the same one with another correction or ground."""
+        return tuple(one for one in self.judged if (one.verdict, one.says) != (self.verdict, self.says))
 
     def __str__(self) -> str:
         return f"stands under {self.stands} of {len(self.judged)} alternatives"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -35,13 +35,11 @@ class Scope:
     Attributes:
         findings: by name.
         choices: the values of the choices by name.
-        forced: answers that replace the evidence's, by the condition's `key`: to see what would change a verdict.
         brief: whether words leave out what the choices are.
     """
 
     findings: Mapping[str, Finding]
     choices: Mapping[str, Any]
-    forced: Mapping[int, Answer] = field(default_factory=dict)
     brief: bool = False
 
     def threshold(self, bound: float | Choice) -> float:
@@ -81,13 +79,13 @@ class Leaf(Condition):
         """Itself."""
         yield self
 
-    def answer(self, scope: Scope) -> Answer:
-        """What was forced, or what the evidence says."""
-        return scope.forced.get(id(self)) or self.observed(scope)
+    @abstractmethod
+    def reads(self, scope: Scope) -> tuple[object, ...]:
+        """All that its answer comes from: what was found, as far as it is looked at, and the bound."""
 
     @abstractmethod
-    def observed(self, scope: Scope) -> Answer:
-        """What the evidence says."""
+    def turned(self, scope: Scope) -> Finding:
+        """The finding, changed as little as makes a yes a no, or a no a yes."""
 
     @abstractmethod
     def names(self) -> tuple[str, ...]:
@@ -119,7 +117,23 @@ class Compared(Leaf):
         other = (self.bound.name,) if isinstance(self.bound, Quantity) else ()
         return (self.quantity.name, *other)
 
-    def observed(self, scope: Scope) -> Answer:
+    def reads(self, scope: Scope) -> tuple[object, ...]:
+        """The interval, or the number alone; and that of the bound."""
+        found = [scope.findings.get(name) for name in self.names()]
+        ends = [(*self._ends(f), float(f.value)) if isinstance(f, Estimate) else type(f).__name__ for f in found]
+        return (*ends, None if isinstance(self.bound, Quantity) else scope.threshold(self.bound))
+
+    def turned(self, scope: Scope) -> Finding:
+        """The number that is just on the other side of the bound, for certain."""
+        found, (low, high) = scope.findings[self.quantity.name], self._bound(scope)
+        assert isinstance(found, Estimate)
+        if self.answer(scope) is Answer.YES:
+            value = high if self.below else low
+        else:
+            value = math.nextafter(low, -math.inf) if self.below else math.nextafter(high, math.inf)
+        return replace(found, value=value, low=None, high=None)
+
+    def answer(self, scope: Scope) -> Answer:
         """Yes if the whole interval is on the asked side, no if it is on the other, bound included."""
         found = [scope.findings.get(name) for name in self.names()]
         if not all(isinstance(f, Estimate) and not math.isnan(f.value) for f in found):
@@ -170,7 +184,7 @@ class Compared(Leaf):
         half = found.upper - found.value if target > found.value else found.value - found.lower
         if found.count and reach > 0 and math.isfinite(half) and not isinstance(self.bound, Quantity):
             wanted = max(found.count + 1, math.ceil(found.count * (half / reach) ** 2))
-            text += f": about {wanted:,} of them would tell, where {found.count:,} were had"
+            text += f": about {wanted:,} repetitions would tell, where there were {found.count:,}"
         return text
 
 
@@ -192,7 +206,18 @@ class Holds(Leaf):
         """Of the quantity."""
         return (self.quantity.name,)
 
-    def observed(self, scope: Scope) -> Answer:
+    def reads(self, scope: Scope) -> tuple[object, ...]:
+        """Its value."""
+        found = scope.findings.get(self.quantity.name)
+        return (found.value if isinstance(found, Fact) else type(found).__name__,)
+
+    def turned(self, scope: Scope) -> Finding:
+        """The other fact."""
+        found = scope.findings[self.quantity.name]
+        assert isinstance(found, Fact)
+        return replace(found, value=not found.value)
+
+    def answer(self, scope: Scope) -> Answer:
         """Its value; missing if it is no fact."""
         found = scope.findings.get(self.quantity.name)
         if not isinstance(found, Fact):
@@ -305,8 +330,9 @@ class Surely(Condition):
         return Answer.NO if found is Answer.OPEN else found
 
     def words(self, scope: Scope, yes: bool = True) -> str:
-        """With the word "surely"."""
-        return f"surely {self.part.words(scope)}" if yes else f"not surely {self.part.words(scope)}"
+        """With the word "surely", and what it is said of in brackets where that has parts."""
+        text = self.part.words(scope)
+        return f"{'' if yes else 'not '}surely {f'({text})' if _joiner(self.part, True) else text}"
 
     def leaves(self) -> Iterator[Leaf]:
         """Of what must be sure."""

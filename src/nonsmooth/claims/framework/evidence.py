@@ -108,14 +108,18 @@ class Evidence:
         return 0 if any(_seeds_in(r.cell) > 1 for r in runs) else len({r.seed for r in runs})
 
     def without(self, group: int, groups: int) -> Evidence:
-        """All records but for the seeds of one group: every `groups`-th seed, beginning with `group`."""
+        """All records but for the seeds of one group: every `groups`-th seed, beginning with `group`.
+
+        What has fewer seeds than there are groups is kept whole, so that nothing is left empty.
+        """
         kept: list[Record] = []
         for record in self.records:
             experiment = next((e for e in self._experiments if e.measures(record.cell)), None)
             if experiment is None or self._divisible(experiment) < groups:
                 kept.append(record)
             elif experiment.seed_axes:
-                kept.append(_without(record, experiment.seed_axes, group, groups))
+                few = _seeds_in(record.cell) < groups
+                kept.append(record if few else _without(record, experiment.seed_axes, group, groups))
             else:
                 order = sorted({r.seed for r in self[experiment]})
                 if order.index(record.seed) % groups != group:

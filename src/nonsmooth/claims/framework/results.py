@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from nonsmooth.claims.framework import registry
 from nonsmooth.claims.framework.choice import in_words
-from nonsmooth.claims.framework.claim import Claim, Headline, Judgement, Settings, Verdict
+from nonsmooth.claims.framework.claim import Alternative, Claim, Headline, Judgement, Robustness, Settings, Verdict
 from nonsmooth.claims.framework.figure import Figure
 from nonsmooth.claims.framework.quantity import Finding
 from nonsmooth.claims.framework.run_folder import one_line
@@ -43,6 +43,7 @@ class RobustnessEntry(TypedDict):
     alternatives: int
     flips: list[dict[str, str]]
     not_judged: list[str]
+    unchanged: list[str]
 
 
 class ChoiceEntry(TypedDict):
@@ -210,9 +211,15 @@ def _robustness(judgement: Judgement | None) -> RobustnessEntry | None:
     return {
         "stands": found.stands,
         "alternatives": len(found.judged),
-        "flips": [{"what": one.what, "verdict": str(one.verdict)} for one in found.flips],
+        "flips": [{"what": one.what, "verdict": _told_apart(one, found)} for one in found.flips],
         "not_judged": list(found.not_judged),
+        "unchanged": list(found.unchanged),
     }
+
+
+def _told_apart(one: Alternative, found: Robustness) -> str:
+    """The verdict of an alternative; where it is the same on another ground, with that."""
+    return f"{one.verdict}: {one.says}" if one.verdict is found.verdict else str(one.verdict)
 
 
 def choice_entries(claim_id: str) -> list[ChoiceEntry]:

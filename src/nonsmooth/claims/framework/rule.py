@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nonsmooth.claims.framework.choice import Choice
 from nonsmooth.claims.framework.claim import Verdict
-from nonsmooth.claims.framework.condition import Answer, Condition, Leaf, Scope
+from nonsmooth.claims.framework.condition import Answer, Compared, Condition, Leaf, Scope
 from nonsmooth.claims.framework.quantity import Finding, Findings
 
 MOST_WORDS = 5
@@ -72,6 +73,22 @@ class Decision:
     row: int
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the rule says of the findings, without texts.
+
+    Attributes:
+        verdict: the verdict.
+        says: in plain words.
+        asked: all numbers, facts and bounds of the rows up to the one that decided. Where these are the same the
+            verdict cannot be another one.
+    """
+
+    verdict: Verdict
+    says: str
+    asked: str
+
+
 class Rule:
     """Rows, and what holds where none of them is met.
 
@@ -90,23 +107,30 @@ class Rule:
         number, answer = self._stop(scope)
         if answer is Answer.YES:
             return Decision(self._filled(self._outcome(number), findings), number)
-        needed = "; ".join(
-            dict.fromkeys(
-                leaf.needed(scope)
-                for leaf in self.rows[number].when.leaves()
-                if leaf.answer(scope) in (Answer.OPEN, Answer.MISSING)
-            )
-        )
+        undecided = [
+            leaf for leaf in self.rows[number].when.leaves() if leaf.answer(scope) in (Answer.OPEN, Answer.MISSING)
+        ]
+        needed = "; ".join(dict.fromkeys(leaf.needed(scope) for leaf in undecided))
+        asked = "; ".join(dict.fromkeys(leaf.words(scope) for leaf in undecided))
         says = "not measured" if answer is Answer.MISSING else UNDECIDED
-        because = f"It is {answer.value} whether {self.rows[number].when.words(scope)}."
+        because = _literal(f"It is {'not known' if answer is Answer.MISSING else 'open'} whether {asked}.")
         return Decision(
             self._filled(Outcome(Verdict.INCONCLUSIVE, says, because, decided_by=_literal(needed)), findings), number
         )
 
     def verdict(self, findings: Mapping[str, Finding], choices: Mapping[str, Any]) -> Verdict:
         """The verdict alone, without its texts."""
-        number, answer = self._stop(Scope(findings, choices))
-        return self._outcome(number).verdict if answer is Answer.YES else Verdict.INCONCLUSIVE
+        return self.read(findings, choices).verdict
+
+    def read(self, findings: Mapping[str, Finding], choices: Mapping[str, Any]) -> Reading:
+        """What it says, and what that comes from."""
+        scope = Scope(findings, choices)
+        number, answer = self._stop(scope)
+        asked = repr([leaf.reads(scope) for row in self.rows[: number + 1] for leaf in row.when.leaves()])
+        if answer is not Answer.YES:
+            return Reading(Verdict.INCONCLUSIVE, UNDECIDED, asked)
+        outcome = self._outcome(number)
+        return Reading(outcome.verdict, outcome.says, asked)
 
     def _stop(self, scope: Scope) -> tuple[int, Answer]:
         """The row at which asking ends, and its answer; `otherwise` answers yes."""
@@ -137,11 +161,16 @@ class Rule:
         """Names of the findings that it asks for, in its order."""
         return tuple(dict.fromkeys(name for leaf in self._leaves() for name in leaf.names()))
 
+    def choices(self) -> tuple[Choice, ...]:
+        """Those that it compares with."""
+        bounds = (leaf.bound for leaf in self._leaves() if isinstance(leaf, Compared))
+        return tuple(dict.fromkeys(bound for bound in bounds if isinstance(bound, Choice)))
+
     def _leaves(self) -> Iterable[Leaf]:
         return (leaf for row in self.rows for leaf in row.when.leaves())
 
     def would_change(self, findings: Findings, choices: Mapping[str, Any]) -> list[str]:
-        """Which single answers, were they otherwise, would give another verdict, and which one."""
+        """Which single findings, were they just on the other side, would give another verdict, and which one."""
         scope = Scope(findings, choices)
         number, answer = self._stop(scope)
         if answer is not Answer.YES:
@@ -152,7 +181,8 @@ class Rule:
             if observed not in (Answer.YES, Answer.NO):
                 continue
             opposite = Answer.NO if observed is Answer.YES else Answer.YES
-            changed = Scope(findings, choices, {id(leaf): opposite}, brief=True)
+            turned = leaf.turned(scope)
+            changed = Scope({**findings, turned.name: turned}, choices, brief=True)
             other, answer = self._stop(changed)
             if answer is Answer.YES and (found := self._outcome(other).verdict) is not verdict:
                 now = ", ".join(str(findings[name]) for name in leaf.names() if name in findings)

@@ -17,7 +17,7 @@ def draw(evidence, findings): ...
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from nonsmooth.claims.framework.evidence import Evidence, NotStoredError
 from nonsmooth.claims.framework.experiment import Experiment, Scale
 from nonsmooth.claims.framework.figure import Figure
 from nonsmooth.claims.framework.quantity import Findings
-from nonsmooth.claims.framework.rule import Rule
+from nonsmooth.claims.framework.rule import Reading, Rule
 from nonsmooth.lab import Cell, Context, Record, Scalar
 
 FindingsOf = Callable[[Evidence, Choices], Findings]
@@ -45,6 +45,9 @@ class Study:
         headline: the row of the summary table, as texts with findings in braces.
         choices: what the verdict rests on besides the evidence.
         afterthoughts: choices that were made after looking.
+
+    Raises:
+        ValueError: the rule compares with a choice that is not among `choices`, so no alternative of it is judged.
     """
 
     def __init__(
@@ -58,6 +61,11 @@ class Study:
     ) -> None:
         self.CLAIM, self.rule, self.headline = claim, rule, headline
         self.choices, self.afterthoughts = tuple(choices), tuple(afterthoughts)
+        undeclared = [choice.name for choice in rule.choices() if choice not in self.choices]
+        if undeclared:
+            raise ValueError(
+                f"{claim.id}: the rule compares with {', '.join(undeclared)}, which is not among its choices"
+            )
         self.experiments: list[Experiment] = []
         self._plan: Callable[[Scale], Iterable[Cell]]
         self._findings: FindingsOf
@@ -128,7 +136,7 @@ class Study:
         except NotStoredError as reason:
             return _not_measured(str(reason))
         decision = self.rule.decide(findings, choices)
-        robustness, flipping = self._vary(evidence, decision.gives.verdict)
+        robustness, flipping = self._vary(evidence, self.rule.read(findings, choices))
         judgement = Judgement(
             decision.gives.verdict,
             decision.gives.because,
@@ -160,26 +168,33 @@ class Study:
         """The rule as it is executed, a line for each row."""
         return self.rule.words(Choices(self.choices))
 
-    def _vary(self, evidence: Evidence, verdict: Verdict) -> tuple[Robustness, list[tuple[Choice | None, Alternative]]]:
-        """Judge under every alternative; also those that give another verdict, with their choice (None for seeds)."""
-        judged: list[tuple[Choice | None, Alternative]] = []
-        not_judged = []
-        for choice, value, choices in Choices(self.choices).alternatives():
-            what = f"{choice.label}: {in_words(value)} instead of {in_words(choice.value)}"
-            try:
-                found = self.rule.verdict(self._findings(evidence, choices), choices)
-                judged.append((choice, Alternative(what, found)))
-            except NotStoredError as reason:
-                not_judged.append(f"{what}: {reason}")
+    def _alternatives(self, evidence: Evidence) -> Iterator[tuple[Choice | None, str, Evidence, Choices]]:
+        """Every alternative: its choice (None where seeds are left out), in words, and what is then judged."""
+        chosen = Choices(self.choices)
+        for choice, value, choices in chosen.alternatives():
+            yield choice, f"{choice.label}: {in_words(value)} instead of {in_words(choice.value)}", evidence, choices
         groups = evidence.groups()
         for group in range(groups):
-            choices = Choices(self.choices)
-            found = self.rule.verdict(self._findings(evidence.without(group, groups), choices), choices)
-            judged.append(
-                (None, Alternative(f"{groups - 1} of {groups} groups of seeds, without group {group + 1}", found))
-            )
-        robustness = Robustness(verdict, tuple(alternative for _, alternative in judged), tuple(not_judged))
-        return robustness, [(choice, one) for choice, one in judged if one.verdict is not verdict]
+            what = f"{groups - 1} of {groups} groups of seeds, without group {group + 1}"
+            yield None, what, evidence.without(group, groups), chosen
+
+    def _vary(self, evidence: Evidence, as_is: Reading) -> tuple[Robustness, list[tuple[Choice | None, Alternative]]]:
+        """Judge under every alternative; also those that give another verdict, with their choice (None for seeds)."""
+        judged: list[tuple[Choice | None, Alternative]] = []
+        not_judged, unchanged = [], []
+        for choice, what, varied, choices in self._alternatives(evidence):
+            try:
+                found = self.rule.read(self._findings(varied, choices), choices)
+            except NotStoredError as reason:
+                not_judged.append(f"{what}: {reason}")
+                continue
+            if found.asked == as_is.asked:
+                unchanged.append(what)
+            else:
+                judged.append((choice, Alternative(what, found.verdict, found.says)))
+        alternatives = tuple(alternative for _, alternative in judged)
+        robustness = Robustness(as_is.verdict, alternatives, tuple(not_judged), tuple(unchanged), as_is.says)
+        return robustness, [(choice, one) for choice, one in judged if one.verdict is not as_is.verdict]
 
 
 def _not_measured(reason: str) -> Judgement:

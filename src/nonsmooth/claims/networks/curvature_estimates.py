@@ -69,7 +69,7 @@ DISPLACEMENT = Choice(
     "at a displacement of {value}",
 )
 BREAKS = Choice("gap", 0.1, (0.05, 0.2), "gap that counts as a failure", "A curvature that is a tenth off.")
-MOST = Choice("most", 0.5, (0.45, 0.55), "share of the networks that counts as most", "The shares found are 0 or 1.")
+MOST = Choice("most", 0.5, (0.6, 0.75), "share of the networks that counts as most", "More often than not.")
 DIFFERENCE = Choice(
     "difference",
     "of the loss",
@@ -101,7 +101,10 @@ CLAIM = Claim(
         "differences. Their analysis is flawed: local minima of ReLU networks are generically non-differentiable, so "
         "the points of interest lie where the approximation breaks down."
     ),
-    explanation="At a kink the gradient jumps, and a difference over ε sees the jump divided by ε.",
+    explanation=(
+        "The minima of ReLU networks are not differentiable, so the points of interest lie where a second-order "
+        "difference does not give the curvature: at a kink it sees the jump of the slope divided by ε."
+    ),
     control=(
         "GELU and tanh networks; C¹ twins of the ReLU, quadratic on [-width, width], in which a difference must agree "
         "with the Hessian once ε is small against the width; and ReLU networks at the start, away from a minimum."
@@ -142,11 +145,13 @@ RULE = Rule(
         Verdict.REPRODUCED,
         "differences see kinks, not curvature",
         "The difference grows as the displacement to the power {scaling_relu}, where a curvature would stay; for C¹ "
-        "twins it agrees once ε is small against the width of the corner.",
+        "twins it agrees once ε is small against the width of the corner. At the start, away from a minimum, it "
+        "misses by {start_random} along random directions at the same displacement, and by {start_fine:v} at the "
+        "smallest one, where at a minimum it misses by {relu_fine:v}.",
     ),
     always="The difference misses uᵀHu by {relu_top} (of the larger of the two) along the top eigenvector and by "
-    "{relu_random} along random directions at minima of ReLU networks; by at most {smooth} for GELU and tanh and "
-    "{wide} for the widest C¹ ReLU (medians over networks).",
+    "{relu_random} along random directions at minima of small ReLU networks on digits; by at most {smooth} for GELU "
+    "and tanh and {wide} for the widest C¹ ReLU (medians over networks).",
 )
 
 study = Study(

@@ -110,7 +110,7 @@ CLAIM = Claim(
     title="A deeper network is less smooth",
     where="§2, Figure 2",
     statement="Increased depth introduces greater non-smoothness into the system.",
-    explanation="Every further layer of ReLUs adds kinks; so depth makes a network less smooth.",
+    explanation="The paper gives none; the plain reading is that every further layer of ReLUs adds kinks.",
     control=(
         "Depth at an equal number of weights and at an equal number of units, since layers of equal width add units "
         "as well. The same networks with kinks rounded off over a width, and with GELU, in which the curvature that "
@@ -288,6 +288,8 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
             "Hanin & Rolnick (2019) predict that the kinks of a network with its first weights on a line go with the "
             "number of its units, whatever its depth.",
             f"Trained is {TRAINING_STEPS} full-batch steps of Adam.",
+            "At an equal number of units a deeper network has fewer weights, so that a move of the same length moves "
+            "each of them further.",
         ),
     )
 

@@ -93,12 +93,13 @@ CLAIM = Claim(
     title="The edge of stability says nothing certain about networks with kinks",
     where="abstract, §4",
     statement=(
-        "Gradient descent on smooth networks drives the sharpness λ to 2/α and no further. Its relevance to networks "
-        "that are neither convex nor differentiable is left inconclusive."
+        "The edge of stability, where the step size α is 2/λ for the largest eigenvalue λ of the Hessian, does not "
+        "apply even to Lipschitz continuous convex differentiable functions; its relevance to networks that are "
+        "neither convex nor differentiable is left inconclusive."
     ),
     explanation=(
-        "The threshold 2/α is derived for L-smooth functions, and a ReLU network has kinks, which its Hessian does not "
-        "see."
+        "The threshold is derived for L-smooth functions, and the Hessian that it needs does not exist everywhere in a "
+        "network that is not smooth."
     ),
     control=(
         "The same networks with tanh, which have no kinks. Steps are set beforehand, as shares of 2/λ₀ of the first "

@@ -62,7 +62,7 @@ JUMP = Choice(
     "jump of the slope, over the length of the first gradient, that counts as a kink",
     "Smooth networks show their curvature times 2e-7, at most 1e-5.",
 )
-MOST = Choice("most", 0.5, (0.4, 0.6), "share of the minima that counts as most", "More often than not.")
+MOST = Choice("most", 0.5, (0.6, 0.75), "share of the minima that counts as most", "More often than not.")
 LENGTH = Choice("length", "whole", ("half",), "length of the runs", "The step shrinks by ten decades in either.")
 REST = Choice(
     "rest", 0.2, (0.1,), "mean gradient at rest over the first gradient", "Far below a gradient's own length."
@@ -80,9 +80,12 @@ CLAIM = Claim(
     where="§2, Convergence analysis and L-smoothness; §4 (after Laurent & von Brecht 2018)",
     statement=(
         "“Local minima of ReLU networks are generically nondifferentiable. They cannot be waved away as a "
-        "technicality”: the paper says so of ReLU networks as such, VGG16 and ResNet among them."
+        "technicality.” VGG16 and ResNet, as ReLU networks, have such minima."
     ),
-    explanation="Such a network with the hinge loss is piecewise multilinear: it has no minimum inside a piece.",
+    explanation=(
+        "The paper gives none and quotes Laurent & von Brecht, who show it of the hinge loss: the loss is then "
+        "piecewise multilinear, and has no minimum inside a piece."
+    ),
     control=(
         "The same with losses that curve, with a smooth activation, and with networks that fit their data; and the "
         "same slopes at the start, and at random weights of the same size."
@@ -114,7 +117,7 @@ RULE = Rule(
             "true where loss is left",
             correction="Minima at which loss is left lie at kinks: {hinge:.0%} of them with the hinge loss, "
             "{squared:.0%} with the squared loss, {decay:.0%} with cross-entropy and weight decay, which Laurent & "
-            "von Brecht do not treat. Networks that fit their data come to rest in flat regions, {fits:.0%} at a "
+            "von Brecht do not treat. Networks that fit their data come to rest with almost no loss, {fits:.0%} at a "
             "kink: the exception that their theorem makes (“except … where the loss surface is perfectly flat”) and "
             "the paper leaves out.",
         ),

@@ -109,8 +109,8 @@ CLAIM = Claim(
 )
 
 NUMBERS = (
-    "Plain SGD at other α: the norm at the larger λ is {sgd_least:v} to {sgd_most:v} times the other. Adam: "
-    "{adam_least:v} to {adam_most:v} times; its law on λ|w| alone gives {law:.3f}."
+    "Plain SGD at other α ({sgd_pairs}): the norm at the larger λ is {sgd_least:v} to {sgd_most:v} times the other. "
+    "Adam ({adam_pairs}): {adam_least:v} to {adam_most:v} times; its law on λ|w| alone gives {law:.3f}."
 )
 LIMIT = (
     " That λ cancels explains a ratio of 1 and none below it: settled runs under Adam end at {law_least:v} to "
@@ -298,6 +298,16 @@ def _ends(least: Quantity, most: Quantity, values: Sequence[float]) -> tuple[Fin
     return least.number(extremes.smallest(values)), most.number(extremes.largest(values))
 
 
+def _counted(pairs: Sequence[Pair]) -> str:
+    """How many pairs of how many seeds, and the λ that they compare, for a reader."""
+    compared = dict.fromkeys(
+        f"λ = {pair.strong.parameters['penalty']:g} against {pair.weak.parameters['penalty']:g}" for pair in pairs
+    )
+    seeds = len({pair.strong.seed for pair in pairs})
+    words = [f"{n} {name}{'' if n == 1 else 's'}" for n, name in ((len(pairs), "pair"), (seeds, "seed"))]
+    return ", ".join((" of ".join(words), *compared))
+
+
 @study.findings
 def findings(evidence: Evidence, choices: Choices) -> Findings:
     """The ratios under each optimiser, of the controls and by the law, and how far the law is met."""
@@ -310,6 +320,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
         own = [pair for pair in pairs if pair.strong.parameters["rule"] == rule]
         fails = ", ".join(pair.label for pair in own if not pair.growth > choices.growth)
         derived += _ends(LEAST[rule], MOST[rule], [pair.growth for pair in own])
+        derived.append(Value(f"{rule}_pairs", "pairs of runs", _counted(own)))
         derived.append(Value(f"{rule}_fails", "pairs that do not show it", f" (not with {fails})" if fails else ""))
     derived += _ends(CONTROL_LEAST, CONTROL_MOST, [pair.growth for found in controls.values() for pair in found])
     derived.append(LAW.number(growth.get("adam")))

@@ -165,9 +165,9 @@ RULE = Rule(
         ~below(PRINTED, SLIP),
         Outcome(
             Verdict.WITH_CORRECTION,
-            "yes, but in dead networks",
+            "norm yes, printed share no",
             "A λ a hundred times as large leaves a norm {rise:.0f} times as large; controls lie within "
-            "{control_off:.1%} of the floor and the shares below τ within {shape_off:.3f} of τ/(αλ); the proximal "
+            "{control_off:.1%} of the floor and the shares below τ within {shape_off:v} of τ/(αλ); the proximal "
             "twin has {twin_zeros:.2%} exact zeros.",
             correction="With λ = 0.1, {below_small:.2%} of the weights lie below 1e-5, not 0.01% (τ/(αλ) = "
             "1.00%){slip}. At λ = 0.001, τ = 1e-5 equals αλ: the 99.7% printed there is the share of weights that "
