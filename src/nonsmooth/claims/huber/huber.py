@@ -167,7 +167,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
     controls = scale([("uniform", "zero"), ("uniform", "uniform")], kinds)
     for name in ("huber", "squared", "pseudo-huber"):
         for entries, start in kinds if name == "huber" else controls:
-            cost = 8e-5 * len(seeds) * steps
+            cost = 4e-5 * len(seeds) * steps
             yield sweep.cell(
                 loss=name, entries=entries, start=start, steps=steps, alphas=ALPHAS, seeds=seeds, cost=cost
             )

@@ -146,10 +146,10 @@ def plan(scale: Scale) -> Iterable[Cell]:
         for name in ("huber", "squared", "absolute") if entries == "uniform" else ("huber", "absolute"):
             for start in scale(("uniform",), ("uniform", "normal", "zero")):
                 yield far.cell(
-                    loss=name, start=start, cost=(0.06 if name == "absolute" else 0.35) * len(seeds), **shared
+                    loss=name, start=start, cost=(0.06 if name == "absolute" else 0.1) * len(seeds), **shared
                 )
         for steps in SHORTER:
-            yield shorter.cell(steps=steps, cost=0.2 * len(seeds), **shared)
+            yield shorter.cell(steps=steps, cost=0.1 * len(seeds), **shared)
     for name in ("huber", "squared", "absolute"):
         yield sweep.cell(loss=name, entries="uniform", seeds=seeds[:1], cost=0.5)
 

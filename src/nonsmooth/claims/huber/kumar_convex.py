@@ -123,7 +123,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
     seeds, count = scale.seeds(20, 200), scale(400, 4000)
     for penalty in PENALTIES:
         for positive in POSITIVE:
-            cost = len(seeds) * count * 2e-4
+            cost = len(seeds) * count * 9e-5
             yield segments.cell(penalty=penalty, positive=positive, segments=count, seeds=seeds, cost=cost)
             yield jumps.cell(penalty=penalty, positive=positive, seeds=seeds, cost=2e-3 * len(seeds))
 

@@ -178,7 +178,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
     seeds, steps = scale.seeds(8, 64), scale(1_000, 10_000)
     for name in NAMES:
         for entries in ENTRIES:
-            cost = 8e-5 * len(seeds) * steps
+            cost = 3.5e-5 * len(seeds) * steps
             yield growth.cell(loss=name, entries=entries, steps=steps, alphas=ALPHAS, seeds=seeds, cost=cost)
 
 

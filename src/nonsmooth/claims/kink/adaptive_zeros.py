@@ -196,7 +196,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
     for dtype in DTYPES:
         sizes = STEP_SIZES if dtype == "float64" else (AT,)
         for name in (*VARIANTS, *(CONTROLS if dtype == "float64" else ())):
-            yield zeros.cell(variant=name, dtype=dtype, step_sizes=sizes, seeds=starts, cost=0.3 * len(sizes))
+            yield zeros.cell(variant=name, dtype=dtype, step_sizes=sizes, seeds=starts, cost=0.2 * len(sizes))
 
 
 @study.experiment(seed_axes={"zero": 2})

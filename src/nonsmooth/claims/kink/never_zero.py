@@ -151,9 +151,9 @@ def plan(scale: Scale) -> Iterable[Cell]:
     short, long = scale((18, 20), (22, 25), (24, 30))
     for dtype in DTYPES:
         seeds = scale.seeds(*[1 << (short if dtype in ("bfloat16", "float16") else long)] * 2)
-        cost = 5e-7 * len(seeds) + (1.5 if dtype == "float32" else 0)
+        cost = 3e-7 * len(seeds) + (0.5 if dtype == "float32" else 0)
         yield from (counts.cell(dtype=dtype, travel=travel, seeds=seeds, cost=cost) for travel in TRAVELS)
-    yield at_zero.cell(seeds=scale.seeds(1 << 14, 1 << 18), cost=1.0)
+    yield at_zero.cell(seeds=scale.seeds(1 << 14, 1 << 18), cost=0.1)
 
 
 counts = study.experiment()(finite_precision.counts)

@@ -135,7 +135,7 @@ def plan(scale: Scale) -> Iterable[Cell]:
     width, steps, seeds = scale(32, 128), scale(160, 2000), scale.seeds(5, 10)
     for start in scale(("matched",), ("matched", "kaiming")):
         for name in ACTIVATIONS:
-            cost = steps * (5e-4 + 4e-9 * len(seeds) * len(RATES) * BATCH * LAYERS * width**2)
+            cost = steps * (3e-4 + 2.3e-9 * len(seeds) * len(RATES) * BATCH * LAYERS * width**2)
             yield curve.cell(activation=name, start=start, width=width, steps=steps, seeds=seeds, cost=cost)
 
 

@@ -196,12 +196,12 @@ def plan(scale: Scale) -> Iterable[Cell]:
     """The problems; what lacks a part of the condition; the plane, random polytopes and the chain for the constant."""
     seeds, steps, polytopes = scale.seeds(8, 64), scale(2_000, 20_000), scale(128, 4_096)
     for name, alphas in STEP_SIZES.items():
-        cost = 5e-5 * len(seeds) * steps
+        cost = 1.2e-5 * len(seeds) * steps
         yield problem_runs.cell(problem=name, alphas=alphas, steps=steps, seeds=seeds, cost=cost)
     yield plane.cell(tilts=TILTS, steps=4_000, cost=0.5)
     for features in DIMENSIONS:
         yield search.cell(
-            features=features, polytopes=polytopes, starts=16, steps=600, seed=seeds.start, cost=6e-3 * polytopes
+            features=features, polytopes=polytopes, starts=16, steps=600, seed=seeds.start, cost=2e-3 * polytopes
         )
     yield sine.cell(steps=10_000, cost=0.1)
     yield chain.cell(sizes=(*CHAIN_SIZES, *scale((), (4096,))), cost=scale(0.2, 2.0))
