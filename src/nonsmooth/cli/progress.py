@@ -49,7 +49,8 @@ class Progress(SilentWatcher):
         fresh: bool,
     ) -> None:
         self._console = console
-        self._plans = {claim_id: frozenset(plan) for claim_id, plan in plans.items()}
+        # In the plan's order, in which the claim is judged at the end too.
+        self._plans = {claim_id: dict.fromkeys(plan) for claim_id, plan in plans.items()}
         self._store = store
         self._workers = workers
         asked = frozenset(cells)
@@ -110,7 +111,7 @@ class Progress(SilentWatcher):
             self._done.add(cell)
             self._flight.pop(cell, None)
         for claim_id, plan in self._plans.items():
-            if cell in plan and plan <= self._done:
+            if cell in plan and plan.keys() <= self._done:
                 self._tell_verdict(claim_id)
         self._changed()
 
@@ -198,7 +199,7 @@ class LiveProgress(Progress):
             )
             waiting = []
             for claim_id, plan in self._plans.items():
-                asked = plan & self._cells
+                asked = plan.keys() & self._cells
                 done = len(asked & self._done)
                 if done == len(asked):
                     continue

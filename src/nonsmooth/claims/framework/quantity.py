@@ -220,7 +220,11 @@ class Quantity:
         array = np.asarray(flags, dtype=np.float64)
         if array.size == 0:
             return self.missing("has no run behind it")
-        return self.missing("is not a number in some of the runs") if np.isnan(array).any() else self.fact(array.any())
+        return (
+            self.missing("is not a number in some of the runs")
+            if np.isnan(array).any()
+            else self.fact(bool(array.any()))
+        )
 
     def median(self, samples: Sequence[float] | np.ndarray) -> Estimate | Missing:
         """The median of the samples with its exact interval; of none, `Missing`.
