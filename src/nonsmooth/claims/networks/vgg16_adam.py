@@ -59,7 +59,7 @@ LAW_PARAMETERS = ("rule", "step_size", "penalty")
 LAW_MET = 0.1
 """Distance from the law, as a share, that a note counts as meeting it."""
 SECONDS_TO_START = {"full": 5.0, "narrow": 0.5}
-SECONDS_PER_STEP = {"full": 0.65, "narrow": 0.019}
+SECONDS_PER_STEP = {"full": 0.65, "narrow": 0.012}
 
 GROWTH = Choice(
     "growth",
