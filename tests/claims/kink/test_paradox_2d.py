@@ -126,3 +126,8 @@ def test_random_starts_have_counter_examples_at_one_iterate_but_not_over_the_cyc
 def test_figures_have_points_to_draw(records):
     for figure in paradox_2d.study.draw(records):
         assert all(panel.series for panel in figure.panels)
+
+
+def test_a_cycle_that_is_no_number_decides_nothing(records):
+    lost = [[[math.nan, math.nan]] * 2] * 2
+    assert paradox_2d.study.judge(changed(records, "paper", cycle=lost)).verdict is Verdict.INCONCLUSIVE

@@ -82,6 +82,7 @@ def fabricate(
         ({"seeds": 1}, Verdict.INCONCLUSIVE),
         ({"gap": 1e-3}, Verdict.INCONCLUSIVE),
         ({"lead": np.nan}, Verdict.INCONCLUSIVE),
+        ({"accuracy": {PLAIN: np.nan}}, Verdict.INCONCLUSIVE),
         ({"residual": {"u/v split": np.nan}}, Verdict.WITH_CORRECTION),
         ({"rounding": dict.fromkeys(WIDTHS, np.nan)}, Verdict.INCONCLUSIVE),
     ],

@@ -123,3 +123,10 @@ def test_the_plan_has_the_paper_and_its_controls():
     cells = capture.study.plan(Settings(seeds=5, first_seed=7))
     assert {c.parameters.get("link") for c in cells} == {None, *capture.LINKS}
     assert all(c.seed == 7 and c.parameters["seeds"] == 5 for c in cells if c.parameters["test"] != "line")
+
+
+def test_a_step_that_is_no_number_decides_nothing():
+    records = fabricate({"relu": 1.0, "twins": 1.0}, {"twins": 0.0})
+    first = next(r for r in records if r.parameters.get("link") == "relu")
+    first.values["left"][:] = [[float("nan")] * COUNT] * len(capture.STEP_SIZES)
+    assert capture.study.judge(records).verdict is Verdict.INCONCLUSIVE

@@ -219,3 +219,9 @@ def test_plan_and_measure():
     assert len(cells) == 1 + 2 * len(STEP_SIZES)
     cell = next(c for c in cells if c.parameters.get("problem") == "L3 twin")
     assert len(step_sizes.study.measure(cell, Context())["end"]) == len(SCHEDULES)
+
+
+@pytest.mark.parametrize("value", ["sums", "limits"])
+def test_sums_that_are_no_numbers_decide_nothing(sums, value):
+    broken = {**sums, value: [[math.nan] * len(row) if value == "sums" else math.nan for row in sums[value]]}
+    assert step_sizes.study.judge(fabricate(broken)).verdict is Verdict.INCONCLUSIVE

@@ -15,7 +15,7 @@ from nonsmooth.claims.framework.condition import (
     typically_below,
     within,
 )
-from nonsmooth.claims.framework.evidence import Evidence, NotStoredError, Runs
+from nonsmooth.claims.framework.evidence import Evidence, NotStoredError, Runs, known
 from nonsmooth.claims.framework.experiment import Run, Scale
 from nonsmooth.claims.framework.figure import Axis, Figure, Panel, Series, series_of
 from nonsmooth.claims.framework.quantity import (
@@ -67,6 +67,7 @@ __all__ = [
     "below",
     "format_number",
     "holds",
+    "known",
     "median_interval",
     "series_of",
     "surely",

@@ -17,6 +17,18 @@ class NotStoredError(ValueError):
     """The records do not hold what an alternative asks for; the message completes "... cannot be judged: "."""
 
 
+def known(values: Any) -> np.ndarray:
+    """The values as an array, for a comparison, in which NaN would read as "no".
+
+    Raises:
+        NotStoredError: one of them is not a number.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if np.isnan(array).any():
+        raise NotStoredError("a measured value is not a number")
+    return array
+
+
 class Runs(Sequence[Record]):
     """Records of one experiment, in their order; each holds one seed, or several along an axis of its values."""
 

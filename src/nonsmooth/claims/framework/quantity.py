@@ -229,11 +229,14 @@ class Quantity:
     def median(self, samples: Sequence[float] | np.ndarray) -> Estimate | Missing:
         """The median of the samples with its exact interval; of none, `Missing`.
 
-        With fewer than six samples the interval is their range, which the label says.
+        With fewer than six samples the interval is their range, which the label says; a single one decides nothing,
+        and its interval is the whole line.
         """
         if len(samples) == 0:
             return self.missing("has no run behind it")
         value, low, high = median_interval(samples)
+        if len(samples) == 1:
+            low, high = -math.inf, math.inf
         label = f"{self.label} (range)" if 1 < len(samples) < 6 else self.label
         return Estimate(self.name, label, value, low, high, len(samples), self.unit)
 

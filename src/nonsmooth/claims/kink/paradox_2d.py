@@ -30,6 +30,7 @@ from nonsmooth.claims.framework import (
     Verdict,
     below,
     holds,
+    known,
     series_of,
 )
 from nonsmooth.claims.kink import dose, paradox_2d_runs
@@ -55,7 +56,7 @@ class Printed(NamedTuple):
     def look_up(self, record: Record, origin: str) -> float:
         """The computed number beside it; `origin` is the point of the cycle from which α is reduced."""
         cycles = record["cycle"] if self.alpha == ALPHA else record[f"reduced_from_{origin}"]
-        points = cycles[STRENGTHS.index(self.strength)]
+        points = known(cycles[STRENGTHS.index(self.strength)]).tolist()
         found = [sum(map(abs, p)) for p in points] if self.what == "L1 norm" else [x for p in points for x in p]
         return float(extremes.largest(found) if self.end == "largest" else extremes.smallest(found))
 

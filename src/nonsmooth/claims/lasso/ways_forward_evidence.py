@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonsmooth import extremes
-from nonsmooth.claims.framework import Estimate, NotStoredError, Quantity, Runs, format_number
+from nonsmooth.claims.framework import Estimate, NotStoredError, Quantity, Runs, format_number, known
 from nonsmooth.claims.lasso.lasso_data import FEATURES
 from nonsmooth.claims.lasso.sparse_methods import ITERATIVE, PLAIN
 from nonsmooth.claims.lasso.sparse_runs import WIDTHS
@@ -82,7 +82,7 @@ class Methods:
 
     def network_zeros(self, quantity: Quantity, name: str, loss: float) -> Estimate:
         """The largest share of zeros on the network at an accuracy of NGDM's less that loss; 0 for none."""
-        accuracy, plain = (self.medians("network", one, "accuracy") for one in (name, PLAIN))
+        accuracy, plain = (known(self.medians("network", one, "accuracy")) for one in (name, PLAIN))
         shares = [
             median(quantity, row if good else 0 * row)
             for row, good in zip(self.table("network", name, "zero_share"), accuracy >= plain - loss, strict=True)

@@ -41,6 +41,7 @@ from nonsmooth.claims.framework import (
     Verdict,
     above,
     below,
+    known,
 )
 from nonsmooth.claims.rates.capture_runs import (
     STEP_SIZES,
@@ -185,7 +186,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
     }
     relu = evidence[box].one(link="relu")
     column = _column(relu, choices.step)
-    left, crossing = np.array(relu["left"][column]), np.array(relu["first_crossing"][column])
+    left, crossing = known(relu["left"][column]), np.array(relu["first_crossing"][column])
     exits = np.array(relu["fell"][column]) & (left >= 0)
     early = exits & ((crossing < 0) | (left < crossing))
     on_line = evidence[line].one()
@@ -219,14 +220,14 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
 
 def _column(record: Record, step: float | str) -> int:
     """The place of a step size; of the one where most leave, the smallest of equal ones."""
-    leaving = np.array(record["fell"]) & (np.array(record["left"]) >= 0)
+    leaving = np.array(record["fell"]) & (known(record["left"]) >= 0)
     return int(leaving.sum(1).argmax()) if isinstance(step, str) else int(record["step_sizes"].index(step))
 
 
 def _share(test: str, record: Record, step: float | str) -> Estimate:
     """Share of the seeds that leave, among all of them; a run whose loss rises does not leave."""
     column, link = _column(record, step), str(record.parameters["link"])
-    leaving = np.array(record["fell"][column]) & (np.array(record["left"][column]) >= 0)
+    leaving = np.array(record["fell"][column]) & (known(record["left"][column]) >= 0)
     kind = "infinity norm" if test == "box" else "Euclidean"
     label = f"{link_label(link)}, {kind}: share that leaves, α = {record['step_sizes'][column]:g}"
     name = f"{test}_{link.replace(' ', '_').replace('.', '')}"

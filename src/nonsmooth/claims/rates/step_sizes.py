@@ -28,6 +28,7 @@ from nonsmooth.claims.framework import (
     above,
     below,
     holds,
+    known,
 )
 from nonsmooth.claims.rates.step_size_evidence import (
     FIRST_STEP,
@@ -243,7 +244,7 @@ def findings(evidence: Evidence, choices: Choices) -> Findings:
 
 def _limit(sums: Record, schedule: str) -> float:
     """Σα over α₀, to infinity."""
-    return float(sums["limits"][sums["names"].index(schedule)])
+    return float(known(sums["limits"])[sums["names"].index(schedule)])
 
 
 def _sums(sums: Record) -> list[Finding]:
@@ -255,7 +256,7 @@ def _sums(sums: Record) -> list[Finding]:
 
 def _papers(sums: Record) -> bool:
     """Whether StepLR sums to the geometric series, and the diminishing steps gain 5 % and more in a tenfold length."""
-    partial = dict(zip(sums["names"], sums["sums"], strict=True))
+    partial = dict(zip(sums["names"], map(known, sums["sums"]), strict=True))
     geometric = all(
         math.isclose(partial[name][-1], _limit(sums, name), rel_tol=1e-9) for name in FINITE if "StepLR" in name
     )
