@@ -43,6 +43,7 @@ def assert_compiles(kind, options, penalty, backend):
         torch.testing.assert_close(weight, expected, rtol=1e-5, atol=5e-6)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("kind", "options"), [CASES[0], CASES[1], *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES[2:])]
 )

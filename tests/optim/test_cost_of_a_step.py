@@ -95,5 +95,6 @@ def compiled_steps(count):
     return counter.frame_count
 
 
+@pytest.mark.processes
 def test_a_compiled_step_is_compiled_once_for_all_parameters_of_a_shape():
     assert compiled_steps(9) == compiled_steps(3)

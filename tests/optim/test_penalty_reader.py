@@ -28,6 +28,7 @@ class Subclass(torch.optim.SGD):
     """Which `attach` gives hooks."""
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
