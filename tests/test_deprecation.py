@@ -1,6 +1,7 @@
 """Old public names work, say so, and give what the new ones give."""
 
 import pickle
+import sys
 from importlib import import_module
 
 import numpy as np
@@ -151,3 +152,13 @@ def test_an_optimizer_that_was_pickled_whole_under_the_old_module_loads(kind):
     again = pickle.loads(pickled.replace(b"nonsmooth.optim.optimizers", b"nonsmooth.optim.optimisers"))
     assert type(again) is kind
     assert again.param_groups[0]["penalty"] == optimizer.param_groups[0]["penalty"]
+
+
+@pytest.mark.parametrize(("old", "name"), [
+    ("claims.registry", "load_claim"), ("claims.results", "stored_records"), ("claims.run_folder", "read_settings"),
+    ("claims.checking", "check_claim"), ("report.figures", "panel_specification"),
+])  # fmt: skip
+def test_a_module_that_moved_is_found_at_its_old_place(old, name):
+    sys.modules.pop(f"nonsmooth.{old}", None)
+    with pytest.warns(DeprecationWarning, match=f"nonsmooth.{old} is now"):
+        assert callable(getattr(import_module(f"nonsmooth.{old}"), name))
