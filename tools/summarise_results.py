@@ -45,7 +45,7 @@ def summary(results: dict[str, Any], title: str) -> str:
             lines += [f"What would decide it: {claim['decided_by']}.", ""]
         found = claim["robustness"]
         if found and found["alternatives"]:
-            lines += [f"It stands under {found['stands']} of {found['alternatives']} alternatives."]
+            lines += [f"“{found['verdict']}” stands under {found['stands']} of {found['alternatives']} alternatives."]
             if more := len(found["unchanged"]):
                 lines[-1] += f" Not counted: {more} that change{'s' * (more == 1)} nothing the rule asks for."
             lines += ["", *(f"- {flip['what']}: {flip['verdict']}" for flip in found["flips"]), ""]
@@ -59,7 +59,10 @@ def summary(results: dict[str, Any], title: str) -> str:
 def _verdict(claim: dict[str, Any]) -> str:
     """The verdict, in plain words too, and how far it stands."""
     found = claim["robustness"]
-    standing = f"stands under {found['stands']} of {found['alternatives']}" if found and found["alternatives"] else ""
+    standing = ""
+    if found and found["alternatives"]:
+        what = "stands" if found["verdict"] == claim["verdict"] else f"“{found['verdict']}”"
+        standing = f"{what} under {found['stands']} of {found['alternatives']}"
     return ", ".join(filter(None, (f"**{claim['verdict'] or claim['status']}**", claim["says"], standing)))
 
 

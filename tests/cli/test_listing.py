@@ -13,9 +13,7 @@ LONG = "a finite sum of differentiable subproblems, " * 5
 
 def entry(claim_id, verdict, status="judged"):
     headline = {"paper": LONG, "ours": "2.0", "control": "none"} if verdict else None
-    robustness = (
-        {"stands": 5, "alternatives": 6, "flips": [], "not_judged": [], "unchanged": []} if claim_id == "rate" else None
-    )
+    robustness = {"verdict": verdict, "stands": 5, "alternatives": 6} if claim_id == "rate" else None
     says = "smooth ones do it too" if claim_id == "rate" else ""
     entry = {"id": claim_id, "verdict": verdict, "status": status, "headline": headline}
     return {**entry, "says": says, "robustness": robustness}
@@ -56,3 +54,14 @@ def test_on_a_terminal_the_table_fits_and_breaks_no_word(width):
         assert word in text
     assert "…" not in text
     assert ("verdict" in text) == (width == 160)
+
+
+def test_what_hangs_on_a_choice_says_what_its_rule_says():
+    hanging = {
+        **entry("rate", str(Verdict.INCONCLUSIVE)),
+        "says": "hangs on a choice",
+        "robustness": {"verdict": str(Verdict.REPRODUCED), "stands": 7, "alternatives": 9},
+    }
+    console = Console(file=io.StringIO(), force_terminal=False, width=80, color_system=None)
+    print_results([hanging], console)
+    assert "rate: inconclusive, hangs on a choice, “reproduced” under 7 of 9 (" in console.file.getvalue()

@@ -89,6 +89,7 @@ def entry(index, claim_id, verdict):
         "asked": ["share", "norm_large"],
         "would_change": ["not reproduced, if the share of seeds: below 0.5 (now 1)"] if judged else [],
         "robustness": {
+            "verdict": str(verdict),
             "stands": 6,
             "alternatives": 7,
             "flips": [{"what": "run length: 100 instead of 1,000", "verdict": "inconclusive"}],

@@ -77,7 +77,11 @@ def _spoken(entry: ClaimEntry) -> str:
 
 def _standing(entry: ClaimEntry) -> str:
     found = entry["robustness"]
-    return f"stands under {found['stands']} of {found['alternatives']}" if found and found["alternatives"] else ""
+    if not found or not found["alternatives"]:
+        return ""
+    # What hangs on a choice is inconclusive, whatever its rule says of the choices as they were made.
+    what = "stands" if found["verdict"] == entry["verdict"] else f"“{found['verdict']}”"
+    return f"{what} under {found['stands']} of {found['alternatives']}"
 
 
 def print_line(console: Console, text: str) -> None:

@@ -240,7 +240,7 @@ def _weight_decay(
             return None, 0.0
         # w ← w(1 - α·wd), then a step D for a unit of gradient: as if the gradient were larger by wd·w·α/D.
         step = unit_step_of(type(optimizer))({**group, "lr": 1.0}, optimizer.state[parameter])
-        slope = slope / whole(step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step))
+        slope = slope / whole(step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, device=slope.device))
     return slope, float((slope * point.conj()).real.sum()) / 2
 
 

@@ -154,7 +154,7 @@ class DualAveraging(PenalizedOptimizer):
             for name in ON_THE_HOST:
                 # As older optimisers and other tools write it.
                 if isinstance(own, dict) and isinstance(own.get(name), float | int):
-                    own[name] = torch.tensor(own[name], dtype=torch.float64)
+                    own[name] = torch.tensor(own[name], dtype=torch.float64, device="cpu")
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -229,7 +229,7 @@ class RDA(DualAveraging):
     def move(self, group: Mapping[str, Any], penalty: Penalty | None, parameter: Tensor, state: dict[str, Any]) -> None:
         """Add the gradient to the sum, and go from the centre against its mean."""
         if "step" not in state:
-            state["step"] = torch.tensor(0.0, dtype=torch.float64)
+            state["step"] = torch.tensor(0.0, dtype=torch.float64, device="cpu")
             state["gradient_sum"] = running_sum(parameter)
         if group["centre"] == "start" and "centre" not in state:
             state["centre"] = parameter.detach().clone()

@@ -110,7 +110,8 @@ class XRDA(DualAveraging):
 
     def next_prox_step(self, group: Mapping[str, Any], state: Mapping[str, Any]) -> float | Tensor:
         """At most a·s + h·M."""
-        last = torch.as_tensor(state.get("prox_step", 0.0))
+        last = state.get("prox_step", 0.0)
+        last = last if isinstance(last, Tensor) else torch.tensor(last, device="cpu")
         largest = float(last.max()) if last.numel() else 0.0
         return group["averaging"] * largest + number(group["lr"]) * group["amplification"]  # type: ignore[no-any-return]
 
@@ -122,7 +123,7 @@ class XRDA(DualAveraging):
         last = state.get("prox_step", 0.0)
         last = number(last) if isinstance(last, Tensor) and last.ndim == 0 else last
         step = averaging * last + rate * self._weights(group, parameter, state, take)
-        state["prox_step"] = step if isinstance(step, Tensor) else torch.tensor(step, dtype=torch.float64)
+        state["prox_step"] = step if isinstance(step, Tensor) else torch.tensor(step, dtype=torch.float64, device="cpu")
         mean = state["gradient_mean"].mul_(1 - take)
         add_gradient(mean, group, parameter, take)
         average = state.get("average")

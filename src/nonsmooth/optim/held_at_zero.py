@@ -31,7 +31,7 @@ def places_of_zeros(part: Tensor) -> Tensor | None:
     A mask is a quarter of the size of the weights, and a dense layer has few zeros or none.
     """
     size = part.numel()
-    known = torch.ones(-(-size // 8) * 8, dtype=torch.bool)
+    known = torch.ones(-(-size // 8) * 8, dtype=torch.bool, device=part.device)
     known[:size].view(part.shape).copy_(part)
     words = known.view(torch.int64).bitwise_xor_(NO_ZEROS)  # from here on 1 where a weight is 0
     count = int(torch.count_nonzero(words))

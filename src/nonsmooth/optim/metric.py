@@ -92,7 +92,7 @@ class AdaptiveStep:
         if isinstance(scale, Tensor) or isinstance(epsilon, Tensor) or not on_host or scale < SMALLEST_DIVISOR:
             return step.add_(epsilon).reciprocal_().mul_(scale)
         # 1/(√s/scale + ε/scale), in which addition takes a factor at no cost; the shift lies on the CPU as well.
-        shift = torch.tensor(epsilon / scale, dtype=step.dtype)
+        shift = torch.tensor(epsilon / scale, dtype=step.dtype, device="cpu")
         return torch.add(shift, step, alpha=1 / scale, out=step).reciprocal_()
 
     def limit(self, step: Tensor, block: Block = lambda tensor: tensor) -> Tensor | None:
@@ -118,7 +118,7 @@ class AdaptiveStep:
         fastest, slack = self.times * self.full, self.slack
         if isinstance(fastest, Tensor) or isinstance(slack, Tensor) or torch.compiler.is_compiling():
             return fastest - step * slack
-        return torch.add(torch.tensor(fastest, dtype=step.dtype), step, alpha=-slack)  # one pass
+        return torch.add(torch.tensor(fastest, dtype=step.dtype, device="cpu"), step, alpha=-slack)  # one pass
 
     def detached(self) -> AdaptiveStep:
         """The same step with tensors that are no state of an optimiser: those torch's compiler knows one by one."""

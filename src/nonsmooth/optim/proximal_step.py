@@ -36,7 +36,7 @@ DEVICE_CHUNK = 1 << 26
 
 # C's allocator gives freed memory back to the system beyond twice the size of the largest piece that it has taken back,
 # and gets it anew page by page: for the buffers of a block that costs ten times as much as the arithmetic in them.
-torch.empty(7 << 22, dtype=torch.uint8)
+torch.empty(7 << 22, dtype=torch.uint8, device="cpu")
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
 """The types of parameters that a penalty can be on."""

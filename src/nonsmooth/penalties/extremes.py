@@ -67,7 +67,9 @@ def root_of_product(strength: Strength, step: Step, like: Tensor, factor: float 
         return torch.full_like(whole, root)
     alone = step if isinstance(strength, Tensor) else strength
     if not isinstance(alone, Tensor) and alone and not 1 / FAR < alone < FAR:
-        other = torch.as_tensor(strength if isinstance(strength, Tensor) else step).to(like.dtype)
+        other = torch.as_tensor(
+            strength if isinstance(strength, Tensor) else step, dtype=like.dtype, device=like.device
+        )
         whole = math.sqrt(factor) * math.sqrt(alone) * other.sqrt()
         return whole.clamp(max=kind.max)
     return whole.sqrt().clamp(max=kind.max)

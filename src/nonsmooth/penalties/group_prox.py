@@ -79,7 +79,7 @@ def group_prox(point: Tensor, strength: Strength, step: Step, groups: Groups) ->
     """The prox of Σ λ_g‖w_g‖: closed form for one step, Newton's method for a step per coordinate."""
     if one_for_all(step, groups):
         return block_soft_threshold(point, _threshold(strength, step, point), groups)
-    return metric_block_threshold(point, strength, torch.as_tensor(step).expand_as(point), groups)
+    return metric_block_threshold(point, strength, torch.as_tensor(step, device=point.device).expand_as(point), groups)
 
 
 def group_prox_(point: Tensor, strength: Strength, step: Step, groups: Groups) -> None:
@@ -87,7 +87,7 @@ def group_prox_(point: Tensor, strength: Strength, step: Step, groups: Groups) -
     if one_for_all(step, groups):
         point.mul_(groups.spread(_kept_share(groups.norms(point), _threshold(strength, step, point))))
         return
-    scaled = _scaled(strength, torch.as_tensor(step).expand_as(point), groups)
+    scaled = _scaled(strength, torch.as_tensor(step, device=point.device).expand_as(point), groups)
     norms = solution_norms(point, scaled, groups)
     scaled.add_(groups.spread(_divisible(norms)))
     point.mul_(torch.div(groups.spread(norms), scaled, out=scaled))

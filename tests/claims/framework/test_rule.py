@@ -189,3 +189,9 @@ def test_a_text_that_asks_for_an_unknown_finding_is_an_error():
     wrong = Rule(otherwise=Outcome(Verdict.REPRODUCED, "so", "{nothing}"))
     with pytest.raises(KeyError, match="nothing"):
         wrong.decide(Findings(), {})
+
+
+def test_a_misspelt_name_is_an_error_at_the_beginning_of_every_reason_too():
+    wrong = Rule(otherwise=Outcome(Verdict.REPRODUCED, "so"), always="{nothing}")
+    with pytest.raises(KeyError, match="nothing"):
+        wrong.decide(Findings([SHARE.share(1, 2)]), {})

@@ -39,6 +39,7 @@ class ValueEntry(TypedDict):
 class RobustnessEntry(TypedDict):
     """Under how many alternatives a verdict stands, and which give another one."""
 
+    verdict: str
     stands: int
     alternatives: int
     flips: list[dict[str, str]]
@@ -209,6 +210,7 @@ def _robustness(judgement: Judgement | None) -> RobustnessEntry | None:
         return None
     found = judgement.robustness
     return {
+        "verdict": str(found.verdict),
         "stands": found.stands,
         "alternatives": len(found.judged),
         "flips": [{"what": one.what, "verdict": _told_apart(one, found)} for one in found.flips],

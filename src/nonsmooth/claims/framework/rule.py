@@ -106,7 +106,7 @@ class Rule:
         scope = Scope(findings, choices)
         number, answer = self._stop(scope)
         if answer is Answer.YES:
-            return Decision(self._filled(self._outcome(number), findings), number)
+            return Decision(self._filled(self._outcome(number), findings, self.always), number)
         undecided = [
             leaf for leaf in self.rows[number].when.leaves() if leaf.answer(scope) in (Answer.OPEN, Answer.MISSING)
         ]
@@ -114,9 +114,10 @@ class Rule:
         asked = "; ".join(dict.fromkeys(leaf.words(scope) for leaf in undecided))
         says = "not measured" if answer is Answer.MISSING else UNDECIDED
         because = _literal(f"It is {'not known' if answer is Answer.MISSING else 'open'} whether {asked}.")
-        return Decision(
-            self._filled(Outcome(Verdict.INCONCLUSIVE, says, because, decided_by=_literal(needed)), findings), number
-        )
+        outcome = Outcome(Verdict.INCONCLUSIVE, says, because, decided_by=_literal(needed))
+        # What is missing may be what the beginning of every reason speaks of.
+        always = self.always if answer is Answer.OPEN else ""
+        return Decision(self._filled(outcome, findings, always), number)
 
     def verdict(self, findings: Mapping[str, Finding], choices: Mapping[str, Any]) -> Verdict:
         """The verdict alone, without its texts."""
@@ -143,8 +144,8 @@ class Rule:
     def _outcome(self, number: int) -> Outcome:
         return self.otherwise if number == len(self.rows) else self.rows[number].gives
 
-    def _filled(self, outcome: Outcome, findings: Findings) -> Outcome:
-        because = " ".join(text for text in (_tolerant(self.always, findings), outcome.because) if text)
+    def _filled(self, outcome: Outcome, findings: Findings, always: str) -> Outcome:
+        because = " ".join(text for text in (_literal(findings.fill_known(always)), outcome.because) if text)
         texts = {
             name: None if text is None else findings.fill(text)
             for name, text in (("correction", outcome.correction), ("decided_by", outcome.decided_by))
@@ -193,11 +194,3 @@ class Rule:
 def _literal(text: str) -> str:
     """A text that a template leaves as it is."""
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def _tolerant(template: str, findings: Findings) -> str:
-    """A text that begins every reason, filled in; empty where a finding that it names is missing from the evidence."""
-    try:
-        return _literal(findings.fill(template))
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return ""
