@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nonsmooth.optim import ProxAdam, proximal_step
+from nonsmooth.optim import ProxAdam, local_prox
 from nonsmooth.penalties import L1, ElasticNet, GroupL1
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -40,7 +40,7 @@ class Work(TorchDispatchMode):
 
 def optimiser(penalty, share_of_zeros, monkeypatch):
     """After some steps, at a λ at which the limit is at work in every block."""
-    monkeypatch.setattr(proximal_step, "CHUNK", BLOCK // torch.get_num_threads())
+    monkeypatch.setattr(local_prox, "CHUNK", BLOCK // torch.get_num_threads())
     generator = torch.Generator().manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(64, 4 * BLOCK // 16, generator=generator))
     with torch.no_grad():

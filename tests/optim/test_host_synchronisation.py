@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
-from nonsmooth.optim.proximal_step import apply_penalties, weights_at_zero
+from nonsmooth.optim.overflow import unless_overflow
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, SparseGroupL1, TransformedL1
 
 CASES = [
@@ -114,6 +114,10 @@ def test_nor_does_the_prox_after_a_fused_step_that_may_have_overflowed(kind, opt
     optimizer.step()
     optimizer.found_inf = torch.empty((), device="meta")
     with Transfers() as transfers, torch.no_grad():
-        apply_penalties(optimizer, optimizer._reader, weights_at_zero(optimizer, optimizer._reader))
+        active = optimizer.check_before_step()
+        at_zero = optimizer.weights_at_zero(active)
+        unless_overflow(
+            optimizer, lambda: optimizer.apply_penalties(active, at_zero), lambda: optimizer.written_by(active)
+        )
     assert transfers.seen > 2
     assert transfers.found == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD, proximal_step
-from nonsmooth.optim.metric import AdaptiveStep
+from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD, local_prox, proximal_step
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, SparseGroupL1, TransformedL1
+from nonsmooth.torch_optimizers import AdaptiveStep
 
 SHAPES = [(70, 33), (33,), (20, 3, 3, 3)]
 
@@ -87,7 +87,7 @@ SEPARABLE = [
 @pytest.mark.parametrize(("kind", "options"), [CASES[0], CASES[3], CASES[8], CASES[9]])
 def test_blocks_are_the_whole(kind, options, penalty, monkeypatch):
     whole = train(kind, options, penalty, steps=20)
-    monkeypatch.setattr(proximal_step, "CHUNK", 48)  # whole vectors of the processor, as the real one is
+    monkeypatch.setattr(local_prox, "CHUNK", 48)  # whole vectors of the processor, as the real one is
     assert distance(train(kind, options, penalty, steps=20), whole) == 0
 
 
@@ -95,7 +95,7 @@ def test_blocks_are_the_whole(kind, options, penalty, monkeypatch):
 @pytest.mark.parametrize(("kind", "options"), [CASES[0], CASES[3], CASES[8]])
 def test_blocks_are_the_whole_in_other_types(kind, options, dtype, monkeypatch):
     whole = train(kind, options, L1(0.1), dtype, steps=20)
-    monkeypatch.setattr(proximal_step, "CHUNK", 48)
+    monkeypatch.setattr(local_prox, "CHUNK", 48)
     blocked = train(kind, options, L1(0.1), dtype, steps=20)
     assert all(torch.equal(a, b) for a, b in zip(blocked, whole, strict=True))
 
@@ -104,7 +104,7 @@ def test_blocks_are_the_whole_in_other_types(kind, options, dtype, monkeypatch):
 def test_blocks_of_complex_numbers_are_the_whole(kind, options, monkeypatch):
     """To rounding, as Newton's method in Adam's metric stops when the last weight of a block has converged."""
     whole = train(kind, options, L1(0.1), torch.complex64, steps=20)
-    monkeypatch.setattr(proximal_step, "CHUNK", 48)
+    monkeypatch.setattr(local_prox, "CHUNK", 48)
     blocked = train(kind, options, L1(0.1), torch.complex64, steps=20)
     for weight, other in zip(blocked, whole, strict=True):
         torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6)
@@ -113,7 +113,7 @@ def test_blocks_of_complex_numbers_are_the_whole(kind, options, monkeypatch):
 def test_blocks_of_any_size_are_the_whole_to_rounding(monkeypatch):
     """A processor may round the last elements of a block, too few for a vector, in another way."""
     whole = train(ProxAdam, {"lr": 0.02}, L1(0.1))
-    monkeypatch.setattr(proximal_step, "CHUNK", 37)
+    monkeypatch.setattr(local_prox, "CHUNK", 37)
     assert distance(train(ProxAdam, {"lr": 0.02}, L1(0.1)), whole) < 1e-6
 
 
@@ -123,7 +123,7 @@ def test_slices_of_groups_are_the_whole(dim, number, monkeypatch):
     generator = torch.Generator().manual_seed(1)
     point = torch.randn(9, 8, 5, generator=generator, dtype=torch.float64)
     square = number.square() if isinstance(number, torch.Tensor) else None
-    step = number if square is None else AdaptiveStep(0.01, square, 0.001)
+    step = number if square is None else AdaptiveStep(0.01, 0.001, square)
     strided = torch.empty(5, 8, 9, dtype=torch.float64).permute(2, 1, 0)
     for penalty in (GroupL1(0.3, dim=dim), SparseGroupL1(0.3, dim=dim), GroupL1(0.3, index=torch.arange(360) % 7)):
         whole = penalty.proximal_map(point, step if square is None else step())
@@ -134,7 +134,7 @@ def test_slices_of_groups_are_the_whole(dim, number, monkeypatch):
             sizes.append(part.numel())
             prox_(self, part, here)
 
-        monkeypatch.setattr(proximal_step, "CHUNK", 100)
+        monkeypatch.setattr(local_prox, "CHUNK", 100)
         monkeypatch.setattr(type(penalty), "prox_", counting)
         for parameter in (point.clone(), strided.copy_(point)):
             proximal_step.prox_parameter(penalty, parameter, step)
@@ -164,14 +164,14 @@ def strided(tensor):
 @pytest.mark.parametrize(("kind", "options"), [CASES[0], CASES[3], CASES[8]])
 def test_the_layout_in_memory_changes_nothing(kind, options, layout, chunk, monkeypatch):
     contiguous = train(kind, options, L1(0.1))
-    monkeypatch.setattr(proximal_step, "CHUNK", chunk)
+    monkeypatch.setattr(local_prox, "CHUNK", chunk)
     assert distance(train(kind, options, L1(0.1), layout=layout), contiguous) < 1e-6
     assert distance(train(kind, options, GroupL1(0.05), layout=layout), train(kind, options, GroupL1(0.05))) < 1e-6
 
 
 def test_a_block_is_a_view_of_channels_last_weights(monkeypatch):
     """Else a large convolution would need buffers of its own size."""
-    monkeypatch.setattr(proximal_step, "CHUNK", 48)
+    monkeypatch.setattr(local_prox, "CHUNK", 48)
     weight = channels_last(torch.randn(20, 3, 3, 3))
     penalty, seen = L1(0.1), []
     monkeypatch.setattr(L1, "prox_", lambda self, point, step: seen.append(point))

@@ -70,18 +70,18 @@ def test_a_lambda_that_is_scheduled_copies_the_weights_to_the_device_once():
     copies = set()
     for number in range(50):
         group["penalty"]["strength"] = 0.01 + number * 1e-6
-        copies.add(weakref.ref(reader.placed(reader(group), torch.device("meta")).weights))
+        copies.add(weakref.ref(reader(group).on(torch.device("meta")).weights))
     assert len(copies) == 1
-    assert len(reader._placed) == len(reader._read) == 1
+    assert len(reader._bound) == 1
 
 
 def test_weights_that_change_in_place_are_copied_anew():
     reader, weights = PenaltyReader(), torch.ones(3)
     group = {"penalty": L1(0.01, weights=weights).specification(), "params": []}
-    first = reader.placed(reader(group), torch.device("meta"))
-    assert reader.placed(reader(group), torch.device("meta")) is first
+    first = reader(group).on(torch.device("meta"))
+    assert reader(group).on(torch.device("meta")) is first
     weights.mul_(2)
-    second = reader.placed(reader(group), torch.device("meta"))
+    second = reader(group).on(torch.device("meta"))
     assert second is not first
     assert second.weights is not first.weights
 
@@ -91,8 +91,8 @@ def test_groups_that_are_gone_are_forgotten():
     groups = [{"penalty": L1(0.1).specification(), "params": []} for _ in range(5)]
     for group in groups:
         reader(group)
-    reader.forget_others(groups[:2])
-    assert len(reader._read) == len(reader._placed) == 2
+    reader.active(groups[:2])
+    assert len(reader._bound) == 2
 
 
 @pytest.mark.parametrize("value", [[0, 0, 1], np.array([0, 0, 1]), [[0, 1], [2]]], ids=repr)

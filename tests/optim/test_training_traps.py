@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
-from nonsmooth.optim.metric import unit_step_of
 from nonsmooth.penalties import L1, MCP, SCAD, ElasticNet, TransformedL1
+from nonsmooth.torch_optimizers import rule_of
 
 KINDS = [ProxSGD, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxAdagrad]
 LAM = 0.25
@@ -203,4 +203,4 @@ def test_maximize_turns_the_loss_around_and_not_the_penalty(kind, options):
 
 def test_lbfgs_has_no_step_to_measure():
     with pytest.raises(ValueError, match="optimizer is a LBFGS"):
-        unit_step_of(torch.optim.LBFGS)
+        rule_of(torch.optim.LBFGS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
 
-from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
+from nonsmooth.torch_optimizers import AdaptiveStep, rule_of
 
 GRADIENT = 0.7
 
@@ -29,7 +29,7 @@ def step_and_state(kind, options, gradients):
 
 
 def read(optimizer, weight):
-    step = unit_step_of(type(optimizer))(optimizer.param_groups[0], optimizer.state[weight])
+    step = rule_of(type(optimizer)).step(optimizer.param_groups[0], optimizer.state[weight])
     return float(step()) if isinstance(step, AdaptiveStep) else float(step)
 
 
@@ -143,18 +143,18 @@ def test_a_complex_parameter_has_the_steps_of_its_two_real_ones(kind, options):
         for gradient in gradients:
             weight.grad = view(gradient).clone()
             optimizer.step()
-        steps.append(unit_step_of(kind)(optimizer.param_groups[0], optimizer.state[weight])())
+        steps.append(rule_of(kind).step(optimizer.param_groups[0], optimizer.state[weight])())
     torch.testing.assert_close(torch.view_as_real(steps[0]), steps[1], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_it_has_the_digits_of_float32(dtype):
     square = torch.tensor([1e-3, 0.7, 3.0, 0.0], dtype=dtype)
-    step = AdaptiveStep(0.1, square, 1e-3)()
+    step = AdaptiveStep(0.1, 1e-3, square)()
     assert step.dtype == torch.float32
     torch.testing.assert_close(step.double(), 0.1 / (square.double().sqrt() + 1e-3), rtol=1e-6, atol=0)
 
 
 def test_an_optimiser_whose_step_is_not_known_is_named():
     with pytest.raises(ValueError, match=r"optimizer is a Rprop; .* SGD, Adam"):
-        unit_step_of(torch.optim.Rprop)
+        rule_of(torch.optim.Rprop)

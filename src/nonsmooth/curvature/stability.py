@@ -1,6 +1,10 @@
 """Stability thresholds of optimizers, and a run's sharpness relative to them.
 
-The thresholds are about full batches and preconditioners that move slowly; `stability_rules` holds the formulas.
+On a quadratic with curvature h an optimizer is linear, and as h grows it loses stability where the iterates change sign
+at every step: at α·G(-1)·h/P = 2, where `torch_optimizers.rules` has P and G(-1), what momentum makes of an alternating
+gradient. Adam's P is multiplied by its correction of the first moment, 1-β₁ᵗ, which makes early steps longer. Decoupled
+weight decay wd takes α·wd off the 2, coupled weight decay adds wd·I to H. All of it is about full batches and a P that
+moves slowly.
 """
 
 from __future__ import annotations
@@ -18,17 +22,10 @@ from nonsmooth import extremes
 from nonsmooth.curvature.probe import Closure
 from nonsmooth.curvature.products import HessianOperator, hessian_operator
 from nonsmooth.curvature.sharpness import Sharpness, check_search, search
-from nonsmooth.curvature.stability_rules import (
-    OptimizerState,
-    coupled_decay,
-    has_stepped,
-    metric_of,
-    rate_of,
-    rule_of,
-    share_of,
-)
 from nonsmooth.deprecation import renamed_attribute
 from nonsmooth.optimizer_layers import layers
+from nonsmooth.torch_optimizers import AdaptiveStep, Group, Rule, State, rule_of
+from nonsmooth.torch_optimizers.rules import KNOWN
 
 
 @dataclass(frozen=True)
@@ -113,33 +110,33 @@ def stability_threshold(optimizer: Optimizer) -> StabilityThreshold:
             decay is unstable by itself, or an adaptive optimiser has not made a step yet.
     """
     optimizer = layers(optimizer)[-1]
-    rule = rule_of(optimizer)
+    rule = _rule(optimizer)
     pairs = [(group, p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    states: list[OptimizerState] = [optimizer.state.get(p, {}) for _, p in pairs]
-    if rule.metric is not None and not any(has_stepped(state) for state in states):
+    states: list[State] = [optimizer.state.get(p, {}) for _, p in pairs]
+    if rule.adaptive and not any(_has_stepped(state) for state in states):
         raise ValueError("optimizer has made no step yet, so it has no preconditioner; call it after a step")
-    rates = [rate_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
+    rates = [_rate(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
     lr = extremes.largest(rates, default=0.0)
     if not 0 < lr < inf:
         raise ValueError(f"lr is {lr}; accepted are finite numbers, at least one of them positive")
     signs = {-1 if group.get("maximize", False) else 1 for (group, _), r in zip(pairs, rates, strict=True) if r > 0}
     if len(signs) > 1:
         raise ValueError("param_groups differ in maximize; accepted is the same for all")
-    shares = [share_of(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
+    shares = [_share(rule, group, state) for (group, _), state in zip(pairs, states, strict=True)]
     largest = extremes.largest(shares)
     preconditioner = None
-    if largest > 0 and (rule.metric or len(set(shares)) > 1):
+    if largest > 0 and (rule.adaptive or len(set(shares)) > 1):
         preconditioner = tuple(
-            metric_of(rule, group, p, state, share / largest)
+            _preconditioner(rule, group, p, state, share / largest)
             for (group, p), state, share in zip(pairs, states, shares, strict=True)
         )
     return StabilityThreshold(
         value=1 / largest if largest > 0 else inf,
         lr=lr,
         preconditioner=preconditioner,
-        weight_decay=tuple(coupled_decay(group) for group, _ in pairs),
+        weight_decay=tuple(_coupled_decay(group) for group, _ in pairs),
         sign=signs.pop(),
-        rule=rule.text,
+        rule=rule.threshold,
     )
 
 
@@ -232,3 +229,54 @@ def _is_penalized(group: Mapping[str, Any]) -> bool:
     penalty = group.get("penalty")
     strength = penalty.get("strength") if isinstance(penalty, Mapping) else None
     return penalty is not None and (isinstance(strength, Tensor) or strength is None or strength != 0)
+
+
+def _rule(optimizer: Optimizer) -> Rule:
+    try:
+        return rule_of(type(optimizer))
+    except ValueError:
+        raise TypeError(f"optimizer is a {type(optimizer).__name__}; its threshold is known for {KNOWN}") from None
+
+
+def _has_stepped(state: State) -> bool:
+    return bool(state) and float(state["step"]) > 0
+
+
+def _rate(rule: Rule, group: Group, state: State) -> float:
+    """The step size; 0 for a parameter that an adaptive optimizer never moved."""
+    return 0.0 if rule.adaptive and not _has_stepped(state) else float(rule.rate(group, state))
+
+
+def _share(rule: Rule, group: Group, state: State) -> float:
+    """1 over the largest stable curvature of one parameter, without its P: α·G(-1)/(2 - α·wd), wd where decoupled.
+
+    Raises:
+        ValueError: the decay alone makes the weights diverge.
+    """
+    rate = _rate(rule, group, state)
+    if rate == 0:
+        return 0.0
+    decay = float(group["lr"]) * _weight_decay(group) if group.get("decoupled_weight_decay", False) else 0.0
+    if decay >= 2:
+        raise ValueError(f"lr·weight_decay is {decay}; accepted are numbers below 2, where the decay itself is stable")
+    return rate * float(rule.alternating(group, state)) / (2 - decay)
+
+
+def _preconditioner(rule: Rule, group: Group, parameter: Tensor, state: State, share: float) -> Tensor:
+    """P of a parameter over its share, infinite where it does not move."""
+    if share == 0:
+        return torch.full_like(parameter.detach(), torch.inf)
+    step = rule.step(group, state)
+    if not isinstance(step, AdaptiveStep):
+        return torch.ones_like(parameter.detach()) / share
+    unit = rule.early(group, state) * rule.rate(group, state) * rule.constant(group, state)
+    return (unit / share) / step().detach()
+
+
+def _weight_decay(group: Group) -> float:
+    return float(group.get("weight_decay", 0) or 0)
+
+
+def _coupled_decay(group: Group) -> float:
+    """The weight decay where it is part of the gradient, else 0."""
+    return 0.0 if group.get("decoupled_weight_decay", False) else _weight_decay(group)

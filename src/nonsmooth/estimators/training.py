@@ -15,7 +15,7 @@ from nonsmooth.estimators.choices import LEARNING_RATES, OPTIMIZERS, WITH_MOMENT
 from nonsmooth.estimators.task import Task
 from nonsmooth.optim.certificate import Certificate, certify
 from nonsmooth.optim.parameter_groups import penalize
-from nonsmooth.optim.proximal_step import is_off
+from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.penalties import Penalty
 
 FIRST_MOMENTUM = 0.9

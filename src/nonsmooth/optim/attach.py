@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -12,23 +13,24 @@ from torch.optim import Optimizer
 
 from nonsmooth.optim import optimizers
 from nonsmooth.optim.evaluation import unwrapped
-from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
-from nonsmooth.optim.held_at_zero import Held
-from nonsmooth.optim.metric import unit_step_of
+from nonsmooth.optim.local_prox import Held
 from nonsmooth.optim.optimizers import Proximal
+from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, penalty_of, warn_of_vectors
 from nonsmooth.optim.penalized import with_own_penalties, with_penalties
-from nonsmooth.optim.penalty_reader import PenaltyReader, to_specification
+from nonsmooth.optim.penalty_reader import PenaltyReader, is_off, to_specification
 from nonsmooth.optim.prox_taken import ATTACHED, remember_weights, takes_prox
 from nonsmooth.optim.proximal_step import (
+    Active,
     apply_penalties,
     check_before_step,
     check_group,
     is_adaptive,
-    is_off,
     weights_at_zero,
+    written_by,
 )
 from nonsmooth.penalties import Penalty
+from nonsmooth.torch_optimizers import rule_of
 
 VERSIONS: dict[type[Optimizer], type[Proximal]] = {
     kind.parent: kind
@@ -82,7 +84,7 @@ def attach(
             f"optimizer is a {type(inner).__name__} that has a penalty already; change it in its "
             "param_groups[i]['penalty']"
         )
-    unit_step_of(type(inner))
+    rule_of(type(inner))
     specification = to_specification(penalty)
     include, exclude = (patterns if isinstance(patterns, str) else list(patterns) for patterns in (include, exclude))
     if model is not None:
@@ -170,17 +172,21 @@ def _part(group: dict[str, Any], kept: list[bool]) -> dict[str, Any]:
 def _hook(optimizer: Optimizer) -> None:
     """Take the prox in a hook that runs before all others, so that these see the final weights."""
     reader = PenaltyReader()
+    active: Active = []
     awaiting: list[Tensor] = []
     at_zero: dict[Tensor, Held] = {}
 
     def look(stepping: Optimizer) -> None:
-        check_before_step(stepping, reader)
+        active[:] = check_before_step(stepping, reader)
         awaiting[:] = awaiting_momentum(stepping)
-        at_zero.update(weights_at_zero(stepping, reader))
+        at_zero.update(weights_at_zero(stepping, active))
+
+    def forget() -> None:
+        for kept in (active, awaiting, at_zero):
+            kept.clear()
 
     def check(stepping: Optimizer, arguments: Any, options: Any) -> Any:
-        awaiting.clear()
-        at_zero.clear()
+        forget()
         closure = options.get("closure", arguments[1] if len(arguments) > 1 else None)
         if closure is None:
             look(stepping)
@@ -199,10 +205,9 @@ def _hook(optimizer: Optimizer) -> None:
     def threshold(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options
         forget_unwritten(stepping, awaiting)
-        awaiting.clear()
         with torch.no_grad():
-            apply_penalties(stepping, reader, at_zero)
-        at_zero.clear()
+            unless_overflow(stepping, partial(apply_penalties, stepping, active, at_zero), partial(written_by, active))
+        forget()
         remember_weights(stepping)
 
     def specify(saving: Optimizer) -> None:

@@ -20,12 +20,12 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nonsmooth.optim.evaluation import unwrapped
-from nonsmooth.optim.metric import AdaptiveStep, sgd_step, unit_step_of
 from nonsmooth.optim.parameter_groups import check_model, penalty_of
+from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.prox_taken import takes_prox
-from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.penalties import Penalty
 from nonsmooth.penalties.names import written_name
+from nonsmooth.torch_optimizers import AdaptiveStep, rule_of
 
 MEMORY = ("step", "pull", "strength", "updates")
 """What is kept of each penalised parameter, in buffers by its number."""
@@ -110,7 +110,7 @@ class SparseAverage(AveragedModel):
         average: Any = None if decay is None else get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         super().__init__(model, multi_avg_fn=average, use_buffers=use_buffers)
         self._training, self._decay = training, decay
-        self._uniform = unit_step_of(type(training.optimizer)) is sgd_step
+        self._uniform = not rule_of(type(training.optimizer)).adaptive
         self._kinds: dict[int, Any] = {}
         for index, (_, penalty) in training.penalties().items():
             self._begin(index, penalty)
@@ -147,7 +147,7 @@ class SparseAverage(AveragedModel):
             strength.lerp_(torch.as_tensor(penalty.strength).to(strength), weight)
             state = optimizer.state.get(parameter, {})
             if state or mean.ndim == 0:  # an adaptive optimiser that has not moved a parameter has no step for it yet
-                step = unit_step_of(type(optimizer))(group, state)
+                step = rule_of(type(optimizer)).step(group, state)
                 step = (
                     _taken(step, penalty) if isinstance(step, AdaptiveStep) else torch.as_tensor(step).to(mean.device)
                 )

@@ -20,10 +20,9 @@ from nonsmooth.deprecation import renamed_attribute
 from nonsmooth.extremes import largest
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.evaluation import ClosureResult, evaluate, unwrapped, whole
-from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
+from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.prox_taken import prox_notes
-from nonsmooth.optim.proximal_step import is_off
 from nonsmooth.optim.quadratic_gap import quadratic_gap
 from nonsmooth.optim.tensor_certificate import (
     Distances,
@@ -35,6 +34,7 @@ from nonsmooth.optim.tensor_certificate import (
 )
 from nonsmooth.penalties import Penalty
 from nonsmooth.tables import Row, Tabular
+from nonsmooth.torch_optimizers import AdaptiveStep, rule_of
 
 ROUNDINGS = 16
 """Roundings of the objective's largest part that a sum over data may be off by, times what the next line says."""
@@ -239,7 +239,7 @@ def _weight_decay(
         if not optimizer.state.get(parameter):
             return None, 0.0
         # w ← w(1 - α·wd), then a step D for a unit of gradient: as if the gradient were larger by wd·w·α/D.
-        step = unit_step_of(type(optimizer))({**group, "lr": 1.0}, optimizer.state[parameter])
+        step = rule_of(type(optimizer)).step({**group, "lr": 1.0}, optimizer.state[parameter])
         slope = slope / whole(step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, device=slope.device))
     return slope, float((slope * point.conj()).real.sum()) / 2
 

@@ -9,7 +9,6 @@ result.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import weakref
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from torch import Tensor
 from torch.distributed import ProcessGroup, all_reduce
 from torch.distributed.tensor import DTensor
 
-from nonsmooth.optim.held_at_zero import Held, limit_of, within_limit
-from nonsmooth.optim.metric import AdaptiveStep, UnitStep
-from nonsmooth.optim.proximal_step import prox_parameter
+from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit
 from nonsmooth.penalties import GroupL1, Penalty, SparseGroupL1
 from nonsmooth.penalties.groups import Groups, along, indexed
+from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep
 
 
 @torch.no_grad()
@@ -43,7 +41,7 @@ def prox_shard(penalty: Penalty, parameter: DTensor, step: UnitStep, held: Held 
     if parameter.device_mesh.get_coordinate() is None:  # a process that takes no part
         return
     if penalty.separable:
-        prox_parameter(*on_this_process(penalty, parameter, step), held)
+        local_prox_(*on_this_process(penalty, parameter, step), held)
         return
     shard, step = parameter.to_local(), _local_step(step)
     whole = step() if isinstance(step, AdaptiveStep) else step
@@ -78,8 +76,7 @@ def _local_step(step: UnitStep) -> UnitStep:
     if not isinstance(step, AdaptiveStep):
         number: float | Tensor = _local(step)
         return number
-    parts = {field.name: _local(getattr(step, field.name)) for field in dataclasses.fields(step)}
-    return dataclasses.replace(step, **parts)
+    return step.of_parts(_local)
 
 
 def _local(value: Any) -> Any:

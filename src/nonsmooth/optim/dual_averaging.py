@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from nonsmooth.optim.penalized import PenalizedOptimizer
-from nonsmooth.optim.penalty_reader import to_specification
+from nonsmooth.optim.penalty_reader import is_off, to_specification
 from nonsmooth.optim.prox_taken import remember_weights
-from nonsmooth.optim.proximal_step import check_before_step, check_dense, is_off, moved_parameters, prox_parameter
+from nonsmooth.optim.proximal_step import check_before_step, prox_parameter, refuse_sparse
 from nonsmooth.penalties import Penalty
 from nonsmooth.penalties.penalty import check_not_negative
+from nonsmooth.torch_optimizers import number
 
 CENTRES = ("zero", "start")
 ON_THE_HOST = ("step", "prox_step")
@@ -60,22 +61,27 @@ class DualAveraging(PenalizedOptimizer):
                 loss = closure()
         self._check_before_step()
         for group in self.param_groups:
-            penalty = self._reader(group)
-            for parameter in moved_parameters(group):
-                here = None if penalty is None else self._reader.placed(penalty, parameter.device)
-                self.move(group, None if is_off(here) else here, parameter, self.state[parameter])
+            bound = self._reader(group)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    penalty = None if bound is None or is_off(bound.penalty) else bound.on(parameter.device)
+                    self.move(group, penalty, parameter, self.state[parameter])
         remember_weights(self)
         return loss
 
     def _check_before_step(self, *, ahead: bool = False) -> None:
         for parameter in chain.from_iterable(group["params"] for group in self.param_groups):
-            check_dense(parameter, "dual averaging", way_out="")
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                refuse_sparse(parameter, "dual averaging", way_out="")
         check_before_step(self, self._reader, self.check_group, ahead=ahead)
         for group in self.param_groups:
             self.check_options(group)
-            penalty = self._reader(group)
-            limited = penalty is not None and not is_off(penalty) and penalty.largest_step < math.inf
-            for parameter in group["params"] if ahead else moved_parameters(group):
+            bound = self._reader(group)
+            penalty = None if bound is None or is_off(bound.penalty) else bound.penalty
+            limited = penalty is not None and penalty.largest_step < math.inf
+            for parameter in group["params"]:
+                if parameter.grad is None and not ahead:
+                    continue
                 state = self.state.get(parameter, {})
                 check_shapes(parameter, {name: state[name] for name in self.sums if name in state})
                 if penalty is not None and limited:
@@ -125,8 +131,8 @@ class DualAveraging(PenalizedOptimizer):
             handle.remove()
         numbers = chain.from_iterable(group["params"] for group in loaded["param_groups"])
         parameters = chain.from_iterable(group["params"] for group in self.param_groups)
-        for number, parameter in zip(numbers, parameters, strict=True):
-            for name, value in loaded["state"].get(number, {}).items():
+        for place, parameter in zip(numbers, parameters, strict=True):
+            for name, value in loaded["state"].get(place, {}).items():
                 if not isinstance(value, Tensor):
                     continue
                 if name in ON_THE_HOST and value.ndim == 0:
@@ -140,11 +146,11 @@ class DualAveraging(PenalizedOptimizer):
         Raises:
             ValueError: it has not.
         """
-        for number, state in state_dict["state"].items():
+        for place, state in state_dict["state"].items():
             missing = [name for name in self.needed if name not in state] if isinstance(state, dict) and state else []
             if missing:
                 raise ValueError(
-                    f"state of parameter {number} has {', '.join(map(str, state))} and lacks {', '.join(missing)}; "
+                    f"state of parameter {place} has {', '.join(map(str, state))} and lacks {', '.join(missing)}; "
                     f"accepted is a state of {type(self).__name__}"
                 )
 
@@ -253,15 +259,6 @@ class RDA(DualAveraging):
 def running_sum(parameter: Tensor) -> Tensor:
     """A running sum's zeros: as the parameter, in at least float32."""
     return torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
-
-
-def number(value: Any) -> float | Tensor:
-    """A tensor of one element as a number where it lies on the host; on a device, or in a compiler, as it is."""
-    if not isinstance(value, Tensor):
-        return value  # type: ignore[no-any-return]
-    if value.device.type == "cpu" and not torch.compiler.is_compiling():
-        return float(value)
-    return value.reshape(())
 
 
 def add_gradient(total: Tensor, group: Mapping[str, Any], parameter: Tensor, share: float | Tensor) -> None:

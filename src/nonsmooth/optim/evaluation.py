@@ -12,8 +12,8 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from nonsmooth import optimizer_layers
-from nonsmooth.optim.metric import UNIT_STEPS
 from nonsmooth.preserve_state import modules_seen, preserve_state
+from nonsmooth.torch_optimizers.rules import RULES
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _held_by(wrapper: Any) -> Optimizer | None:
     named = optimizer_layers.held_as_optimizer(wrapper)
     if named is not None:
         return named
-    if isinstance(wrapper, tuple(UNIT_STEPS)):  # takes a step of its own
+    if isinstance(wrapper, tuple(RULES)):  # takes a step of its own
         return None
     held = [value for value in getattr(wrapper, "__dict__", {}).values() if isinstance(value, Optimizer)]
     return held[0] if held and all(each is held[0] for each in held) else None

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from nonsmooth.optim.dual_averaging import DualAveraging, add_gradient, check_step_size, number, running_sum
+from nonsmooth.optim.dual_averaging import DualAveraging, add_gradient, check_step_size, running_sum
 from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.penalties import Penalty, from_specification
 from nonsmooth.penalties.penalty import check_above, check_not_negative, check_share
+from nonsmooth.torch_optimizers import number
 
 
 class XRDA(DualAveraging):

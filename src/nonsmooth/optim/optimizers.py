@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
-from nonsmooth.optim.first_momentum import awaiting_momentum, forget_unwritten
-from nonsmooth.optim.held_at_zero import Held
+from nonsmooth.optim.local_prox import Held
+from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.prox_taken import remember_weights
-from nonsmooth.optim.proximal_step import apply_penalties, check_before_step, weights_at_zero
+from nonsmooth.optim.proximal_step import Active, apply_penalties, check_before_step, weights_at_zero, written_by
 from nonsmooth.penalties import Penalty
 
 
@@ -66,41 +67,51 @@ class Proximal(PenalizedOptimizer):
             self.check_before_step(ahead=True)
             with torch.enable_grad():
                 loss = closure()
-        self.check_before_step()
+        active = self.check_before_step()
         base: Any = self.parent.step
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
             base = base.__wrapped__
-        awaiting, at_zero = awaiting_momentum(self), self.weights_at_zero()
+        at_zero = self.weights_at_zero(active)
+        awaiting = awaiting_momentum(self)
         base(self)
         forget_unwritten(self, awaiting)
-        self.apply_penalties(at_zero)
+        with torch.no_grad():
+            unless_overflow(self, partial(self.apply_penalties, active, at_zero), partial(self.written_by, active))
         remember_weights(self)
         return loss
 
-    def check_before_step(self, *, ahead: bool = False) -> None:
+    def check_before_step(self, *, ahead: bool = False) -> Active:
         """Raise where the coming step would be wrong.
 
         Args:
             ahead: whether gradients are not there yet.
 
+        Returns:
+            The groups whose λ is not 0.
+
         Raises:
             TypeError: a penalty is not a Penalty.
             ValueError: as `step`.
         """
-        check_before_step(self, self._reader, self.check_group, ahead=ahead)
+        return check_before_step(self, self._reader, self.check_group, ahead=ahead)
 
-    def weights_at_zero(self) -> Mapping[Tensor, Held]:
+    def weights_at_zero(self, active: Active) -> Mapping[Tensor, Held]:
         """Which weights are 0 before a step, by penalised parameter, where the prox has to know."""
-        return weights_at_zero(self, self._reader)
+        return weights_at_zero(self, active)
 
-    def apply_penalties(self, at_zero: Mapping[Tensor, Any]) -> None:
+    def apply_penalties(self, active: Active, at_zero: Mapping[Tensor, Any]) -> None:
         """Take the prox of every penalised parameter that the base step has just moved.
 
         Args:
+            active: the groups whose λ is not 0.
             at_zero: which weights were 0 before.
         """
-        apply_penalties(self, self._reader, at_zero)
+        apply_penalties(self, active, at_zero)
+
+    def written_by(self, active: Active) -> list[Tensor]:
+        """What `apply_penalties` overwrites."""
+        return written_by(active)
 
 
 class ProxSGD(Proximal, SGD):

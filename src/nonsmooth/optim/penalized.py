@@ -9,8 +9,8 @@ from torch.optim import Optimizer
 
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.parameter_groups import dimensions, warn_of_vectors
-from nonsmooth.optim.penalty_reader import PenaltyReader, to_specification
-from nonsmooth.optim.proximal_step import check_group, is_adaptive, is_off
+from nonsmooth.optim.penalty_reader import PenaltyReader, is_off, to_specification
+from nonsmooth.optim.proximal_step import check_group, is_adaptive
 from nonsmooth.penalties import from_specification
 
 
@@ -23,8 +23,9 @@ class PenalizedOptimizer(Optimizer):
     @property
     def _reader(self) -> PenaltyReader:
         # Not among what torch pickles and copies, so it is made anew where it is missing.
-        reader: PenaltyReader = self.__dict__.setdefault("_penalty_reader", PenaltyReader())
-        return reader
+        if "_penalty_reader" not in self.__dict__:
+            self._penalty_reader = PenaltyReader()
+        return self._penalty_reader
 
     def check_group(self, group: Mapping[str, Any]) -> None:
         """Raise unless a group's options are in their range and its penalty fits its parameters.
@@ -82,7 +83,7 @@ class PenalizedOptimizer(Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:
             group.setdefault("penalty", None)
-        self._reader.forget_others(self.param_groups)
+        self._reader.active(self.param_groups)
 
 
 OPTIONS = ("penalty", "forgetting")

@@ -15,46 +15,89 @@ from nonsmooth.penalties.separable import may_look
 
 PLAIN = (bool, int, float, str, tuple, type(None))
 
-Fit = tuple[torch.Size, torch.dtype, torch.device]
-"""What of a parameter decides whether a penalty can be on it."""
+
+def is_off(penalty: Penalty | None) -> bool:
+    """Whether a penalty is absent or its λ the number 0; a tensor of zeros is not looked at."""
+    return penalty is None or (not isinstance(penalty.strength, Tensor) and penalty.strength == 0)
 
 
-def fit_of(parameter: Tensor) -> Fit:
-    """Shape, type and place of a parameter."""
-    return parameter.shape, parameter.dtype, parameter.device
+class Bound:
+    """A group's penalty, with what was found out about the two once.
 
+    Attributes:
+        penalty: λR.
+        fits: the shapes, types and places of parameters that it is known to fit, to be added to.
+        checked: the options of the group that are known to be in their range.
+    """
 
-class _Known:
-    """What a reader knows of one group."""
-
-    def __init__(self, items: tuple[Any, ...], penalty: Penalty, before: _Known | None) -> None:
-        self.items, self.penalty, self.versions = items, penalty, _versions(items)
+    def __init__(self, items: tuple[Any, ...], penalty: Penalty, before: Bound | None) -> None:
+        self.penalty = penalty
+        self.checked: tuple[Any, ...] = ()
+        self._items, self._versions = items, _versions(items)
         # An index of groups stays on the host, which has to count them.
-        self.floats = {
+        self._floats = {
             name: value
             for name, value in penalty.fields().items()
             if isinstance(value, Tensor) and value.is_floating_point()
         }
-        self.form = tuple((name, _form(value)) for name, value in penalty.fields().items())
-        alike = before is not None and type(before.penalty) is type(penalty) and before.form == self.form
+        self._form = tuple((name, _form(value)) for name, value in penalty.fields().items())
+        alike = before is not None and type(before.penalty) is type(penalty) and before._form == self._form
         # Another λ is on the same parameters.
-        self.fits: set[Fit] = before.fits if alike and before is not None else set()
-        self.moved: dict[tuple[str, torch.device], tuple[Tensor, int, Tensor]] = {} if before is None else before.moved
-        self.copies: dict[torch.device, tuple[list[int], Penalty]] = {}
+        self.fits: set[Any] = before.fits if alike and before is not None else set()
+        self._moved: dict[Any, tuple[Tensor, int, Tensor]] = {} if before is None else before._moved
+        self._copies: dict[torch.device, tuple[list[int], Penalty]] = {}
 
-    def is_of(self, items: tuple[Any, ...]) -> bool:
+    def is_of(self, specification: Mapping[str, Any]) -> bool:
         """Whether a specification is the one that was read, its tensors unchanged."""
-        return _same(self.items, items) and self.versions == _versions(items)
+        items = tuple(specification.items())
+        same = len(items) == len(self._items) and all(
+            a[0] == b[0]
+            and (a[1] is b[1] or (not isinstance(a[1], Tensor) and not isinstance(b[1], Tensor) and bool(a[1] == b[1])))
+            for a, b in zip(self._items, items, strict=True)
+        )
+        if not same or (self._versions and self._versions != _versions(items)):
+            return False
+        strength = self.penalty.strength
+        if isinstance(strength, Tensor) and strength.numel() == 1 and may_look(strength):
+            # A write through `.data` does not change its version.
+            check_not_negative("strength", strength)
+        return True
+
+    def class_of(self, specification: Mapping[str, Any]) -> type[Penalty] | None:
+        """The class that the name in a specification has meant here so far."""
+        return type(self.penalty) if ("name", specification.get("name")) in self._items else None
+
+    def on(self, device: torch.device) -> Penalty:
+        """The penalty, its numbers on a device: they are copied there once, not at every step."""
+        away = {name: value for name, value in self._floats.items() if value.device != device}
+        if not away:
+            return self.penalty
+        versions = [_version(value) for value in away.values()]
+        if device in self._copies and self._copies[device][0] == versions:
+            return self._copies[device][1]
+        moved = copy.copy(self.penalty)
+        for name, value in away.items():
+            source, version, there = self._moved.get((name, device), (None, 0, value))
+            if source is not value or version != _version(value):
+                there = value.to(device)
+                self._moved[name, device] = (value, _version(value), there)
+            object.__setattr__(moved, name, there)
+        self._copies[device] = (versions, moved)
+        return moved
 
 
 class PenaltyReader:
-    """The penalties of an optimiser's groups, and copies of their tensors where the parameters lie."""
+    """The penalties of an optimiser's groups.
+
+    They lie in the groups as plain data, a name and numbers, and not as objects: so a λ is scheduled in place like a
+    learning rate, a plain optimizer that loads the state carries it along, and `torch.load(weights_only=True)`, copies
+    and the state dictionaries of FSDP need nothing of this package.
+    """
 
     def __init__(self) -> None:
-        self._read: dict[int, _Known] = {}
-        self._placed: dict[int, _Known] = {}
+        self._bound: dict[int, Bound] = {}
 
-    def __call__(self, group: MutableMapping[str, Any]) -> Penalty | None:
+    def __call__(self, group: MutableMapping[str, Any]) -> Bound | None:
         """The penalty of a group, None if it has none.
 
         A group keeps the class that it started with, even if another of the same name is defined later.
@@ -63,63 +106,30 @@ class PenaltyReader:
             TypeError: the group holds neither a penalty nor a specification.
             ValueError: the specification has an unknown name or other fields.
         """
-        specification = group.get("penalty")
-        if specification is None:
+        if group.get("penalty") is None:
             return None
-        if not isinstance(specification, dict):  # assigned as an object; store plain data
-            group["penalty"] = to_specification(specification)
-            return self(group)
-        items = tuple(specification.items())
-        known = self._read.get(id(group))
-        if known is not None and known.is_of(items):
-            strength = known.penalty.strength
-            if isinstance(strength, Tensor) and strength.numel() == 1 and may_look(strength):
-                # A write through `.data` does not change its version.
-                check_not_negative("strength", strength)
-            return known.penalty
-        kept = type(known.penalty) if known is not None and ("name", specification.get("name")) in known.items else None
+        if not isinstance(group["penalty"], dict):  # assigned as an object; store plain data
+            group["penalty"] = to_specification(group["penalty"])
+        specification: dict[str, Any] = group["penalty"]
+        known = self._bound.get(id(group))
+        if known is not None and known.is_of(specification):
+            return known
+        kept = None if known is None else known.class_of(specification)
         penalty = from_specification(specification, kind=kept)
         if any(type(value) not in PLAIN and not isinstance(value, Tensor) for value in specification.values()):
             # A list or an array may change unseen, and a checkpoint cannot hold NumPy's numbers.
             specification.update(penalty.specification())
-            items = tuple(specification.items())
-        self._forget(id(group))
-        self._read[id(group)] = self._placed[id(penalty)] = _Known(items, penalty, known)
-        return penalty
+        self._bound[id(group)] = bound = Bound(tuple(specification.items()), penalty, known)
+        return bound
 
-    def _forget(self, number: int) -> None:
-        known = self._read.pop(number, None)
-        if known is not None:
-            self._placed.pop(id(known.penalty), None)
-
-    def forget_others(self, groups: Iterable[Mapping[str, Any]]) -> None:
-        """Let go of what groups had that are no longer there, as loading a state replaces all of them."""
-        present = {id(group) for group in groups}
-        for number in [number for number in self._read if number not in present]:
-            self._forget(number)
-
-    def fits(self, group: Mapping[str, Any]) -> set[Fit]:
-        """The parameters' shapes, types and places for which the group's penalty is known to fit, to be added to."""
-        return self._read[id(group)].fits
-
-    def placed(self, penalty: Penalty, device: torch.device) -> Penalty:
-        """The same penalty, its numbers on a device: they are copied there once, not at every step."""
-        known = self._placed.get(id(penalty)) or _Known((), penalty, None)
-        away = {name: value for name, value in known.floats.items() if value.device != device}
-        if not away:
-            return penalty
-        versions = [_version(value) for value in away.values()]
-        if device in known.copies and known.copies[device][0] == versions:
-            return known.copies[device][1]
-        moved = copy.copy(penalty)
-        for name, value in away.items():
-            source, version, there = known.moved.get((name, device), (None, 0, value))
-            if source is not value or version != _version(value):
-                there = value.to(device)
-                known.moved[name, device] = (value, _version(value), there)
-            object.__setattr__(moved, name, there)
-        known.copies[device] = (versions, moved)
-        return moved
+    def active(self, groups: Iterable[MutableMapping[str, Any]]) -> list[tuple[MutableMapping[str, Any], Bound]]:
+        """The groups with a penalty whose λ is not 0; what others had, as before a state was loaded, is let go of."""
+        groups = list(groups)
+        if len(self._bound) > len(groups) or any(id(group) not in self._bound for group in groups):
+            present = {id(group) for group in groups}
+            self._bound = {number: bound for number, bound in self._bound.items() if number in present}
+        pairs = [(group, self(group)) for group in groups]
+        return [(group, bound) for group, bound in pairs if bound is not None and not is_off(bound.penalty)]
 
 
 def to_specification(penalty: Any) -> dict[str, Any] | None:
@@ -139,14 +149,6 @@ def to_specification(penalty: Any) -> dict[str, Any] | None:
     if isinstance(penalty, Mapping):
         return from_specification(penalty).specification()
     raise TypeError(f"penalty is {penalty!r}; accepted is a nonsmooth.penalties.Penalty, its specification, or None")
-
-
-def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    return len(before) == len(after) and all(
-        a[0] == b[0]
-        and (a[1] is b[1] or (not isinstance(a[1], Tensor) and not isinstance(b[1], Tensor) and bool(a[1] == b[1])))
-        for a, b in zip(before, after, strict=True)
-    )
 
 
 def _version(tensor: Tensor) -> int:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from nonsmooth.optim.evaluation import layers, unwrapped
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.penalized import PenalizedOptimizer
-from nonsmooth.optim.proximal_step import is_off
+from nonsmooth.optim.penalty_reader import is_off
 
 VERSIONS_AFTER_PROX = "_nonsmooth_versions"
 SAMPLE_AFTER_PROX = "_nonsmooth_sample"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -13,30 +13,14 @@ from torch.nn.parameter import is_lazy
 from torch.optim import SGD, Optimizer
 
 from nonsmooth.foreign_text import visible
-from nonsmooth.optim.blocks import blocks_of, everything
-from nonsmooth.optim.held_at_zero import Held, lift_, limit_of, mask_of_zeros, places_of_zeros, within_limit
-from nonsmooth.optim.metric import (
-    UNIT_STEPS,
-    AdaptiveStep,
-    ReadUnitStep,
-    UnitStep,
-    check_options,
-    sgd_step,
-    unit_step_of,
-)
-from nonsmooth.optim.penalty_reader import PenaltyReader, fit_of
+from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit, zeros_of
+from nonsmooth.optim.penalty_reader import Bound, PenaltyReader, is_off
 from nonsmooth.penalties import Penalty, from_specification
+from nonsmooth.penalties.penalty import check_not_negative
+from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, number, rule_of
 
-CHUNK = 1 << 19
-"""Elements per block and thread on a CPU: enough to make calls cheap, while the buffers stay in the shared cache."""
-
-DEVICE_CHUNK = 1 << 26
-"""Elements per block on an accelerator, where a block only bounds the size of the buffers."""
-
-
-# C's allocator gives freed memory back to the system beyond twice the size of the largest piece that it has taken back,
-# and gets it anew page by page: for the buffers of a block that costs ten times as much as the arithmetic in them.
-torch.empty(7 << 22, dtype=torch.uint8, device="cpu")
+Active = list[tuple[MutableMapping[str, Any], Bound]]
+"""The groups of an optimizer whose λ is not 0, with their penalties."""
 
 NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
 """The types of parameters that a penalty can be on."""
@@ -82,17 +66,15 @@ def check_group(group: Mapping[str, Any], *, adaptive: bool = False) -> None:
 
 def is_adaptive(optimizer: Optimizer) -> bool:
     """Whether an optimiser is one of torch's, or a subclass, that has a step for each coordinate."""
-    return isinstance(optimizer, tuple(UNIT_STEPS)) and not isinstance(optimizer, SGD)
+    try:
+        return rule_of(type(optimizer)).adaptive
+    except ValueError:  # an optimizer of another kind, such as dual averaging
+        return False
 
 
-def is_off(penalty: Penalty | None) -> bool:
-    """Whether a penalty is absent or its λ the number 0; a tensor of zeros is not looked at."""
-    return penalty is None or (not isinstance(penalty.strength, Tensor) and penalty.strength == 0)
-
-
-def moved_parameters(group: Mapping[str, Any]) -> Iterator[Tensor]:
-    """The parameters of a group that a step moves: those with a gradient."""
-    return (parameter for parameter in group["params"] if parameter.grad is not None)
+def written_by(active: Active) -> list[Tensor]:
+    """The parameters that the prox overwrites: those with a gradient."""
+    return [parameter for group, _ in active for parameter in group["params"] if parameter.grad is not None]
 
 
 def check_before_step(
@@ -101,10 +83,10 @@ def check_before_step(
     check: Callable[[Mapping[str, Any]], None] | None = None,
     *,
     ahead: bool = False,
-) -> None:
+) -> Active:
     """Raise, before anything is changed, where a step with a penalty would be wrong.
 
-    What costs more than a look is checked once for each kind of penalty, shape and type.
+    What costs more than a look is checked once for each kind of penalty, options, shape and type.
 
     Args:
         optimizer: before its step.
@@ -112,37 +94,57 @@ def check_before_step(
         check: raises unless a group's penalty fits its parameters; None for `check_group`.
         ahead: whether gradients are not there yet, so that every parameter counts.
 
+    Returns:
+        The groups whose λ is not 0, with their penalties.
+
     Raises:
         TypeError: a penalty is none.
         ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not fit,
             or a step is too large for a penalty that is not convex.
     """
-    known_in_advance = isinstance(optimizer, SGD)
-    reader.forget_others(optimizer.param_groups)
-    for group in optimizer.param_groups:
-        penalty = reader(group)
-        if penalty is None or is_off(penalty):
-            continue
-        check_options(group)
-        moved = [p for p in group["params"] if not is_lazy(p)] if ahead else list(moved_parameters(group))
-        fits = reader.fits(group)
-        if any(fit_of(parameter) not in fits for parameter in moved):
-            check_group(group, adaptive=is_adaptive(optimizer)) if check is None else check(group)
-            for parameter in group["params"]:
-                reader.placed(penalty, parameter.device)
-                fits.add(fit_of(parameter))
-        for parameter in moved:
-            check_dense(parameter)
-        if known_in_advance:
-            step = sgd_step(group, {})
-            if not isinstance(step, Tensor | AdaptiveStep):
-                penalty.check_step(step)
+    active = reader.active(optimizer.param_groups)
+    for group, bound in active:
+        options = number(group.get("lr", 0.0)), group.get("momentum", 0), group.get("dampening", 0)
+        if options != bound.checked or any(isinstance(option, Tensor) for option in options):
+            check_options(group)
+            bound.checked = options
+            if isinstance(optimizer, SGD) and isinstance(step := rule_of(SGD).step(group, {}), float | int):
+                bound.penalty.check_step(step)
+        for parameter in group["params"]:
+            if is_lazy(parameter) if ahead else parameter.grad is None:
+                continue
+            if (parameter.shape, parameter.dtype, parameter.device) not in bound.fits:
+                check_group(group, adaptive=is_adaptive(optimizer)) if check is None else check(group)
+                for each in group["params"]:
+                    bound.on(each.device)
+                    bound.fits.add((each.shape, each.dtype, each.device))
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                refuse_sparse(parameter)
+    return active
 
 
-def check_dense(
+def check_options(group: Mapping[str, Any]) -> None:
+    """Raise unless the options of a group leave a step for a unit of constant gradient.
+
+    Raises:
+        ValueError: the step size is no number of at least 0, the momentum is 1 or more, or the dampening above 1.
+    """
+    rate = number(group.get("lr", 0.0))
+    if not isinstance(rate, Tensor):
+        check_not_negative("lr", rate)
+    for name, accepted in (("momentum", "below 1"), ("dampening", "of at most 1")):
+        value = group.get(name, 0)
+        if value > 1 or (value == 1 and name == "momentum"):
+            raise ValueError(
+                f"{name} is {value!r}; accepted with a penalty are numbers {accepted}, for which a constant gradient "
+                "leads to a constant step forward"
+            )
+
+
+def refuse_sparse(
     parameter: Tensor, mover: str = "a penalty", way_out: str = ", or put it in a group with penalty=None"
 ) -> None:
-    """Raise if a gradient is sparse.
+    """Raise for a gradient that is not dense.
 
     Args:
         parameter: with its gradient.
@@ -150,99 +152,81 @@ def check_dense(
         way_out: what helps beside a dense gradient.
 
     Raises:
-        ValueError: it is.
+        ValueError: always.
     """
-    if parameter.grad is not None and parameter.grad.layout != torch.strided:
-        raise ValueError(
-            f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; {mover} moves "
-            f"every coordinate, so only dense gradients are accepted: build the embedding with sparse=False{way_out}"
-        )
+    raise ValueError(
+        f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; {mover} moves "  # type: ignore[union-attr]
+        f"every coordinate, so only dense gradients are accepted: build the embedding with sparse=False{way_out}"
+    )
 
 
-def weights_at_zero(optimizer: Optimizer, reader: PenaltyReader) -> dict[Tensor, Held]:
+def weights_at_zero(optimizer: Optimizer, active: Active) -> dict[Tensor, Held]:
     """Which weights are 0 before a step, by penalised parameter; of none under SGD, whose prox has no limit.
 
     The limit of an adaptive prox keeps weights that are not zero from being wiped out; those that are may be held.
 
     Args:
         optimizer: before its own step.
-        reader: of its penalties.
+        active: what `check_before_step` gave.
     """
-    if unit_step_of(type(optimizer)) is sgd_step:
+    if not rule_of(type(optimizer)).adaptive:
         return {}
     compiled = torch.compiler.is_compiling()
     # Code that torch's compiler makes for a mask takes twenty times as long as PyTorch's own.
-    zeros = torch.compiler.disable(_zeros) if compiled else _zeros  # type: ignore[no-untyped-call]
-    return {
-        parameter: zeros(penalty, parameter.detach(), whole=compiled or group.get("differentiable", False))
-        for group in optimizer.param_groups
-        if (penalty := reader(group)) is not None and not is_off(penalty)
-        for parameter in moved_parameters(group)
-    }
+    zeros = torch.compiler.disable(zeros_of) if compiled else zeros_of  # type: ignore[no-untyped-call]
+    held = {}
+    for group, bound in active:
+        whole = compiled or group.get("differentiable", False)
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                shared = hasattr(parameter, "device_mesh")  # a DTensor, of which this process holds a shard
+                part = parameter.detach().to_local() if shared else parameter.detach()
+                whole_part = whole or (shared and not bound.penalty.separable)
+                held[parameter] = zeros(bound.penalty, part, whole=whole_part)
+    return held
 
 
-def _zeros(penalty: Penalty, parameter: Tensor, *, whole: bool) -> Held:
-    """Where a parameter, or this process's shard of it, is 0, by block unless it is to be one mask."""
-    shared = hasattr(parameter, "device_mesh")
-    part: Tensor = parameter.to_local() if shared else parameter  # type: ignore[attr-defined]
-    if whole or part.device.type != "cpu":
-        return mask_of_zeros(part)
-    blocks = [everything] if shared and not penalty.separable else blocks_of(penalty, part, _block_size(part))
-    return [places_of_zeros(block(part)) for block in blocks]
+Threshold = Callable[[Mapping[str, Any], Penalty, Tensor, UnitStep, Any], None]
+"""What overwrites a parameter that has taken its base step: group, penalty, parameter, D, and where it was 0."""
 
 
-def apply_penalties(optimizer: Optimizer, reader: PenaltyReader, at_zero: Mapping[Tensor, Held]) -> None:
+def apply_penalties(
+    optimizer: Optimizer, active: Active, at_zero: Mapping[Tensor, Any], threshold: Threshold | None = None
+) -> None:
     """Take the prox of every penalised parameter that the optimiser has just moved, in the optimiser's metric.
 
     Args:
         optimizer: after its own step.
-        reader: of its penalties.
+        active: what `check_before_step` gave.
         at_zero: what `weights_at_zero` gave before that step.
+        threshold: what a steady optimiser does instead of `prox_parameter`.
     """
-    unit_step = unit_step_of(type(optimizer))
+    read_step = rule_of(type(optimizer)).step
     if "torch._dynamo" in sys.modules:
-        unit_step = torch.compiler.disable(partial(_detached, unit_step))  # type: ignore[no-untyped-call]
-    overflow = getattr(optimizer, "found_inf", None)
-    for group in optimizer.param_groups:
-        penalty = reader(group)
-        if penalty is None or is_off(penalty):
-            continue
+        read_step = torch.compiler.disable(partial(_detached, read_step))  # type: ignore[no-untyped-call]
+    for group, bound in active:
         differentiable = group.get("differentiable", False)
         with torch.set_grad_enabled(differentiable):
-            for parameter in moved_parameters(group):
-                here = reader.placed(penalty, parameter.device)
-                step = unit_step(group, optimizer.state[parameter])
-                held = at_zero.get(parameter)
-                if differentiable:
-                    parameter.copy_(_differentiable_prox(here, parameter, step, held))
+            for parameter in group["params"]:
+                if parameter.grad is None:
                     continue
-                # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
-                point = parameter.detach()
-                if overflow is None:
-                    prox_parameter(here, point, step, held)
+                penalty, held = bound.on(parameter.device), at_zero.get(parameter)
+                step = read_step(group, optimizer.state[parameter])
+                if differentiable:
+                    parameter.copy_(_differentiable_prox(penalty, parameter, step, held))
+                elif threshold is not None:
+                    threshold(group, penalty, parameter, step, held)
                 else:
-                    _prox_unless(overflow, here, point, step, held)
+                    # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
+                    prox_parameter(penalty, parameter.detach(), step, held)
 
 
-def _detached(unit_step: ReadUnitStep, group: Mapping[str, Any], state: Mapping[str, Any]) -> UnitStep:
+def _detached(read_step: Callable[..., UnitStep], group: Mapping[str, Any], state: Mapping[str, Any]) -> UnitStep:
     """D for torch's compiler, which would compile these few numbers, and code for each state's tensors, anew."""
-    step = unit_step(group, state)
-    return step.detached() if isinstance(step, AdaptiveStep) and not torch.is_grad_enabled() else step
-
-
-def _prox_unless(overflow: Tensor, penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> None:
-    """The prox, but none where a fused optimiser found a gradient that is not finite and left the weights alone."""
-    overflow = overflow.to(device=parameter.device, non_blocking=True) > 0
-    if isinstance(step, AdaptiveStep):
-        halted: UnitStep = step.halted_where(overflow)
-    else:
-        precision = torch.promote_types(parameter.dtype, torch.float32).to_real()
-        halted = torch.where(overflow, 0.0, torch.as_tensor(step, dtype=precision, device=overflow.device))
-    # Without a step a prox by coordinate returns the very same weights, one with norms or singular values but nearly.
-    kept = None if penalty.separable else parameter.clone()
-    prox_parameter(penalty, parameter, halted, held)
-    if kept is not None:
-        parameter.copy_(torch.where(overflow, kept, parameter))
+    step = read_step(group, state)
+    if not isinstance(step, AdaptiveStep) or torch.is_grad_enabled():
+        return step
+    return step.of_parts(lambda value: value.detach() if isinstance(value, Tensor) and value.ndim else value)
 
 
 def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> Tensor:
@@ -255,7 +239,7 @@ def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, he
 
 
 def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None = None) -> None:
-    """Overwrite a parameter by its prox, block by block where the penalty is a sum over coordinates or slices.
+    """Overwrite a parameter by its prox.
 
     Args:
         penalty: λR.
@@ -267,26 +251,5 @@ def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep, held: He
         from nonsmooth.optim.distributed import prox_shard  # noqa: PLC0415  torch.distributed is slow to import
 
         prox_shard(penalty, parameter, step, held)  # type: ignore[arg-type]
-        return
-    # Torch's compiler fuses the whole into one pass.
-    whole_at_once = torch.compiler.is_compiling() and not isinstance(held, list)
-    blocks = [everything] if whole_at_once else blocks_of(penalty, parameter, _block_size(parameter))
-    if isinstance(step, AdaptiveStep) and penalty.separable and len(blocks) > 1:
-        step = step.laid_out_like(parameter)
-    for number, block in enumerate(blocks):
-        part = block(parameter)
-        # Else the threshold would be rounded to three digits; the result still is.
-        precise = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
-        whole = step(block) if isinstance(step, AdaptiveStep) else step
-        limit = step.limit(whole, block) if isinstance(step, AdaptiveStep) else None  # type: ignore[arg-type]
-        if limit is None:
-            penalty.prox_(precise, whole)
-        else:
-            lift_(limit, held[number] if isinstance(held, list) else None if held is None else block(held))
-            penalty.limited_prox_(precise, whole, limit)  # type: ignore[arg-type]
-        if precise is not part:
-            part.copy_(precise)
-
-
-def _block_size(parameter: Tensor) -> int:
-    return DEVICE_CHUNK if parameter.device.type != "cpu" else CHUNK * torch.get_num_threads()
+    else:
+        local_prox_(penalty, parameter, step, held)

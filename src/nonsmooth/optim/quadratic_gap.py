@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from nonsmooth import extremes
 from nonsmooth.optim.evaluation import ClosureResult, add_whole_, evaluate, whole
 from nonsmooth.optim.parameter_groups import penalty_of
-from nonsmooth.optim.proximal_step import is_off
+from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.unpenalized import minimized_over
 from nonsmooth.penalties import Penalty, SeparablePenalty
 

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
 
-from nonsmooth.optim.held_at_zero import lift_
-from nonsmooth.optim.metric import WARM_UP, AdaptiveStep, UnitStep, unit_step_of
+from nonsmooth.optim.local_prox import lift_, local_prox_
 from nonsmooth.optim.optimizers import Proximal
-from nonsmooth.optim.proximal_step import is_off, moved_parameters, prox_parameter
+from nonsmooth.optim.penalty_reader import is_off
+from nonsmooth.optim.proximal_step import Active, apply_penalties, written_by
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative
+from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, number
+from nonsmooth.torch_optimizers.rules import WARM_UP
 
 FORGETTING = 4.0
 """p: the t-th gradient has weight t^p in the mean, which so reaches back over about the last t/(p+1) steps."""
@@ -111,49 +113,95 @@ class Steady(Proximal):
             if parameter.is_complex():
                 raise ValueError(f"a parameter has dtype {parameter.dtype}; a steady optimiser accepts real parameters")
 
-    def weights_at_zero(self) -> dict[Tensor, Tensor]:
+    def weights_at_zero(self, active: Active) -> dict[Tensor, Tensor]:
         """Which weights are 0 before a step, by penalised parameter."""
-        return {
-            parameter: parameter.detach() == 0
-            for group in self.param_groups
-            if not is_off(self._reader(group))
-            for parameter in moved_parameters(group)
-        }
+        return {parameter: parameter.detach() == 0 for parameter in written_by(active)}
 
-    def check_before_step(self, *, ahead: bool = False) -> None:
+    def check_before_step(self, *, ahead: bool = False) -> Active:
         """Raise where the coming step would be wrong.
 
         Args:
             ahead: whether gradients are not there yet.
 
+        Returns:
+            The groups whose λ is not 0.
+
         Raises:
             TypeError: a penalty is none.
             ValueError: as `step`.
         """
-        super().check_before_step(ahead=ahead)
-        for group in self.param_groups:
-            if not is_off(self._reader(group)):
-                _check_options(group)
+        active = super().check_before_step(ahead=ahead)
+        for group, _ in active:
+            _check_options(group)
+        return active
 
-    @torch.no_grad()
-    def apply_penalties(self, at_zero: Mapping[Tensor, Tensor]) -> None:
+    def apply_penalties(self, active: Active, at_zero: Mapping[Tensor, Tensor]) -> None:
         """Threshold every penalised parameter that the optimiser has just moved.
 
         Args:
+            active: the groups whose λ is not 0.
             at_zero: which weights were 0 before.
         """
-        unit_step = unit_step_of(type(self))
-        overflow = getattr(self, "found_inf", None)
-        for group in self.param_groups:
-            penalty = self._reader(group)
-            if penalty is None or is_off(penalty):
-                continue
-            for parameter in moved_parameters(group):
-                state = self.state[parameter]
-                halted = None if overflow is None else overflow.to(device=parameter.device, non_blocking=True) > 0
-                here = self._reader.placed(penalty, parameter.device)
-                step = unit_step(group, state)
-                _threshold(here, parameter, at_zero[parameter], step, state, group, halted)
+        apply_penalties(self, active, at_zero, self._threshold)
+
+    def written_by(self, active: Active) -> list[Tensor]:
+        """The weights, and the memory of each."""
+        memories = [self._memory(p, group) for group, _ in active for p in group["params"] if p.grad is not None]
+        return [*super().written_by(active), *(state[name] for state in memories for name in MEMORY)]
+
+    def _memory(self, parameter: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
+        """A parameter's state, in which there is a memory."""
+        state: dict[str, Any] = self.state[parameter]
+        if "pull" not in state:
+            state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
+            on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
+            state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
+        return state
+
+    def _threshold(
+        self, group: Mapping[str, Any], penalty: Any, parameter: Tensor, step: UnitStep, at_zero: Tensor
+    ) -> None:
+        """The update for one parameter, whose base step has been taken.
+
+        Args:
+            group: the parameter's.
+            penalty: λR.
+            parameter: z, which is overwritten by w.
+            step: D.
+            at_zero: where w was 0 before.
+        """
+        state = self._memory(parameter, group)
+        pull, parameter = state["pull"], parameter.detach()
+        state["pulls"] += 1
+        if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
+            from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
+
+            penalty, parameter, step = on_this_process(penalty, parameter, step)  # type: ignore[arg-type]
+            pull, at_zero = pull.to_local(), at_zero.to_local()  # type: ignore[attr-defined]
+        zero = torch.zeros((), dtype=pull.dtype, device=pull.device)
+        slope = penalty.magnitude_slope(zero, penalty.scaled_strength(zero))  # κ, a number or one per coordinate
+        metric = (
+            step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
+        )
+        count = number(state["pulls"])
+        share = (group["forgetting"] + 1) / (count + group["forgetting"])
+        # A step of size 0, as in a warm-up, pulls at no weight.
+        latest = parameter.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
+        # λ may have changed since a weight that is not zero was given its λ.
+        before = torch.where(at_zero, pull, slope * pull.sign())
+        mean = before * (1 - share) + latest * share
+        stopped = mean.abs() <= slope
+        clipped = torch.clamp(mean, -slope, slope)
+        held = None
+        if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
+            # A weight that has crossed zero may stop there: that undoes no more than the step itself.
+            held = at_zero | ((before * parameter < 0) & (count > WARM_UP))
+            lift_(limit, held)
+            beyond = stopped & (parameter.abs() > limit)
+            stopped, clipped = stopped & ~beyond, torch.where(beyond, slope * parameter.sign(), clipped)
+        pull.copy_(clipped)
+        local_prox_(penalty, parameter, step, held)
+        parameter.masked_fill_(stopped, 0)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave; the mean pull keeps its precision, which may exceed the parameters'.
@@ -170,9 +218,9 @@ class Steady(Proximal):
             handle.remove()
         numbers = chain.from_iterable(group["params"] for group in loaded["param_groups"])
         parameters = chain.from_iterable(group["params"] for group in self.param_groups)
-        for number, parameter in zip(numbers, parameters, strict=True):
-            for name in set(MEMORY) & set(loaded["state"].get(number, {})):
-                value = loaded["state"][number][name]
+        for place, parameter in zip(numbers, parameters, strict=True):
+            for name in set(MEMORY) & set(loaded["state"].get(place, {})):
+                value = loaded["state"][place][name]
                 self.state[parameter][name] = value.to(device=self.state[parameter][name].device, copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -192,72 +240,6 @@ def _has_slope(penalty: SeparablePenalty) -> bool:
     zero = torch.zeros(())
     strength = penalty.strength if is_off(penalty) else 1.0
     return bool(torch.isfinite(penalty.magnitude_slope(zero, penalty.scaled_strength(zero, strength))).all())
-
-
-def _slope(penalty: SeparablePenalty, parameter: Tensor) -> Tensor:
-    """κ, the slope of the penalty at zero, a number or one per coordinate, in at least float32."""
-    zero = torch.zeros((), dtype=torch.promote_types(parameter.dtype, torch.float32), device=parameter.device)
-    return penalty.magnitude_slope(zero, penalty.scaled_strength(zero))
-
-
-def _threshold(
-    penalty: SeparablePenalty | Any,
-    parameter: Tensor,
-    at_zero: Tensor,
-    step: UnitStep,
-    state: dict[str, Any],
-    group: Mapping[str, Any],
-    halted: Tensor | None,
-) -> None:
-    """The update of `Steady` for one parameter, whose base step has been taken.
-
-    Args:
-        penalty: λR.
-        parameter: z, which is overwritten by w.
-        at_zero: where w was 0 before.
-        step: D.
-        state: the parameter's.
-        group: the parameter's.
-        halted: on the device, whether a fused optimiser found a gradient that is not finite and left the weights alone.
-    """
-    if "pull" not in state:
-        state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
-        on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
-        state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
-    pull = state["pull"]
-    if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
-        from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
-
-        penalty, parameter, step = on_this_process(penalty, parameter, step)  # type: ignore[arg-type]
-        pull, at_zero = pull.to_local(), at_zero.to_local()  # type: ignore[attr-defined]
-    slope = _slope(penalty, parameter)
-    metric = step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
-    state["pulls"] += 1 if halted is None else ~halted.to(state["pulls"].device)
-    on_host = state["pulls"].device.type == "cpu" and not torch.compiler.is_compiling()
-    # Nothing has been pulled where the first step found an overflow.
-    count = max(float(state["pulls"]), 1.0) if on_host else state["pulls"].clamp(min=1)
-    share = (group["forgetting"] + 1) / (count + group["forgetting"])
-    # A step of size 0, as in a warm-up, pulls at no weight.
-    latest = parameter.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
-    # λ may have changed since a weight that is not zero was given its λ.
-    before = torch.where(at_zero, pull, slope * pull.sign())
-    mean = before * (1 - share) + latest * share
-    zero = mean.abs() <= slope
-    clipped = torch.clamp(mean, -slope, slope)
-    held = None
-    if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
-        # A weight that has crossed zero may stop there: that undoes no more than the step itself.
-        held = at_zero | ((before * parameter < 0) & (count > WARM_UP))
-        lift_(limit, held)
-        beyond = zero & (parameter.abs() > limit)
-        zero, clipped = zero & ~beyond, torch.where(beyond, slope * parameter.sign(), clipped)
-    if halted is not None:
-        zero, clipped = zero & ~halted, torch.where(halted, pull, clipped)
-        metric = torch.where(halted, 0.0, metric)
-        step = step.halted_where(halted) if isinstance(step, AdaptiveStep) else metric
-    pull.copy_(clipped)
-    prox_parameter(penalty, parameter, step, held)
-    parameter.masked_fill_(zero, 0)
 
 
 class SteadySGD(Steady, SGD):

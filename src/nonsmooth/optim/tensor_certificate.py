@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 
 from nonsmooth.extremes import largest
 from nonsmooth.optim.evaluation import whole
-from nonsmooth.optim.metric import AdaptiveStep, unit_step_of
 from nonsmooth.penalties import Penalty
+from nonsmooth.torch_optimizers import AdaptiveStep, rule_of
 
 LONGEST_STEP = 2.0
 """Step sizes by which an adaptive optimiser moves a coordinate at most, once its averages follow the gradient."""
@@ -145,7 +145,7 @@ def next_change(
         penalty: λR.
     """
     try:
-        step = unit_step_of(type(optimizer))(group, optimizer.state.get(parameter, {}))
+        step = rule_of(type(optimizer)).step(group, optimizer.state.get(parameter, {}))
     except (ValueError, KeyError):  # an optimiser of another kind, or one that has not stepped yet
         return None
     if float(group["lr"]) == 0:  # as at the end of a schedule, where stillness says nothing

@@ -11,9 +11,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
-from nonsmooth.optim.metric import AdaptiveStep
 from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.penalties import L1, GroupL1, Nuclear
+from nonsmooth.torch_optimizers import AdaptiveStep
 
 SHAPES = ((3, 5), (1, 3), (3, 1), (3, 2, 2, 2))
 STEP = 0.2
@@ -33,7 +33,7 @@ def steps(square, spread_square):
     """A step that is a number and one per coordinate, for the whole parameter and for shards."""
     return {
         "number": (STEP, STEP),
-        "metric": (AdaptiveStep(STEP, square, 0.3)(), AdaptiveStep(STEP, spread_square, 0.3)),
+        "metric": (AdaptiveStep(STEP, 0.3, square)(), AdaptiveStep(STEP, 0.3, spread_square)),
     }
 
 
@@ -108,8 +108,8 @@ def under_tensor_parallelism(mesh):
         penalty, parameter = build(point.shape, 0.9), module.weight
         mine = torch.zeros_like(parameter)
         mine.to_local().copy_(spread(square, mesh["tp"], [Shard(dim)]).to_local().chunk(2)[mesh["dp"].get_local_rank()])
-        step = AdaptiveStep(STEP, square, 0.3)()
-        found = difference(penalty, point, step, parameter, AdaptiveStep(STEP, mine, 0.3))
+        step = AdaptiveStep(STEP, 0.3, square)()
+        found = difference(penalty, point, step, parameter, AdaptiveStep(STEP, 0.3, mine))
         report[f"{name}; {parameter.placements}"] = found
     return report
 

@@ -1,11 +1,14 @@
-"""The first momentum of torch's fused SGD, which an overflow leaves uninitialised."""
+"""Steps in which a fused optimizer finds that a gradient has overflowed, as GradScaler tells it, and moves nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.metric import sgd_step, unit_step_of
+from nonsmooth.torch_optimizers import rule_of
 
 
 def awaiting_momentum(optimizer: Optimizer) -> list[Tensor]:
@@ -17,7 +20,7 @@ def awaiting_momentum(optimizer: Optimizer) -> list[Tensor]:
     Args:
         optimizer: before its step, with the scaler's findings in `found_inf`, if there is a scaler.
     """
-    if getattr(optimizer, "found_inf", None) is None or unit_step_of(type(optimizer)) is not sgd_step:
+    if getattr(optimizer, "found_inf", None) is None or rule_of(type(optimizer)).adaptive:
         return []
     return [
         parameter
@@ -41,3 +44,27 @@ def forget_unwritten(optimizer: Optimizer, parameters: list[Tensor]) -> None:
     if parameters and bool(optimizer.found_inf > 0):  # type: ignore[attr-defined]
         for parameter in parameters:
             optimizer.state[parameter].pop("momentum_buffer", None)
+
+
+def unless_overflow(optimizer: Optimizer, change: Callable[[], None], written: Callable[[], Iterable[Tensor]]) -> None:
+    """Change weights, but not after a step that has found an overflow.
+
+    On a device, which nobody waits for, they are changed and put back.
+
+    Args:
+        optimizer: after its step, with the scaler's findings in `found_inf`, if there is a scaler.
+        change: overwrites tensors.
+        written: gives these tensors.
+    """
+    overflow = getattr(optimizer, "found_inf", None)
+    if overflow is None:
+        change()
+    elif overflow.device.type == "cpu" and not torch.compiler.is_compiling():
+        if not bool(overflow > 0):
+            change()
+    else:
+        before = [(tensor, tensor.clone()) for tensor in written()]
+        change()
+        for tensor, kept in before:
+            there = overflow.to(device=tensor.device, non_blocking=True)
+            tensor.copy_(torch.where(there > 0, kept, tensor))
