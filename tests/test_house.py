@@ -37,7 +37,7 @@ MEASURE_NOTHING = {
     "max(-2, -count)",
     "max(0, round(share * len(values)) - 1)", "max(FIRST_WINDOW, ensemble.steps)",
     "max(dictionary, unpacked)",
-    "max(float(state['pulls']), 1.0)", "max(found.get(key, candidate), candidate)", "max(most, lists)", "max(order)",
+    "max(found.get(key, candidate), candidate)", "max(most, lists)", "max(order)",
     "max(positions.values())", "max(seeds, default=0)", "max(self.peak, sum(self._live.values()))",
     "max(signs)",
     "min((c for c in classes if c is not Smoothness.UNKNOWN), default=Smoothness.SMOOTH)",

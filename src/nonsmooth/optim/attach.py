@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from itertools import compress
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nonsmooth.optim import optimizers
 from nonsmooth.optim.evaluation import unwrapped
-from nonsmooth.optim.local_prox import Held
+from nonsmooth.optim.group_checks import check_group, is_adaptive
 from nonsmooth.optim.optimizers import Proximal
-from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, penalty_of, warn_of_vectors
 from nonsmooth.optim.penalized import with_own_penalties, with_penalties
 from nonsmooth.optim.penalty_reader import PenaltyReader, is_off, to_specification
-from nonsmooth.optim.prox_taken import ATTACHED, remember_weights, takes_prox
-from nonsmooth.optim.proximal_step import (
-    Active,
-    apply_penalties,
-    check_before_step,
-    check_group,
-    is_adaptive,
-    weights_at_zero,
-    written_by,
-)
+from nonsmooth.optim.prox_taken import ATTACHED, takes_prox
+from nonsmooth.optim.proximal_step import ProximalStep
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import rule_of
 
@@ -171,31 +160,18 @@ def _part(group: dict[str, Any], kept: list[bool]) -> dict[str, Any]:
 
 def _hook(optimizer: Optimizer) -> None:
     """Take the prox in a hook that runs before all others, so that these see the final weights."""
-    reader = PenaltyReader()
-    active: Active = []
-    awaiting: list[Tensor] = []
-    at_zero: dict[Tensor, Held] = {}
-
-    def look(stepping: Optimizer) -> None:
-        active[:] = check_before_step(stepping, reader)
-        awaiting[:] = awaiting_momentum(stepping)
-        at_zero.update(weights_at_zero(stepping, active))
-
-    def forget() -> None:
-        for kept in (active, awaiting, at_zero):
-            kept.clear()
+    prox = ProximalStep(type(optimizer), PenaltyReader())
 
     def check(stepping: Optimizer, arguments: Any, options: Any) -> Any:
-        forget()
         closure = options.get("closure", arguments[1] if len(arguments) > 1 else None)
         if closure is None:
-            look(stepping)
+            prox.before(stepping)
             return None
-        check_before_step(stepping, reader, ahead=True)
+        prox.check(stepping)
 
         def checked() -> Any:
             loss = closure()
-            look(stepping)  # once there are gradients
+            prox.before(stepping)  # once there are gradients
             return loss
 
         if "closure" in options:
@@ -204,15 +180,11 @@ def _hook(optimizer: Optimizer) -> None:
 
     def threshold(stepping: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options
-        forget_unwritten(stepping, awaiting)
-        with torch.no_grad():
-            unless_overflow(stepping, partial(apply_penalties, stepping, active, at_zero), partial(written_by, active))
-        forget()
-        remember_weights(stepping)
+        prox.after(stepping)
 
     def specify(saving: Optimizer) -> None:
         for group in saving.param_groups:
-            reader(group)
+            prox.reader(group)
 
     optimizer.register_step_pre_hook(check)
     handle = optimizer.register_step_post_hook(threshold)

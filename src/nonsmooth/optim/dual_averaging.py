@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from nonsmooth.optim.group_checks import check_before_step, refuse_sparse
 from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.penalty_reader import is_off, to_specification
 from nonsmooth.optim.prox_taken import remember_weights
-from nonsmooth.optim.proximal_step import check_before_step, prox_parameter, refuse_sparse
+from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.penalties import Penalty
 from nonsmooth.penalties.penalty import check_not_negative
 from nonsmooth.torch_optimizers import number
@@ -73,7 +74,7 @@ class DualAveraging(PenalizedOptimizer):
         for parameter in chain.from_iterable(group["params"] for group in self.param_groups):
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
                 refuse_sparse(parameter, "dual averaging", way_out="")
-        check_before_step(self, self._reader, self.check_group, ahead=ahead)
+        check_before_step(self, self._reader, ahead=ahead)
         for group in self.param_groups:
             self.check_options(group)
             bound = self._reader(group)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
-from nonsmooth.optim.local_prox import Held
-from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.penalty_reader import to_specification
-from nonsmooth.optim.prox_taken import remember_weights
-from nonsmooth.optim.proximal_step import Active, apply_penalties, check_before_step, weights_at_zero, written_by
+from nonsmooth.optim.proximal_step import ProximalStep
 from nonsmooth.penalties import Penalty
 
 
@@ -29,6 +24,9 @@ class Proximal(PenalizedOptimizer):
 
     parent: ClassVar[type[Optimizer]]
     """torch's optimiser."""
+
+    proximal_step: ClassVar[type[ProximalStep]] = ProximalStep
+    """What a step does beside torch's."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -62,56 +60,26 @@ class Proximal(PenalizedOptimizer):
             ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not
                 fit, or the step is too large for a penalty that is not convex; nothing has been changed then.
         """
-        loss = None
+        loss, prox = None, self._prox
         if closure is not None:
-            self.check_before_step(ahead=True)
+            prox.check(self)
             with torch.enable_grad():
                 loss = closure()
-        active = self.check_before_step()
+        prox.before(self)
         base: Any = self.parent.step
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
             base = base.__wrapped__
-        at_zero = self.weights_at_zero(active)
-        awaiting = awaiting_momentum(self)
         base(self)
-        forget_unwritten(self, awaiting)
-        with torch.no_grad():
-            unless_overflow(self, partial(self.apply_penalties, active, at_zero), partial(self.written_by, active))
-        remember_weights(self)
+        prox.after(self)
         return loss
 
-    def check_before_step(self, *, ahead: bool = False) -> Active:
-        """Raise where the coming step would be wrong.
-
-        Args:
-            ahead: whether gradients are not there yet.
-
-        Returns:
-            The groups whose λ is not 0.
-
-        Raises:
-            TypeError: a penalty is not a Penalty.
-            ValueError: as `step`.
-        """
-        return check_before_step(self, self._reader, self.check_group, ahead=ahead)
-
-    def weights_at_zero(self, active: Active) -> Mapping[Tensor, Held]:
-        """Which weights are 0 before a step, by penalised parameter, where the prox has to know."""
-        return weights_at_zero(self, active)
-
-    def apply_penalties(self, active: Active, at_zero: Mapping[Tensor, Any]) -> None:
-        """Take the prox of every penalised parameter that the base step has just moved.
-
-        Args:
-            active: the groups whose λ is not 0.
-            at_zero: which weights were 0 before.
-        """
-        apply_penalties(self, active, at_zero)
-
-    def written_by(self, active: Active) -> list[Tensor]:
-        """What `apply_penalties` overwrites."""
-        return written_by(active)
+    @property
+    def _prox(self) -> ProximalStep:
+        # Not among what torch pickles and copies, so it is made anew where it is missing.
+        if "_proximal_step" not in self.__dict__:
+            self._proximal_step = self.proximal_step(type(self), self._reader)
+        return self._proximal_step
 
 
 class ProxSGD(Proximal, SGD):

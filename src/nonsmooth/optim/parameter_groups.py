@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from nonsmooth.foreign_text import visible
+from nonsmooth.optim.group_checks import check_group
 from nonsmooth.optim.penalty_reader import to_specification
-from nonsmooth.optim.proximal_step import check_group
 from nonsmooth.optim.reparametrized import uses
 from nonsmooth.penalties import Penalty, from_specification
 

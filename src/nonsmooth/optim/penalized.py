@@ -8,9 +8,9 @@ from typing import Any
 from torch.optim import Optimizer
 
 from nonsmooth.foreign_text import visible
+from nonsmooth.optim.group_checks import check_group, is_adaptive
 from nonsmooth.optim.parameter_groups import dimensions, warn_of_vectors
 from nonsmooth.optim.penalty_reader import PenaltyReader, is_off, to_specification
-from nonsmooth.optim.proximal_step import check_group, is_adaptive
 from nonsmooth.penalties import from_specification
 
 

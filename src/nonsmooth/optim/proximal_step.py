@@ -1,224 +1,144 @@
-"""The prox after an optimiser's own step: read the penalty of each group, find its metric, threshold in place."""
+"""The prox after an optimizer's own step: read the penalty of each group, find its metric, threshold in place."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
-from nonsmooth.foreign_text import visible
+from nonsmooth.optim.group_checks import Active, check_before_step
 from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit, zeros_of
-from nonsmooth.optim.penalty_reader import Bound, PenaltyReader, is_off
-from nonsmooth.penalties import Penalty, from_specification
-from nonsmooth.penalties.penalty import check_not_negative
-from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, number, rule_of
+from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
+from nonsmooth.optim.penalty_reader import PenaltyReader
+from nonsmooth.optim.prox_taken import remember_weights
+from nonsmooth.penalties import Penalty
+from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 
-Active = list[tuple[MutableMapping[str, Any], Bound]]
-"""The groups of an optimizer whose λ is not 0, with their penalties."""
-
-NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
-"""The types of parameters that a penalty can be on."""
+States = MutableMapping[Tensor, dict[str, Any]]
+"""The state of each parameter."""
 
 
-def check_group(group: Mapping[str, Any], *, adaptive: bool = False) -> None:
-    """Raise unless the penalty of a group fits each of its parameters.
+class ProximalStep:
+    """What a step of an optimizer does about penalties: `before` its own step and `after` it.
 
-    Args:
-        group: parameters, penalty and options.
-        adaptive: whether the optimiser has a step for each coordinate, and for real and imaginary parts.
-
-    Raises:
-        ValueError: a parameter is not made of real or complex numbers, or has a shape that the penalty cannot be on, or
-            none yet, or an option leaves no step for a constant gradient.
-    """
-    penalty = None if group.get("penalty") is None else from_specification(group["penalty"])
-    if penalty is None:
-        return
-    if not is_off(penalty):
-        check_options(group)
-    names = group.get("param_names") or range(len(group["params"]))
-    for name, parameter in zip(names, group["params"], strict=True):
-        if is_lazy(parameter):
-            raise ValueError(
-                f"parameter {visible(name)} belongs to a lazy module, which does not know its shape yet; run one "
-                "forward pass first"
-            )
-        if parameter.dtype not in NUMBERS:
-            raise ValueError(
-                f"parameter {visible(name)} has dtype {parameter.dtype}; a penalty accepts floating-point and complex "
-                "parameters"
-            )
-        try:
-            penalty.check_shape(parameter.shape)
-            if adaptive and parameter.is_complex():
-                penalty.check_metric(by_parts=True)
-        except ValueError as error:
-            raise ValueError(
-                f"penalty {type(penalty).__name__} does not fit parameter {visible(name)}: {error}"
-            ) from None
-
-
-def is_adaptive(optimizer: Optimizer) -> bool:
-    """Whether an optimiser is one of torch's, or a subclass, that has a step for each coordinate."""
-    try:
-        return rule_of(type(optimizer)).adaptive
-    except ValueError:  # an optimizer of another kind, such as dual averaging
-        return False
-
-
-def written_by(active: Active) -> list[Tensor]:
-    """The parameters that the prox overwrites: those with a gradient."""
-    return [parameter for group, _ in active for parameter in group["params"] if parameter.grad is not None]
-
-
-def check_before_step(
-    optimizer: Optimizer,
-    reader: PenaltyReader,
-    check: Callable[[Mapping[str, Any]], None] | None = None,
-    *,
-    ahead: bool = False,
-) -> Active:
-    """Raise, before anything is changed, where a step with a penalty would be wrong.
-
-    What costs more than a look is checked once for each kind of penalty, options, shape and type.
+    It holds no reference to the optimizer, whose state would not be freed with it otherwise.
 
     Args:
-        optimizer: before its step.
-        reader: of its penalties.
-        check: raises unless a group's penalty fits its parameters; None for `check_group`.
-        ahead: whether gradients are not there yet, so that every parameter counts.
-
-    Returns:
-        The groups whose λ is not 0, with their penalties.
-
-    Raises:
-        TypeError: a penalty is none.
-        ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not fit,
-            or a step is too large for a penalty that is not convex.
+        kind: the optimizer's class, one of torch's or a subclass.
+        reader: of the penalties in its groups.
     """
-    active = reader.active(optimizer.param_groups)
-    for group, bound in active:
-        options = number(group.get("lr", 0.0)), group.get("momentum", 0), group.get("dampening", 0)
-        if options != bound.checked or any(isinstance(option, Tensor) for option in options):
-            check_options(group)
-            bound.checked = options
-            if isinstance(optimizer, SGD) and isinstance(step := rule_of(SGD).step(group, {}), float | int):
-                bound.penalty.check_step(step)
-        for parameter in group["params"]:
-            if is_lazy(parameter) if ahead else parameter.grad is None:
-                continue
-            if (parameter.shape, parameter.dtype, parameter.device) not in bound.fits:
-                check_group(group, adaptive=is_adaptive(optimizer)) if check is None else check(group)
-                for each in group["params"]:
-                    bound.on(each.device)
-                    bound.fits.add((each.shape, each.dtype, each.device))
-            if parameter.grad is not None and parameter.grad.layout != torch.strided:
-                refuse_sparse(parameter)
-    return active
 
+    def __init__(self, kind: type[Optimizer], reader: PenaltyReader) -> None:
+        self.reader, self._rule = reader, rule_of(kind)
+        self._active: Active = []
+        self._awaiting: list[Tensor] = []
+        self._at_zero: dict[Tensor, Held] = {}
 
-def check_options(group: Mapping[str, Any]) -> None:
-    """Raise unless the options of a group leave a step for a unit of constant gradient.
+    def check(self, optimizer: Optimizer) -> None:
+        """Raise where a step would be wrong whatever its gradients.
 
-    Raises:
-        ValueError: the step size is no number of at least 0, the momentum is 1 or more, or the dampening above 1.
-    """
-    rate = number(group.get("lr", 0.0))
-    if not isinstance(rate, Tensor):
-        check_not_negative("lr", rate)
-    for name, accepted in (("momentum", "below 1"), ("dampening", "of at most 1")):
-        value = group.get(name, 0)
-        if value > 1 or (value == 1 and name == "momentum"):
-            raise ValueError(
-                f"{name} is {value!r}; accepted with a penalty are numbers {accepted}, for which a constant gradient "
-                "leads to a constant step forward"
-            )
+        Raises:
+            TypeError: as `check_before_step`.
+            ValueError: as `check_before_step`.
+        """
+        check_before_step(optimizer, self.reader, ahead=True)
 
+    def before(self, optimizer: Optimizer) -> None:
+        """Check, and look at the weights that the optimizer is about to move.
 
-def refuse_sparse(
-    parameter: Tensor, mover: str = "a penalty", way_out: str = ", or put it in a group with penalty=None"
-) -> None:
-    """Raise for a gradient that is not dense.
+        Raises:
+            TypeError: as `check_before_step`.
+            ValueError: as `check_before_step`.
+        """
+        self._active = check_before_step(optimizer, self.reader)
+        self._at_zero = self.weights_at_zero()
+        if getattr(optimizer, "found_inf", None) is not None:
+            self._awaiting = awaiting_momentum(optimizer)
 
-    Args:
-        parameter: with its gradient.
-        mover: what needs a dense one.
-        way_out: what helps beside a dense gradient.
+    @torch.no_grad()
+    def after(self, optimizer: Optimizer) -> None:
+        """Take the prox of every penalised parameter that the optimizer has just moved, in the optimizer's metric."""
+        if getattr(optimizer, "found_inf", None) is None:
+            self._take(optimizer.state)
+        else:  # a fused optimizer under GradScaler
+            forget_unwritten(optimizer, self._awaiting)
+            unless_overflow(optimizer, partial(self._take, optimizer.state), partial(self.written, optimizer.state))
+        self._active, self._awaiting, self._at_zero = [], [], {}
+        remember_weights(optimizer)
 
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError(
-        f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; {mover} moves "  # type: ignore[union-attr]
-        f"every coordinate, so only dense gradients are accepted: build the embedding with sparse=False{way_out}"
-    )
-
-
-def weights_at_zero(optimizer: Optimizer, active: Active) -> dict[Tensor, Held]:
-    """Which weights are 0 before a step, by penalised parameter; of none under SGD, whose prox has no limit.
-
-    The limit of an adaptive prox keeps weights that are not zero from being wiped out; those that are may be held.
-
-    Args:
-        optimizer: before its own step.
-        active: what `check_before_step` gave.
-    """
-    if not rule_of(type(optimizer)).adaptive:
-        return {}
-    compiled = torch.compiler.is_compiling()
-    # Code that torch's compiler makes for a mask takes twenty times as long as PyTorch's own.
-    zeros = torch.compiler.disable(zeros_of) if compiled else zeros_of  # type: ignore[no-untyped-call]
-    held = {}
-    for group, bound in active:
-        whole = compiled or group.get("differentiable", False)
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                shared = hasattr(parameter, "device_mesh")  # a DTensor, of which this process holds a shard
-                part = parameter.detach().to_local() if shared else parameter.detach()
-                whole_part = whole or (shared and not bound.penalty.separable)
-                held[parameter] = zeros(bound.penalty, part, whole=whole_part)
-    return held
-
-
-Threshold = Callable[[Mapping[str, Any], Penalty, Tensor, UnitStep, Any], None]
-"""What overwrites a parameter that has taken its base step: group, penalty, parameter, D, and where it was 0."""
-
-
-def apply_penalties(
-    optimizer: Optimizer, active: Active, at_zero: Mapping[Tensor, Any], threshold: Threshold | None = None
-) -> None:
-    """Take the prox of every penalised parameter that the optimiser has just moved, in the optimiser's metric.
-
-    Args:
-        optimizer: after its own step.
-        active: what `check_before_step` gave.
-        at_zero: what `weights_at_zero` gave before that step.
-        threshold: what a steady optimiser does instead of `prox_parameter`.
-    """
-    read_step = rule_of(type(optimizer)).step
-    if "torch._dynamo" in sys.modules:
-        read_step = torch.compiler.disable(partial(_detached, read_step))  # type: ignore[no-untyped-call]
-    for group, bound in active:
-        differentiable = group.get("differentiable", False)
-        with torch.set_grad_enabled(differentiable):
+    def _take(self, states: States) -> None:
+        read_step = self._rule.step
+        if torch.compiler.is_compiling():
+            read_step = torch.compiler.disable(partial(_detached, read_step))  # type: ignore[no-untyped-call]
+        for group, bound in self._active:
+            differentiable = group.get("differentiable", False)
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                penalty, held = bound.on(parameter.device), at_zero.get(parameter)
-                step = read_step(group, optimizer.state[parameter])
-                if differentiable:
-                    parameter.copy_(_differentiable_prox(penalty, parameter, step, held))
-                elif threshold is not None:
-                    threshold(group, penalty, parameter, step, held)
-                else:
-                    # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
-                    prox_parameter(penalty, parameter.detach(), step, held)
+                penalty, held = bound.on(parameter.device), self._at_zero.get(parameter)
+                with torch.set_grad_enabled(differentiable):
+                    step = read_step(group, states[parameter])
+                    if differentiable:
+                        parameter.copy_(_differentiable_prox(penalty, parameter, step, held))
+                    else:
+                        self.threshold(penalty, parameter, step, held, group, states[parameter])
+
+    def weights_at_zero(self) -> dict[Tensor, Any]:
+        """Which weights are 0, by penalised parameter that is about to move; of none under SGD.
+
+        The limit of an adaptive prox keeps weights that are not zero from being wiped out; those that are may be held.
+        """
+        if not self._rule.adaptive:
+            return {}
+        compiled = torch.compiler.is_compiling()
+        # Code that torch's compiler makes for a mask takes twenty times as long as PyTorch's own.
+        zeros = torch.compiler.disable(zeros_of) if compiled else zeros_of  # type: ignore[no-untyped-call]
+        held = {}
+        for group, bound in self._active:
+            whole = compiled or group.get("differentiable", False)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    shared = hasattr(parameter, "device_mesh")  # a DTensor, of which this process holds a shard
+                    part = parameter.detach().to_local() if shared else parameter.detach()
+                    whole_part = whole or (shared and not bound.penalty.separable)
+                    held[parameter] = zeros(bound.penalty, part, whole=whole_part)
+        return held
+
+    def threshold(
+        self,
+        penalty: Penalty,
+        parameter: Tensor,
+        step: UnitStep,
+        held: Any,
+        group: Mapping[str, Any],
+        state: dict[str, Any],
+    ) -> None:
+        """Overwrite a parameter that has taken the optimizer's own step.
+
+        Args:
+            penalty: λR.
+            parameter: z, which is overwritten by w.
+            step: D.
+            held: what `weights_at_zero` gave for it; None for nothing.
+            group: the parameter's.
+            state: the parameter's.
+        """
+        del group, state
+        # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
+        prox_parameter(penalty, parameter.detach(), step, held)
+
+    def written(self, states: States) -> list[Tensor]:
+        """What `after` overwrites."""
+        del states
+        return self._moving()
+
+    def _moving(self) -> list[Tensor]:
+        """The penalised parameters that the step moves: those with a gradient."""
+        return [p for group, _ in self._active for p in group["params"] if p.grad is not None]
 
 
 def _detached(read_step: Callable[..., UnitStep], group: Mapping[str, Any], state: Mapping[str, Any]) -> UnitStep:

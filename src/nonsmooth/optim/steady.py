@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
+from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.local_prox import lift_, local_prox_
 from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.penalty_reader import is_off
-from nonsmooth.optim.proximal_step import Active, apply_penalties, written_by
+from nonsmooth.optim.proximal_step import ProximalStep, States
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, number
@@ -35,6 +35,83 @@ FORGETTING = 4.0
 
 MEMORY = ("pull", "pulls")
 """The state that is kept in a precision of its own."""
+
+
+class SteadyStep(ProximalStep):
+    """The prox with a memory: the update of `Steady`."""
+
+    def before(self, optimizer: Optimizer) -> None:
+        """Check, and look at the weights that the optimizer is about to move.
+
+        Raises:
+            TypeError: as `check_before_step`.
+            ValueError: as `check_before_step`, or an option of a steady optimizer is out of its range.
+        """
+        super().before(optimizer)
+        for group, _ in self._active:
+            _check_options(group)
+
+    def weights_at_zero(self) -> dict[Tensor, Any]:
+        """Which weights are 0, by penalised parameter that is about to move."""
+        return {parameter: parameter.detach() == 0 for parameter in self._moving()}
+
+    def written(self, states: States) -> list[Tensor]:
+        """The weights, and the memory of each."""
+        groups = ((p, group) for group, _ in self._active for p in group["params"] if p.grad is not None)
+        memories = [_memory(parameter, group, states[parameter]) for parameter, group in groups]
+        return [*self._moving(), *(state[name] for state in memories for name in MEMORY)]
+
+    def threshold(
+        self,
+        penalty: Any,
+        parameter: Tensor,
+        step: UnitStep,
+        held: Any,
+        group: Mapping[str, Any],
+        state: dict[str, Any],
+    ) -> None:
+        """The update of `Steady` for one parameter, whose base step has been taken.
+
+        Args:
+            penalty: λR.
+            parameter: z, which is overwritten by w.
+            step: D.
+            held: where w was 0 before.
+            group: the parameter's.
+            state: the parameter's.
+        """
+        state, at_zero = _memory(parameter, group, state), held
+        pull, parameter = state["pull"], parameter.detach()
+        state["pulls"] += 1
+        if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
+            from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
+
+            penalty, parameter, step = on_this_process(penalty, parameter, step)
+            pull, at_zero = pull.to_local(), at_zero.to_local()  # type: ignore[attr-defined]
+        zero = torch.zeros((), dtype=pull.dtype, device=pull.device)
+        slope = penalty.magnitude_slope(zero, penalty.scaled_strength(zero))  # κ, a number or one per coordinate
+        metric = (
+            step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
+        )
+        count = number(state["pulls"])
+        share = (group["forgetting"] + 1) / (count + group["forgetting"])
+        # A step of size 0, as in a warm-up, pulls at no weight.
+        latest = parameter.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
+        # λ may have changed since a weight that is not zero was given its λ.
+        before = torch.where(at_zero, pull, slope * pull.sign())
+        mean = before * (1 - share) + latest * share
+        stopped = mean.abs() <= slope
+        clipped = torch.clamp(mean, -slope, slope)
+        lifted = None
+        if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
+            # A weight that has crossed zero may stop there: that undoes no more than the step itself.
+            lifted = at_zero | ((before * parameter < 0) & (count > WARM_UP))
+            lift_(limit, lifted)
+            beyond = stopped & (parameter.abs() > limit)
+            stopped, clipped = stopped & ~beyond, torch.where(beyond, slope * parameter.sign(), clipped)
+        pull.copy_(clipped)
+        local_prox_(penalty, parameter, step, lifted)
+        parameter.masked_fill_(stopped, 0)
 
 
 class Steady(Proximal):
@@ -58,6 +135,8 @@ class Steady(Proximal):
     Accepted are penalties that are sums over coordinates with a finite slope at zero (`L1`, `ElasticNet`, `MCP`,
     `SCAD`, `TransformedL1`), on real parameters.
     """
+
+    proximal_step = SteadyStep
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -113,96 +192,6 @@ class Steady(Proximal):
             if parameter.is_complex():
                 raise ValueError(f"a parameter has dtype {parameter.dtype}; a steady optimiser accepts real parameters")
 
-    def weights_at_zero(self, active: Active) -> dict[Tensor, Tensor]:
-        """Which weights are 0 before a step, by penalised parameter."""
-        return {parameter: parameter.detach() == 0 for parameter in written_by(active)}
-
-    def check_before_step(self, *, ahead: bool = False) -> Active:
-        """Raise where the coming step would be wrong.
-
-        Args:
-            ahead: whether gradients are not there yet.
-
-        Returns:
-            The groups whose λ is not 0.
-
-        Raises:
-            TypeError: a penalty is none.
-            ValueError: as `step`.
-        """
-        active = super().check_before_step(ahead=ahead)
-        for group, _ in active:
-            _check_options(group)
-        return active
-
-    def apply_penalties(self, active: Active, at_zero: Mapping[Tensor, Tensor]) -> None:
-        """Threshold every penalised parameter that the optimiser has just moved.
-
-        Args:
-            active: the groups whose λ is not 0.
-            at_zero: which weights were 0 before.
-        """
-        apply_penalties(self, active, at_zero, self._threshold)
-
-    def written_by(self, active: Active) -> list[Tensor]:
-        """The weights, and the memory of each."""
-        memories = [self._memory(p, group) for group, _ in active for p in group["params"] if p.grad is not None]
-        return [*super().written_by(active), *(state[name] for state in memories for name in MEMORY)]
-
-    def _memory(self, parameter: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
-        """A parameter's state, in which there is a memory."""
-        state: dict[str, Any] = self.state[parameter]
-        if "pull" not in state:
-            state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
-            on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
-            state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
-        return state
-
-    def _threshold(
-        self, group: Mapping[str, Any], penalty: Any, parameter: Tensor, step: UnitStep, at_zero: Tensor
-    ) -> None:
-        """The update for one parameter, whose base step has been taken.
-
-        Args:
-            group: the parameter's.
-            penalty: λR.
-            parameter: z, which is overwritten by w.
-            step: D.
-            at_zero: where w was 0 before.
-        """
-        state = self._memory(parameter, group)
-        pull, parameter = state["pull"], parameter.detach()
-        state["pulls"] += 1
-        if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
-            from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
-
-            penalty, parameter, step = on_this_process(penalty, parameter, step)  # type: ignore[arg-type]
-            pull, at_zero = pull.to_local(), at_zero.to_local()  # type: ignore[attr-defined]
-        zero = torch.zeros((), dtype=pull.dtype, device=pull.device)
-        slope = penalty.magnitude_slope(zero, penalty.scaled_strength(zero))  # κ, a number or one per coordinate
-        metric = (
-            step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
-        )
-        count = number(state["pulls"])
-        share = (group["forgetting"] + 1) / (count + group["forgetting"])
-        # A step of size 0, as in a warm-up, pulls at no weight.
-        latest = parameter.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
-        # λ may have changed since a weight that is not zero was given its λ.
-        before = torch.where(at_zero, pull, slope * pull.sign())
-        mean = before * (1 - share) + latest * share
-        stopped = mean.abs() <= slope
-        clipped = torch.clamp(mean, -slope, slope)
-        held = None
-        if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
-            # A weight that has crossed zero may stop there: that undoes no more than the step itself.
-            held = at_zero | ((before * parameter < 0) & (count > WARM_UP))
-            lift_(limit, held)
-            beyond = stopped & (parameter.abs() > limit)
-            stopped, clipped = stopped & ~beyond, torch.where(beyond, slope * parameter.sign(), clipped)
-        pull.copy_(clipped)
-        local_prox_(penalty, parameter, step, held)
-        parameter.masked_fill_(stopped, 0)
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict` gave; the mean pull keeps its precision, which may exceed the parameters'.
 
@@ -227,6 +216,15 @@ class Steady(Proximal):
         super().__setstate__(state)
         for group in self.param_groups:
             group.setdefault("forgetting", self.defaults.get("forgetting", FORGETTING))
+
+
+def _memory(parameter: Tensor, group: Mapping[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's state, in which there is a memory now."""
+    if "pull" not in state:
+        state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
+        on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
+        state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
+    return state
 
 
 def _check_options(group: Mapping[str, Any]) -> None:

@@ -177,7 +177,8 @@ class NAdamRule(AdamRule):
     def constant(self, group: Group, state: State) -> Number:
         """A(1-β₁ᵗ) + b."""
         past, present = self._terms(group, state)
-        return present + past * (1 - group["betas"][0] ** number(state["step"]))
+        value: Number = present + past * (1 - group["betas"][0] ** number(state["step"]))
+        return value
 
     def alternating(self, group: Group, state: State) -> Number:
         """A(1-β₁)/(1+β₁) + b."""
@@ -224,7 +225,8 @@ class AdagradRule(Rule):
 
     def rate(self, group: Group, state: State) -> Number:
         """α/(1 + (t-1)·decay)."""
-        return number(group["lr"]) / (1 + (number(state["step"]) - 1) * group["lr_decay"])
+        value: Number = number(group["lr"]) / (1 + (number(state["step"]) - 1) * group["lr_decay"])
+        return value
 
     def square(self, group: Group, state: State) -> Tensor:
         """S."""
