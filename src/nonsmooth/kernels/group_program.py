@@ -14,21 +14,22 @@ import triton
 import triton.language as tl
 
 from nonsmooth.kernels import group_tiles as tiles
+from nonsmooth.kernels.numbers import Row
 
 LARGEST_ITERATIONS = tl.constexpr(100)
 NEAR = tl.constexpr(0.1)
 ROUNDINGS = tl.constexpr(8)
 ALL = tl.constexpr(tl.PropagateNan.ALL)
 
-STRENGTH = tl.constexpr(tiles.NUMBERS.index("strength"))
-L1_STRENGTH = tl.constexpr(tiles.NUMBERS.index("l1_strength"))
-STEP = tl.constexpr(tiles.NUMBERS.index("step"))
-SCALE = tl.constexpr(tiles.NUMBERS.index("scale"))
-EPSILON = tl.constexpr(tiles.NUMBERS.index("epsilon"))
-FULL = tl.constexpr(tiles.NUMBERS.index("full"))
-TIMES = tl.constexpr(tiles.NUMBERS.index("times"))
-SLACK = tl.constexpr(tiles.NUMBERS.index("slack"))
-HALTED = tl.constexpr(tiles.NUMBERS.index("halted"))
+STRENGTH = tl.constexpr(int(Row.STRENGTH))
+L1_STRENGTH = tl.constexpr(int(Row.L1_STRENGTH))
+STEP = tl.constexpr(int(Row.STEP))
+SCALE = tl.constexpr(int(Row.SCALE))
+EPSILON = tl.constexpr(int(Row.EPSILON))
+FULL = tl.constexpr(int(Row.FULL))
+TIMES = tl.constexpr(int(Row.TIMES))
+SLACK = tl.constexpr(int(Row.SLACK))
+HALTED = tl.constexpr(int(Row.HALTED))
 
 FIELDS = tl.constexpr(len(tiles.FIELDS))
 POINT = tl.constexpr(tiles.FIELDS.index("point"))
@@ -51,16 +52,20 @@ COLUMNS = tl.constexpr(tiles.COLUMNS)
 def _divided(numerator, denominator):
     """A quotient that is exactly 1 for equal numbers."""
     if denominator.dtype == tl.float32:
-        return tl.div_rn(numerator, denominator)
-    return numerator / denominator
+        quotient = tl.div_rn(numerator, denominator)
+    else:
+        quotient = numerator / denominator
+    return quotient
 
 
 @triton.jit
 def _root(value):
     """A square root, rounded and of subnormal numbers as well; Triton's own is so in double precision alone."""
     if value.dtype == tl.float32:
-        return tl.sqrt_rn(value)
-    return tl.sqrt(value)
+        root = tl.sqrt_rn(value)
+    else:
+        root = tl.sqrt(value)
+    return root
 
 
 @triton.jit
@@ -89,14 +94,16 @@ def _with_sign(size, like, WORK: tl.constexpr):
     """A number of at least 0 with the sign of another."""
     if WORK == tl.float64:
         sign = like.to(tl.int64, bitcast=True) & -0x8000000000000000
-        return (size.to(tl.int64, bitcast=True) | sign).to(tl.float64, bitcast=True)
-    sign = like.to(tl.int32, bitcast=True) & -0x80000000
-    return (size.to(tl.int32, bitcast=True) | sign).to(tl.float32, bitcast=True)
+        signed = (size.to(tl.int64, bitcast=True) | sign).to(tl.float64, bitcast=True)
+    else:
+        sign = like.to(tl.int32, bitcast=True) & -0x80000000
+        signed = (size.to(tl.int32, bitcast=True) | sign).to(tl.float32, bitcast=True)
+    return signed
 
 
 @triton.jit
 def _places(first, groups, count, inner, length, ARRANGEMENT: tl.constexpr, LENGTH: tl.constexpr):
-    """Where the coordinates from `first` on of some groups lie, and which of them there are."""
+    """Where the coordinates from `first` on of some groups lie, and which of them there are; all numbers are int64."""
     along = first + tl.arange(0, LENGTH).to(tl.int64)
     if ARRANGEMENT == ROWS:
         places = groups[:, None] * length + along[None, :]
@@ -120,13 +127,22 @@ def _metric(square, mean, places, inside, scale, epsilon, CENTRED: tl.constexpr,
 
 
 @triton.jit
-def _in_units(size, metric, shift, pull, inverse, largest):
-    """|w| after the soft threshold and d = λ_g D, in units of each group's power of two."""
-    kept = _not_negative(size - _bounded(metric * shift, largest))
-    return kept * inverse, _bounded(_bounded(metric * pull, largest) * inverse, largest)
+def _kept(w, metric, shift, largest, SPARSE: tl.constexpr):
+    """|w| after the soft threshold."""
+    kept = tl.abs(w)
+    if SPARSE:
+        kept = _not_negative(kept - _bounded(metric * shift, largest))
+    return kept
 
 
 @triton.jit
+def _in_units(w, metric, shift, pull, inverse, largest, SPARSE: tl.constexpr):
+    """|w| after the soft threshold and d = λ_g D, in units of each group's power of two."""
+    scaled = _bounded(_bounded(metric * pull, largest) * inverse, largest)
+    return _kept(w, metric, shift, largest, SPARSE) * inverse, scaled
+
+
+@triton.jit(do_not_specialize=["columns"])
 def group_prox(
     table,
     owners,
@@ -140,6 +156,7 @@ def group_prox(
     TINY: tl.constexpr,
     EPS: tl.constexpr,
     LARGEST: tl.constexpr,
+    SPARSE: tl.constexpr,
     LIMITED: tl.constexpr,
     HELD: tl.constexpr,
     ARRANGEMENT: tl.constexpr,
@@ -153,7 +170,7 @@ def group_prox(
     Args:
         table: int64, (tensors, FIELDS): addresses and sizes.
         owners: int32, (programs,): the row of the table.
-        numbers: float64, (NUMBERS, columns).
+        numbers: float64, (len(Row), columns).
         columns: its number of columns.
         POINT_TYPE: type of w.
         SQUARE_TYPE: type of the running squares; None in the Euclidean metric.
@@ -163,6 +180,7 @@ def group_prox(
         TINY: its smallest normal number.
         EPS: its rounding.
         LARGEST: its largest number.
+        SPARSE: whether coordinates are thresholded first.
         LIMITED: whether the prox may move no weight beyond a limit.
         HELD: whether it may where a mask says so.
         ARRANGEMENT: of the groups in memory.
@@ -196,7 +214,7 @@ def group_prox(
         places = groups * tl.load(row + WEIGHTS_STRIDE)
         weight = tl.load(weights + places, mask=groups < count, other=0.0).to(tl.float64)
     pull = tl.load(number + STRENGTH * columns) * weight
-    shift = tl.load(number + L1_STRENGTH * columns)
+    shift = tl.load(number + (L1_STRENGTH if SPARSE else STRENGTH) * columns)
     if SQUARE_TYPE is None:
         step = tl.load(number + STEP * columns)
         pull, shift = pull * step, shift * step
@@ -223,19 +241,9 @@ def group_prox(
         if SQUARE_TYPE is not None:
             metric, root = _metric(square, mean, places, inside, scale, epsilon, MEAN_TYPE is not None, WORK)
 
-    # Each group's largest |w| gives its unit, without which squares leave the range of the type.
+    # The largest |w| of each group so far gives its unit, without which squares leave the range of the type.
     size = tl.zeros([GROUPS], WORK)
-    for first in range(0, end, LENGTH):
-        if not WHOLE:
-            places, inside = _places(first, groups, count, inner, length, ARRANGEMENT, LENGTH)
-            w = tl.load(point + places, mask=inside, other=0.0).to(WORK)
-            if SQUARE_TYPE is not None:
-                metric, root = _metric(square, mean, places, inside, scale, epsilon, MEAN_TYPE is not None, WORK)
-        kept, scaled = _in_units(tl.abs(w), metric, shift, pull, 1.0, largest)
-        size = tl.maximum(size, tl.max(kept, 1))
-    unit = _power_below(size, tl.full([1], TINY, WORK), WORK)[:, None]
-    inverse = _divided(tl.full([1, 1], 1.0, WORK), unit)
-
+    unit = tl.full([GROUPS], 1.0, WORK)
     square_sum = tl.zeros([GROUPS], WORK)
     weighed = tl.zeros([GROUPS], WORK)
     for first in range(0, end, LENGTH):
@@ -244,17 +252,25 @@ def group_prox(
             w = tl.load(point + places, mask=inside, other=0.0).to(WORK)
             if SQUARE_TYPE is not None:
                 metric, root = _metric(square, mean, places, inside, scale, epsilon, MEAN_TYPE is not None, WORK)
-        kept, scaled = _in_units(tl.abs(w), metric, shift, pull, inverse, largest)
-        square_sum += tl.sum(kept * kept, 1)
+        larger = tl.maximum(size, tl.max(_kept(w, metric, shift, largest, SPARSE), 1))
+        following_unit = _power_below(larger, tl.full([1], TINY, WORK), WORK)
+        inverse = _divided(tl.full([GROUPS], 1.0, WORK), following_unit)[:, None]
+        kept, scaled = _in_units(w, metric, shift, pull, inverse, largest, SPARSE)
+        # What was summed up in the old unit; a ratio may overflow where there is nothing yet.
+        ratio = tl.where(size == 0, 0.0, _divided(unit, following_unit))
+        square_sum = square_sum * ratio * ratio + tl.sum(kept * kept, 1)
         if SQUARE_TYPE is not None:
-            weighed += tl.sum(kept * kept * scaled, 1)
+            weighed = weighed * ratio * ratio * ratio + tl.sum(kept * kept * scaled, 1)
+            weighed = _bounded(weighed, tl.full([1], LARGEST, WORK))
+        size, unit = larger, following_unit
+    inverse = _divided(tl.full([GROUPS], 1.0, WORK), unit)[:, None]
 
     norms = _root(square_sum)
     if SQUARE_TYPE is None:
         threshold = _bounded(pull * inverse, largest)
         share = _not_negative(1.0 - _divided(threshold, tl.where(norms == 0, 1.0, norms)[:, None]))
     elif LENGTH == 1:
-        kept, scaled = _in_units(tl.abs(w), metric, shift, pull, inverse, largest)
+        kept, scaled = _in_units(w, metric, shift, pull, inverse, largest, SPARSE)
         theta = tl.sum(_not_negative(kept - scaled), 1)
     else:
         floor = norms * TINY**0.4 + TINY
@@ -270,7 +286,7 @@ def group_prox(
                     places, inside = _places(first, groups, count, inner, length, ARRANGEMENT, LENGTH)
                     w = tl.load(point + places, mask=inside, other=0.0).to(WORK)
                     metric, root = _metric(square, mean, places, inside, scale, epsilon, MEAN_TYPE is not None, WORK)
-                kept, scaled = _in_units(tl.abs(w), metric, shift, pull, inverse, largest)
+                kept, scaled = _in_units(w, metric, shift, pull, inverse, largest, SPARSE)
                 part = theta[:, None] / (scaled + theta[:, None])
                 values = kept * part * (kept * part)
                 total += tl.sum(values, 1)
@@ -296,12 +312,11 @@ def group_prox(
             w = tl.load(point + places, mask=inside, other=0.0).to(WORK)
             if SQUARE_TYPE is not None:
                 metric, root = _metric(square, mean, places, inside, scale, epsilon, MEAN_TYPE is not None, WORK)
-        kept, scaled = _in_units(tl.abs(w), metric, shift, pull, inverse, largest)
         if SQUARE_TYPE is not None:
+            _, scaled = _in_units(w, metric, shift, pull, inverse, largest, SPARSE)
             whole = theta[:, None]
             share = _divided(whole, scaled + tl.where(whole == 0, 1.0, whole))
-        kept = _not_negative(tl.abs(w) - _bounded(metric * shift, largest))
-        result = kept * tl.where(endless, 1.0, share)
+        result = _kept(w, metric, shift, largest, SPARSE) * tl.where(endless, 1.0, share)
         if LIMITED:
             times = tl.load(number + TIMES * columns)
             slack = tl.load(number + SLACK * columns).to(WORK)
@@ -312,6 +327,8 @@ def group_prox(
             near = tl.maximum(result, tl.abs(w) - limit, propagate_nan=ALL)
             if HELD:
                 zeros = tl.load(row + ZEROS).to(tl.pointer_type(tl.uint8))
+                if ALIGNED:
+                    zeros = tl.multiple_of(zeros, 16)
                 near = tl.where(tl.load(zeros + places, mask=inside, other=0) != 0, result, near)
             result = near
         tl.store(point + places, _with_sign(result, w, WORK).to(POINT_TYPE), mask=inside)

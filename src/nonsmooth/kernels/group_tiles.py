@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-NUMBERS = ("strength", "l1_strength", "step", "scale", "epsilon", "full", "times", "slack", "halted")
-"""The rows of the numbers that go to the kernel."""
-
 FIELDS = (
     *("point", "square", "mean", "zeros", "weights"),  # addresses
     *("weights_stride", "count", "inner", "size", "first", "column"),
@@ -20,13 +17,16 @@ ROWS, COLUMNS, APART = range(3)
 """Arrangements: a group is contiguous; neighbours of a coordinate are those of other groups; anything else."""
 
 SMALL_TILE = 2048
-"""Coordinates of a tile of short groups: 16 for each thread of 4 warps."""
+"""Coordinates of a tile of short groups."""
 
 LARGEST_TILE = 16384
-"""Coordinates that 16 warps keep in registers, 32 a thread, together with a step for each."""
+"""Coordinates that 16 warps keep in registers, 32 a thread, together with a step for each; without, twice as many."""
 
 CHUNK = 4096
 """Coordinates of a tile where a group is longer than that."""
+
+A_THREAD = 16
+"""Coordinates of a thread: compiled for compute capability 9.0, a program then takes about 100 registers a thread."""
 
 NEIGHBOURS = 8
 """Columns of a tile, at least: 32 bytes in single precision, below which memory is not read whole."""
@@ -92,25 +92,36 @@ class Tile:
         groups: how many neighbouring groups, a power of two.
         length: how many coordinates of each at a time, a power of two.
         whole: whether these are all.
+        warps: how many warps share it.
     """
 
     groups: int
     length: int
     whole: bool
 
-    @property
-    def warps(self) -> int:
-        """How many warps share it."""
-        return min(16, max(4, self.groups * self.length // 1024))
+    warps: int
 
 
-def tile_for(slices: Slices) -> Tile:
-    """The tile for groups of that length; alike for lengths up to the same power of two."""
+def tile_for(slices: Slices, *, adaptive: bool, double: bool) -> Tile:
+    """The tile for groups of that length; alike for lengths up to the same power of two.
+
+    Args:
+        slices: the groups.
+        adaptive: whether each coordinate has a step of its own.
+        double: whether the arithmetic is in double precision.
+    """
     length = 1 << (slices.length - 1).bit_length()
     if 1 < length < 16:
         length = 16
+    scarce = 2 if double else 1
+    capacity = LARGEST_TILE * (1 if adaptive else 2) // scarce
     neighbours = 1 if slices.arrangement == ROWS else NEIGHBOURS
-    if length * neighbours <= LARGEST_TILE:
-        return Tile(max(neighbours, SMALL_TILE // length), length, whole=True)
-    neighbours *= 1 if slices.arrangement == ROWS else 2
-    return Tile(neighbours, CHUNK // neighbours, whole=False)
+    whole = length * neighbours <= capacity
+    if whole:
+        groups = max(neighbours, SMALL_TILE // scarce // length)
+    else:
+        groups = neighbours if slices.arrangement == ROWS else 2 * neighbours
+        length = CHUNK // scarce // groups
+    # A block has no more than 32 warps, and more than 16 leave a thread 64 registers: enough for w alone.
+    warps = min(16 if adaptive else 32, max(4, groups * length * scarce // (32 * A_THREAD)))
+    return Tile(groups, length, whole, warps)

@@ -1,27 +1,29 @@
 """The prox of GroupL1 and SparseGroupL1 for all parameters of an optimiser's group, one launch for each kind of tile.
 
-A launch reads w once and writes it once, and in the metric of an adaptive optimiser reads the squares once; groups too
-long for a tile are read again for each sum (`passes`).
+A launch reads w once and writes it once, and in the metric of an adaptive optimiser reads the squares once: two passes
+over tensors of the parameters' size, or three (four where squares are centred). A group too long for a tile is read
+once more to scale it, and w and the squares once for each step of Newton's method, mostly three or four.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nonsmooth.kernels.group_tiles import FIELDS, NUMBERS, ROWS, Slices, Tile, slices_of, tile_for
+from nonsmooth.kernels import tables
+from nonsmooth.kernels.group_program import group_prox, triton_type
+from nonsmooth.kernels.group_tiles import ROWS, Slices, Tile, slices_of, tile_for
+from nonsmooth.kernels.numbers import Row
+from nonsmooth.kernels.upload import Upload
 
 Dimensions = int | tuple[int, ...]
-Tensors = Sequence[Tensor]
-
-PRECISE = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.float32: torch.float32}
-"""The type of the arithmetic; double precision is its own."""
-
-KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+Role = Sequence[Tensor] | None
+"""Tensors that play the same part, one for each parameter; None where there is no such part."""
 
 
 def qualifies(point: Tensor, dim: Dimensions, *others: Tensor) -> bool:
@@ -33,167 +35,202 @@ def qualifies(point: Tensor, dim: Dimensions, *others: Tensor) -> bool:
         others: what goes with it: its running square and mean, the mask of its zeros.
 
     Returns:
-        True where w is real and dense in memory, its groups are a middle part of it there, and the others lie as it.
+        True where w is real and dense in memory, the dimensions are a middle part of it there, as those of filters,
+        rows and columns are, and the others lie as it does.
     """
-    if point.dtype not in KINDS or point.layout != torch.strided or slices_of(point, dim) is None:
-        return False
-    return all(
-        other.shape == point.shape
-        and other.device == point.device
-        and all(n <= 1 or a == b for n, a, b in zip(point.shape, point.stride(), other.stride(), strict=True))
-        for other in others
-    )
+    return tables.qualifies(point, *others) and slices_of(point, dim) is not None
 
 
-@dataclass
-class Launch:
-    """One launch of the kernel: all tensors with one kind of tile.
+class Kind(NamedTuple):
+    """What is compiled for: parameters alike in it share a launch.
 
     Attributes:
-        tile: of each program.
+        tile: what each program takes.
         arrangement: of the groups in memory.
-        kinds: types of w, squares, means and weights.
-        aligned: whether addresses and the distances of rows are multiples of 16.
-        rows: of the table.
-        owners: the row of each program.
-        table: `rows` on the device, int64, (tensors, FIELDS).
-        programs: `owners` on the device, int32, (programs,).
+        types: of w, squares, means and weights; None for what is not there.
+        aligned: whether addresses and the distance of neighbouring rows are multiples of 16.
     """
 
     tile: Tile
     arrangement: int
-    kinds: tuple[torch.dtype | None, ...]
+    types: tuple[torch.dtype | None, ...]
     aligned: bool
+
+
+@dataclass
+class Launch:
+    """One launch of the kernel.
+
+    Attributes:
+        kind: what is compiled for.
+        rows: of the table (`group_tiles.FIELDS`).
+        owners: which row each program belongs to.
+        table: `rows` on the device, int64.
+        programs: `owners` on the device, int32.
+    """
+
+    kind: Kind
     rows: list[list[int]] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     table: Any = None
     programs: Any = None
 
 
-@dataclass
 class GroupTable:
-    """The launches for some tensors, made anew where an address, a size or a type has changed."""
+    """The launches for some parameters, made anew where an address, a shape or a type has changed.
 
-    launches: list[Launch] = field(default_factory=list)
-    _known: Any = None
+    Args:
+        device: where the parameters lie.
+    """
 
-    def refresh(
-        self, points: Tensors, dim: Dimensions, others: Sequence[Tensors | None], weights: Tensors | None
-    ) -> None:
-        """Make the launches, unless they are those of the same tensors.
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._upload = Upload(device)
+        self._known: Any = None
+        self._launches: list[Launch] = []
+
+    def on_device(self) -> AbstractContextManager[Any]:
+        """Makes the table's device the current one, on which Triton launches."""
+        return nullcontext() if self.device.type == "cpu" else torch.get_device_module(self.device).device(self.device)
+
+    def launches(self, roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
+        """One launch for each kind of tile.
 
         Args:
-            points: w.
+            roles: lists of the same length: points, squares, means, zeros and weights.
             dim: the dimensions that number the groups.
-            others: squares, means and zeros.
-            weights: c_g.
 
         Raises:
-            ValueError: a tensor does not qualify.
+            ValueError: a tensor does not qualify, or has not as many weights as groups, or lists differ in length.
         """
-        lists = [points, *others, weights]
-        known = (
-            dim,
-            [None if each is None else [t.data_ptr() for t in each] for each in lists],
-            [(t.shape, t.stride(), t.dtype) for t in points],
-            [None if each is None else [t.dtype for t in each] for each in lists],
+        seen = [
+            None if role is None else [(each.data_ptr(), each.dtype, each.stride()) for each in role] for role in roles
+        ]
+        known = (dim, [each.shape for each in roles[0] or ()], seen)
+        capturing = self._upload.capturing()
+        if known == self._known and not capturing:
+            return self._launches
+        launches = _planned(roles, dim)
+        for launch in launches:
+            launch.table = self._upload(torch.tensor(launch.rows, dtype=torch.int64, device="cpu"))
+            launch.programs = self._upload(torch.tensor(launch.owners, dtype=torch.int32, device="cpu"))
+        # A graph has arrays of its own, since those of later steps may change.
+        if not capturing:
+            self._known, self._launches = known, launches
+        return launches
+
+
+def _planned(roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
+    points = roles[0] or ()
+    if any(role is not None and len(role) != len(points) for role in roles):
+        raise ValueError(
+            f"lists have {[len(role) for role in roles if role is not None]} tensors; accepted are equal numbers"
         )
-        if known == self._known:
-            return
-        found: dict[Any, Launch] = {}
-        for column, point in enumerate(points):
-            own = [None if each is None else each[column] for each in lists]
-            if not qualifies(point, dim, *(t for t in own[1:4] if t is not None)):
-                raise ValueError(
-                    f"points has a tensor of shape {tuple(point.shape)} and strides {point.stride()} at place "
-                    f"{column}; accepted are real tensors, dense in memory, with groups along dim={dim} that are a "
-                    "middle part of it there, and squares, means and zeros with the same strides"
-                )
-            if point.numel():
-                _add(found, column, own, slices_of(point, dim))
-        device = points[0].device if points else torch.device("cpu")
-        for launch in found.values():
-            launch.table = torch.tensor(launch.rows, dtype=torch.int64, device=device)
-            launch.programs = torch.tensor(launch.owners, dtype=torch.int32, device=device)
-        self.launches, self._known = list(found.values()), known
+    found: dict[Kind, Launch] = {}
+    for column, point in enumerate(points):
+        own = [None if role is None else role[column] for role in roles]
+        slices = slices_of(point, dim)
+        if slices is None or not tables.qualifies(point, *(each for each in own[1:4] if each is not None)):
+            raise ValueError(
+                f"a tensor of shape {tuple(point.shape)} and strides {point.stride()} has groups along dim={dim}; "
+                "accepted are real tensors, dense in memory, of which these dimensions are a middle part there, with "
+                "squares, means and zeros that have the same strides"
+            )
+        if point.numel():
+            _add(found, column, own, slices)
+    return list(found.values())
 
 
-def _add(found: dict[Any, Launch], column: int, own: list[Tensor | None], slices: Slices) -> None:
-    """Put one parameter into the launch of its kind."""
-    point, square, mean, zeros, weights = own
-    tile = tile_for(slices)
-    kinds = tuple(None if tensor is None else tensor.dtype for tensor in (point, square, mean, weights))
-    neighbour = slices.length if slices.arrangement == ROWS else slices.count
-    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in own]
-    aligned = neighbour % 16 == 0 and all(address % 16 == 0 for address in addresses[:4])
-    key = (tile, slices.arrangement, kinds, aligned)
-    launch = found.setdefault(key, Launch(*key))
+def _add(found: dict[Kind, Launch], column: int, own: list[Tensor | None], slices: Slices) -> None:
+    """Put one parameter into the launch of its kind.
+
+    Raises:
+        ValueError: there are not as many weights as groups.
+    """
+    point, square, mean, _, weights = own
+    if weights is not None and weights.numel() not in (1, slices.count):
+        raise ValueError(f"weights has {weights.numel()} entries; accepted are {slices.count}, one for each group")
+    types = tuple(None if each is None else each.dtype for each in (point, square, mean, weights))
+    tile = tile_for(slices, adaptive=square is not None, double=types[0] == torch.float64)
+    addresses = [0 if each is None else each.data_ptr() for each in own]
+    distance = slices.length if slices.arrangement == ROWS else slices.count
+    aligned = distance % 16 == 0 and all(address % 16 == 0 for address in addresses[:4])
+    kind = Kind(tile, slices.arrangement, types, aligned)
+    launch = found.setdefault(kind, Launch(kind))
     stride = 0 if weights is None or weights.numel() == 1 else weights.stride(0)
     sizes = [stride, slices.count, slices.inner, slices.length, len(launch.owners), column]
-    programs = -(-slices.count // tile.groups)
-    launch.owners.extend([len(launch.rows)] * programs)
+    launch.owners.extend([len(launch.rows)] * -(-slices.count // tile.groups))
     launch.rows.append([*addresses, *sizes])
 
 
 def group_prox_(
-    points: Tensors,
+    points: Sequence[Tensor],
     numbers: Tensor,
     *,
     dim: Dimensions,
-    squares: Tensors | None = None,
-    means: Tensors | None = None,
-    zeros: Tensors | None = None,
-    weights: Tensors | None = None,
-    limited: bool = False,
+    squares: Role = None,
+    means: Role = None,
+    zeros: Role = None,
+    weights: Role = None,
+    sparse: bool = False,
+    limited: bool = True,
     table: GroupTable | None = None,
 ) -> None:
-    """Overwrite tensors by their prox of λ₁‖w‖₁ + λ Σ_g c_g‖w_g‖₂, in the metric D, in as few launches as there are tiles.
+    """Overwrite tensors by their prox of λ₁‖w‖₁ + λ Σ_g c_g‖w_g‖₂ in the metric D.
 
     Args:
-        points: w, real, of any shapes and types.
-        numbers: float64, (NUMBERS, n), a column for each tensor: λ, λ₁; α, or scale and ε of D = scale/(√square + ε);
-            full, times and slack of the limit; halted, above 0 where nothing is to change.
+        points: w, real, of any shapes and floating types.
+        numbers: float64, (len(Row), n), a column for each tensor: STRENGTH λ, L1_STRENGTH λ₁ where there is one; STEP,
+            or SCALE and EPSILON of D = SCALE/(√square + EPSILON); FULL, TIMES and SLACK of the limit; HALTED.
         dim: the dimensions that number the groups.
-        squares: of the shapes of `points`; None for the step α for all coordinates.
+        squares: of the shapes of `points`; None for STEP at all coordinates.
         means: beside the squares where those are to be centred.
         zeros: uint8, 1 where the limit does not hold.
-        weights: c_g, (G,) or one number for each tensor; None for the roots of the groups' lengths.
-        limited: whether no weight may move further than the limit times·full - slack·D, or with means
-            D((√square + ε)·times - slack).
-        table: kept from call to call, what it knows of these tensors is not found out again.
+        weights: c_g, (G,) or one number, for each tensor; None for the roots of the groups' lengths.
+        sparse: whether there is a λ₁.
+        limited: whether with squares no weight may move further than TIMES·FULL - SLACK·D, and with means
+            D((√square + EPSILON)·TIMES - SLACK).
+        table: kept from call to call, it is not made again for the same tensors.
 
     Raises:
-        ValueError: a tensor does not qualify (`qualifies`).
+        ValueError: a tensor does not qualify (`qualifies`), weights are not as many as groups, lists differ in length,
+            or the numbers are of another shape or type.
     """
-    table = GroupTable() if table is None else table
-    table.refresh(points, dim, (squares, means, zeros), weights)
-    if not table.launches:
-        return
-    from nonsmooth.kernels.group_program import group_prox, triton_type  # noqa: PLC0415  needs Triton
-
-    for launch in table.launches:
-        point, square, mean, weight = map(triton_type, launch.kinds)
-        work = PRECISE.get(launch.kinds[0], torch.float64)
-        limits = torch.finfo(work)
-        group_prox[(len(launch.owners),)](
-            launch.table,
-            launch.programs,
-            numbers,
-            numbers.shape[1],
-            POINT_TYPE=point,
-            SQUARE_TYPE=square,
-            MEAN_TYPE=mean,
-            WEIGHTS_TYPE=weight,
-            WORK=triton_type(work),
-            TINY=limits.tiny,
-            EPS=limits.eps,
-            LARGEST=limits.max,
-            LIMITED=limited,
-            HELD=zeros is not None,
-            ARRANGEMENT=launch.arrangement,
-            GROUPS=launch.tile.groups,
-            LENGTH=launch.tile.length,
-            WHOLE=launch.tile.whole,
-            ALIGNED=launch.aligned,
-            num_warps=launch.tile.warps,
+    if numbers.shape != (len(Row), len(points)) or numbers.dtype != torch.float64:
+        raise ValueError(
+            f"numbers has shape {tuple(numbers.shape)} and dtype {numbers.dtype}; accepted are "
+            f"{(len(Row), len(points))} and torch.float64"
         )
+    if not points:
+        return
+    table = GroupTable(points[0].device) if table is None else table
+    for launch in table.launches((points, squares, means, zeros, weights), dim):
+        tile, arrangement, types, aligned = launch.kind
+        point, square, mean, weight = map(triton_type, types)
+        work = torch.float64 if types[0] == torch.float64 else torch.float32
+        range_of = torch.finfo(work)
+        with table.on_device():
+            group_prox[(len(launch.owners),)](
+                launch.table,
+                launch.programs,
+                numbers,
+                numbers.shape[1],
+                POINT_TYPE=point,
+                SQUARE_TYPE=square,
+                MEAN_TYPE=mean,
+                WEIGHTS_TYPE=weight,
+                WORK=triton_type(work),
+                TINY=range_of.tiny,
+                EPS=range_of.eps,
+                LARGEST=range_of.max,
+                SPARSE=sparse,
+                LIMITED=limited and squares is not None,
+                HELD=zeros is not None,
+                ARRANGEMENT=arrangement,
+                GROUPS=tile.groups,
+                LENGTH=tile.length,
+                WHOLE=tile.whole,
+                ALIGNED=aligned,
+                num_warps=tile.warps,
+                enable_fp_fusion=False,  # PyTorch rounds a product before it subtracts it
+            )
