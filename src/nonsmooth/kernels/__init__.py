@@ -1,8 +1,8 @@
 """Steps of optimisers as single passes over memory, for a whole group of parameters at once, written in Triton.
 
 This package knows neither penalties nor optimisers: it is given lists of tensors, and the numbers of each parameter as
-columns of one tensor. Triton is imported only by the modules that hold programs for it (`arithmetic`, `separable`,
-`steps`, `groups`); import those only where `runs_on` says yes.
+columns of one tensor. Triton is imported by `separable`, `steps` and `groups`, and by what they import: import those
+only where `runs_on` says yes.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nonsmooth.kernels.arithmetic import HALTED, STRENGTH, TYPES, computed_in, number, place, read, take_prox, write
+from nonsmooth.kernels.arithmetic import HALTED, STRENGTH, TYPES, computed_in, number, place, read, write
 from nonsmooth.kernels.numbers import Row
+from nonsmooth.kernels.prox import take_prox
 from nonsmooth.kernels.tables import Role, Table
 
 KINDS = ("l1", "elastic_net", "mcp", "scad", "transformed_l1", "l0")
