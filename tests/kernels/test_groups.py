@@ -10,13 +10,13 @@ import triton
 import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nonsmooth.optim.held_at_zero import lift_
+from nonsmooth.optim.metric import AdaptiveStep
 
 from nonsmooth.kernels import group_program, group_tiles, groups, tables
 from nonsmooth.kernels.group_tiles import APART, COLUMNS, ROWS, Slices, slices_of
 from nonsmooth.kernels.groups import GroupTable, group_prox_, qualifies
 from nonsmooth.kernels.numbers import Numbers, Row
-from nonsmooth.optim.held_at_zero import lift_
-from nonsmooth.optim.metric import AdaptiveStep
 from nonsmooth.penalties import GroupL1, SparseGroupL1
 
 HALF = (torch.float16, torch.bfloat16)
@@ -504,7 +504,9 @@ def test_places_are_right_beyond_32_bits(device, monkeypatch):
         (APART, far, 3, 3 * far, 3 * far - 2, far - 1),
     ):
         output = torch.zeros(2, 4, dtype=torch.int64, device=device)
-        written[(1,)](torch.tensor([count, inner, length, first, group], device=device), output, ARRANGEMENT=arrangement)
+        written[(1,)](
+            torch.tensor([count, inner, length, first, group], device=device), output, ARRANGEMENT=arrangement
+        )
         for g in range(2):
             for j in range(4):
                 along, of = first + j, group + g

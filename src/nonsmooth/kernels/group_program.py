@@ -81,7 +81,7 @@ def _not_negative(value):
 @triton.jit
 def _power_below(size, tiny, WORK: tl.constexpr):
     """The power of two up to a factor of 2 below a size, so that to divide by it rounds nothing; 1 for 0, inf, NaN."""
-    if WORK == tl.float64:
+    if tl.float64 == WORK:
         power = (size.to(tl.int64, bitcast=True) & 0x7FF0000000000000).to(tl.float64, bitcast=True)
     else:
         power = (size.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
@@ -92,7 +92,7 @@ def _power_below(size, tiny, WORK: tl.constexpr):
 @triton.jit
 def _with_sign(size, like, WORK: tl.constexpr):
     """A number of at least 0 with the sign of another."""
-    if WORK == tl.float64:
+    if tl.float64 == WORK:
         sign = like.to(tl.int64, bitcast=True) & -0x8000000000000000
         signed = (size.to(tl.int64, bitcast=True) | sign).to(tl.float64, bitcast=True)
     else:

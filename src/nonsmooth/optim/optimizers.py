@@ -70,7 +70,12 @@ class Proximal(PenalizedOptimizer):
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
             base = base.__wrapped__
-        base(self)
+        groups = self.param_groups
+        try:
+            self.param_groups = prox.instead(self)
+            base(self)
+        finally:
+            self.param_groups = groups
         prox.after(self)
         return loss
 
@@ -78,7 +83,9 @@ class Proximal(PenalizedOptimizer):
     def _prox(self) -> ProximalStep:
         # Not among what torch pickles and copies, so it is made anew where it is missing.
         if "_proximal_step" not in self.__dict__:
-            self._proximal_step = self.proximal_step(type(self), self._reader)
+            self._proximal_step = self.proximal_step(
+                type(self), self._reader, replaces=self.parent in (SGD, Adam, AdamW)
+            )
         return self._proximal_step
 
 

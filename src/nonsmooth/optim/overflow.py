@@ -46,25 +46,22 @@ def forget_unwritten(optimizer: Optimizer, parameters: list[Tensor]) -> None:
             optimizer.state[parameter].pop("momentum_buffer", None)
 
 
-def unless_overflow(optimizer: Optimizer, change: Callable[[], None], written: Callable[[], Iterable[Tensor]]) -> None:
+def unless_overflow(overflow: Tensor, change: Callable[[], None], written: Callable[[], Iterable[Tensor]]) -> None:
     """Change weights, but not after a step that has found an overflow.
 
     On a device, which nobody waits for, they are changed and put back.
 
     Args:
-        optimizer: after its step, with the scaler's findings in `found_inf`, if there is a scaler.
+        overflow: above 0 where the step has, as GradScaler hands it over.
         change: overwrites tensors.
         written: gives these tensors.
     """
-    overflow = getattr(optimizer, "found_inf", None)
-    if overflow is None:
-        change()
-    elif overflow.device.type == "cpu" and not torch.compiler.is_compiling():
+    if overflow.device.type == "cpu" and not torch.compiler.is_compiling():
         if not bool(overflow > 0):
             change()
-    else:
-        before = [(tensor, tensor.clone()) for tensor in written()]
-        change()
-        for tensor, kept in before:
-            there = overflow.to(device=tensor.device, non_blocking=True)
-            tensor.copy_(torch.where(there > 0, kept, tensor))
+        return
+    before = [(tensor, tensor.clone()) for tensor in written()]
+    change()
+    for tensor, kept in before:
+        there = overflow.to(device=tensor.device, non_blocking=True)
+        tensor.copy_(torch.where(there > 0, kept, tensor))

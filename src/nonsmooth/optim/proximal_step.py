@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth import kernels
 from nonsmooth.optim.group_checks import Active, check_before_step
+from nonsmooth.optim.launches import Launches
 from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit, zeros_of
 from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
-from nonsmooth.optim.penalty_reader import PenaltyReader
+from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
@@ -21,20 +23,29 @@ from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 States = MutableMapping[Tensor, dict[str, Any]]
 """The state of each parameter."""
 
+Moving = list[tuple[MutableMapping[str, Any], Bound, Tensor]]
+"""Parameters with their groups and penalties."""
+
 
 class ProximalStep:
-    """What a step of an optimizer does about penalties: `before` its own step and `after` it.
+    """What a step of an optimizer does about penalties: `before` its own step, in its stead, and `after` it.
 
     It holds no reference to the optimizer, whose state would not be freed with it otherwise.
 
     Args:
         kind: the optimizer's class, one of torch's or a subclass.
         reader: of the penalties in its groups.
+        replaces: whether a kernel may take the whole step of a group, torch's own included.
     """
 
-    def __init__(self, kind: type[Optimizer], reader: PenaltyReader) -> None:
-        self.reader, self._rule = reader, rule_of(kind)
+    steady: ClassVar[bool] = False
+    """Whether the prox has a memory."""
+
+    def __init__(self, kind: type[Optimizer], reader: PenaltyReader, *, replaces: bool = False) -> None:
+        self.reader, self._rule, self._replaces = reader, rule_of(kind), replaces
+        self._launches = Launches(self._rule, steady=self.steady)
         self._active: Active = []
+        self._alone: list[Any] = []
         self._awaiting: list[Tensor] = []
         self._at_zero: dict[Tensor, Held] = {}
 
@@ -55,37 +66,78 @@ class ProximalStep:
             ValueError: as `check_before_step`.
         """
         self._active = check_before_step(optimizer, self.reader)
+        self._alone = [pair for pair in self._active if self._replaces and self._steps_alone(*pair, optimizer.state)]
+        self._active = [pair for pair in self._active if pair not in self._alone]
         self._at_zero = self.weights_at_zero()
         if getattr(optimizer, "found_inf", None) is not None:
             self._awaiting = awaiting_momentum(optimizer)
 
+    def _steps_alone(self, group: Mapping[str, Any], bound: Bound, states: States) -> bool:
+        """Whether a kernel takes the whole step of a group, which is then on one device."""
+        moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+        return (
+            group.get("fused") is True
+            and bound.penalty.separable
+            and len({parameter.device for parameter in moving}) == 1
+            and all(
+                self._launches.accepts(group, bound.penalty, parameter, states.get(parameter, {}), gradient=True)
+                for parameter in moving
+            )
+        )
+
+    @torch.no_grad()
+    def instead(self, optimizer: Optimizer) -> list[dict[str, Any]]:
+        """Take the steps of the groups that kernels take alone; the others are returned."""
+        for group, bound in self._alone:
+            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+            self._launches.take_step(optimizer, group, bound.on(moving[0].device), moving)
+        alone = {id(group) for group, _ in self._alone}
+        return [group for group in optimizer.param_groups if id(group) not in alone]
+
     @torch.no_grad()
     def after(self, optimizer: Optimizer) -> None:
         """Take the prox of every penalised parameter that the optimizer has just moved, in the optimizer's metric."""
-        if getattr(optimizer, "found_inf", None) is None:
-            self._take(optimizer.state)
-        else:  # a fused optimizer under GradScaler
+        overflow = getattr(optimizer, "found_inf", None)
+        if overflow is not None:  # a fused optimizer under GradScaler
             forget_unwritten(optimizer, self._awaiting)
-            unless_overflow(optimizer, partial(self._take, optimizer.state), partial(self.written, optimizer.state))
-        self._active, self._awaiting, self._at_zero = [], [], {}
+        rest = self._launch(optimizer.state, overflow)
+        if overflow is None:
+            self._take(rest, optimizer.state)
+        else:
+            take = partial(self._take, rest, optimizer.state)
+            unless_overflow(overflow, take, partial(self.written, rest, optimizer.state))
+        self._active, self._alone, self._awaiting, self._at_zero = [], [], [], {}
         remember_weights(optimizer)
 
-    def _take(self, states: States) -> None:
-        read_step = self._rule.step
-        if torch.compiler.is_compiling():
-            read_step = torch.compiler.disable(partial(_detached, read_step))  # type: ignore[no-untyped-call]
+    def _launch(self, states: States, overflow: Tensor | None) -> Moving:
+        """Let kernels take the prox of what they accept, a group in one launch; the rest is returned."""
+        rest: Moving = []
         for group, bound in self._active:
-            differentiable = group.get("differentiable", False)
+            taken: dict[torch.device, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                penalty, held = bound.on(parameter.device), self._at_zero.get(parameter)
-                with torch.set_grad_enabled(differentiable):
-                    step = read_step(group, states[parameter])
-                    if differentiable:
-                        parameter.copy_(_differentiable_prox(penalty, parameter, step, held))
-                    else:
-                        self.threshold(penalty, parameter, step, held, group, states[parameter])
+                if self._launches.accepts(group, bound.penalty, parameter, states[parameter], gradient=False):
+                    taken.setdefault(parameter.device, []).append(parameter)
+                else:
+                    rest.append((group, bound, parameter))
+            for device, parameters in taken.items():
+                self._launches.take_prox(group, bound.on(device), parameters, states, self._at_zero, overflow)
+        return rest
+
+    def _take(self, rest: Moving, states: States) -> None:
+        read_step = self._rule.step
+        if torch.compiler.is_compiling():
+            read_step = torch.compiler.disable(partial(_detached, read_step))  # type: ignore[no-untyped-call]
+        for group, bound, parameter in rest:
+            penalty, held = bound.on(parameter.device), self._at_zero.get(parameter)
+            differentiable = group.get("differentiable", False)
+            with torch.set_grad_enabled(differentiable):
+                step = read_step(group, states[parameter])
+                if differentiable:
+                    parameter.copy_(_differentiable_prox(penalty, parameter, step, held))
+                else:
+                    self.threshold(penalty, parameter, step, held, group, states[parameter])
 
     def weights_at_zero(self) -> dict[Tensor, Any]:
         """Which weights are 0, by penalised parameter that is about to move; of none under SGD.
@@ -98,14 +150,11 @@ class ProximalStep:
         # Code that torch's compiler makes for a mask takes twenty times as long as PyTorch's own.
         zeros = torch.compiler.disable(zeros_of) if compiled else zeros_of  # type: ignore[no-untyped-call]
         held = {}
-        for group, bound in self._active:
-            whole = compiled or group.get("differentiable", False)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    shared = hasattr(parameter, "device_mesh")  # a DTensor, of which this process holds a shard
-                    part = parameter.detach().to_local() if shared else parameter.detach()
-                    whole_part = whole or (shared and not bound.penalty.separable)
-                    held[parameter] = zeros(bound.penalty, part, whole=whole_part)
+        for group, bound, parameter in self._moving():
+            shared = hasattr(parameter, "device_mesh")  # a DTensor, of which this process holds a shard
+            part = parameter.detach().to_local() if shared else parameter.detach()
+            whole = compiled or group.get("differentiable", False) or kernels.runs_on(parameter.device)
+            held[parameter] = zeros(bound.penalty, part, whole=whole or (shared and not bound.penalty.separable))
         return held
 
     def threshold(
@@ -131,14 +180,14 @@ class ProximalStep:
         # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
         prox_parameter(penalty, parameter.detach(), step, held)
 
-    def written(self, states: States) -> list[Tensor]:
-        """What `after` overwrites."""
+    def written(self, rest: Moving, states: States) -> list[Tensor]:
+        """What `threshold` overwrites."""
         del states
-        return self._moving()
+        return [parameter for *_, parameter in rest]
 
-    def _moving(self) -> list[Tensor]:
-        """The penalised parameters that the step moves: those with a gradient."""
-        return [p for group, _ in self._active for p in group["params"] if p.grad is not None]
+    def _moving(self) -> Moving:
+        """The penalised parameters that the optimizer's own step moves: those with a gradient."""
+        return [(group, bound, p) for group, bound in self._active for p in group["params"] if p.grad is not None]
 
 
 def _detached(read_step: Callable[..., UnitStep], group: Mapping[str, Any], state: Mapping[str, Any]) -> UnitStep:

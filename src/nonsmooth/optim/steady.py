@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
+from nonsmooth.optim.launches import MEMORY, memory_of
 from nonsmooth.optim.local_prox import lift_, local_prox_
 from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.penalty_reader import is_off
-from nonsmooth.optim.proximal_step import ProximalStep, States
+from nonsmooth.optim.proximal_step import Moving, ProximalStep, States
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, number
@@ -33,12 +34,11 @@ from nonsmooth.torch_optimizers.rules import WARM_UP
 FORGETTING = 4.0
 """p: the t-th gradient has weight t^p in the mean, which so reaches back over about the last t/(p+1) steps."""
 
-MEMORY = ("pull", "pulls")
-"""The state that is kept in a precision of its own."""
-
 
 class SteadyStep(ProximalStep):
     """The prox with a memory: the update of `Steady`."""
+
+    steady = True
 
     def before(self, optimizer: Optimizer) -> None:
         """Check, and look at the weights that the optimizer is about to move.
@@ -48,18 +48,17 @@ class SteadyStep(ProximalStep):
             ValueError: as `check_before_step`, or an option of a steady optimizer is out of its range.
         """
         super().before(optimizer)
-        for group, _ in self._active:
+        for group, _ in [*self._active, *self._alone]:
             _check_options(group)
 
     def weights_at_zero(self) -> dict[Tensor, Any]:
         """Which weights are 0, by penalised parameter that is about to move."""
-        return {parameter: parameter.detach() == 0 for parameter in self._moving()}
+        return {parameter: parameter.detach() == 0 for *_, parameter in self._moving()}
 
-    def written(self, states: States) -> list[Tensor]:
+    def written(self, rest: Moving, states: States) -> list[Tensor]:
         """The weights, and the memory of each."""
-        groups = ((p, group) for group, _ in self._active for p in group["params"] if p.grad is not None)
-        memories = [_memory(parameter, group, states[parameter]) for parameter, group in groups]
-        return [*self._moving(), *(state[name] for state in memories for name in MEMORY)]
+        memories = [memory_of(parameter, group, states[parameter]) for group, _, parameter in rest]
+        return [*super().written(rest, states), *(state[name] for state in memories for name in MEMORY)]
 
     def threshold(
         self,
@@ -80,7 +79,7 @@ class SteadyStep(ProximalStep):
             group: the parameter's.
             state: the parameter's.
         """
-        state, at_zero = _memory(parameter, group, state), held
+        state, at_zero = memory_of(parameter, group, state), held
         pull, parameter = state["pull"], parameter.detach()
         state["pulls"] += 1
         if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
@@ -216,15 +215,6 @@ class Steady(Proximal):
         super().__setstate__(state)
         for group in self.param_groups:
             group.setdefault("forgetting", self.defaults.get("forgetting", FORGETTING))
-
-
-def _memory(parameter: Tensor, group: Mapping[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's state, in which there is a memory now."""
-    if "pull" not in state:
-        state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
-        on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
-        state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
-    return state
 
 
 def _check_options(group: Mapping[str, Any]) -> None:

@@ -1,0 +1,319 @@
+"""The prox of a whole group of parameters in one launch, and whole steps of SGD and Adam, where kernels run.
+
+Kernels are given tensors and numbers; which penalties they know, and where an optimizer keeps what they need, stands
+here. What they do not take, such as complex parameters or a penalty of a user's own, takes the eager path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from nonsmooth import kernels
+from nonsmooth.kernels.numbers import Numbers, Row
+from nonsmooth.kernels.tables import Table, qualifies
+from nonsmooth.penalties import (
+    L0,
+    L1,
+    MCP,
+    SCAD,
+    ElasticNet,
+    GroupL1,
+    Penalty,
+    SeparablePenalty,
+    SparseGroupL1,
+    TransformedL1,
+)
+from nonsmooth.penalties.extremes import beyond
+from nonsmooth.torch_optimizers import Group, Rule, State
+from nonsmooth.torch_optimizers.rules import WARM_UP
+
+KINDS: Mapping[type[Penalty], tuple[str, str | None]] = {
+    L1: ("l1", None),
+    ElasticNet: ("elastic_net", "l1_ratio"),
+    MCP: ("mcp", "gamma"),
+    SCAD: ("scad", "gamma"),
+    TransformedL1: ("transformed_l1", "shape"),
+    L0: ("l0", None),
+}
+"""What kernels call a sum over coordinates, and its field beside λ."""
+
+NUMBERS = {"scale": Row.SCALE, "epsilon": Row.EPSILON, "full": Row.FULL, "times": Row.TIMES, "slack": Row.SLACK}
+"""Where the numbers of `Rule.numbers` go."""
+
+MEMORY = ("pull", "pulls")
+"""The state of a steady optimizer: the mean pull, and how many it is of."""
+
+
+def memory_of(parameter: Tensor, group: Group, state: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's state, in which there is the memory of a steady optimizer now."""
+    if "pull" not in state:
+        state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
+        on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
+        state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
+    return state
+
+
+class Launches:
+    """What kernels keep of an optimizer's groups from step to step.
+
+    Args:
+        rule: of the optimizer.
+        steady: whether the optimizer has a memory of pulls.
+    """
+
+    def __init__(self, rule: Rule, *, steady: bool) -> None:
+        self._rule, self._steady = rule, steady
+        self._kept: dict[Any, tuple[Any, Numbers]] = {}
+        self._fits: dict[Tensor, tuple[Any, ...]] = {}
+
+    def accepts(self, group: Group, penalty: Penalty, parameter: Tensor, state: State, *, gradient: bool) -> bool:
+        """Whether kernels take a parameter: as `fused` allows, in a metric and with a penalty that they know.
+
+        Args:
+            group: the parameter's.
+            penalty: λR.
+            parameter: w.
+            state: the parameter's.
+            gradient: whether its gradient is read as well.
+        """
+        if group.get("fused") is False or group.get("differentiable", False) or not kernels.runs_on(parameter.device):
+            return False
+        if torch.compiler.is_compiling():
+            return False
+        square = self._rule.square(group, state) if self._rule.adaptive and state else None
+        grad = parameter.grad if gradient else None
+        form = (square, parameter.stride(), None if grad is None else (grad.stride(), grad.dtype), type(penalty))
+        known = self._fits.get(parameter)
+        if known is None or known[0] is not square or known[1:4] != form[1:]:
+            others = [_part(each) for each in (square, grad) if each is not None]
+            known = self._fits[parameter] = (*form, self._qualifies(penalty, parameter, others))
+        return bool(known[4]) and not _is_extreme(penalty, parameter)
+
+    def _qualifies(self, penalty: Penalty, parameter: Tensor, others: list[Tensor]) -> bool:
+        shared, point = hasattr(parameter, "device_mesh"), _part(parameter)
+        if isinstance(penalty, GroupL1 | SparseGroupL1):
+            from nonsmooth.kernels import groups  # noqa: PLC0415  needs Triton
+
+            known = type(penalty) in (GroupL1, SparseGroupL1) and penalty.index is None
+            return known and not shared and groups.qualifies(point, penalty.dim, *others)
+        by_coordinate = any(isinstance(value, Tensor) for value in penalty.fields().values())
+        return type(penalty) in KINDS and not (shared and by_coordinate) and qualifies(point, *others)
+
+    def take_prox(
+        self,
+        group: Group,
+        penalty: Penalty,
+        parameters: Sequence[Tensor],
+        states: Mapping[Tensor, dict[str, Any]],
+        at_zero: Mapping[Tensor, Tensor],
+        overflow: Tensor | None,
+    ) -> None:
+        """Overwrite parameters on one device, which `accepts` has said yes to, by their prox.
+
+        Args:
+            group: theirs.
+            penalty: λR, its numbers on their device.
+            parameters: that the optimizer has just moved.
+            states: of the parameters.
+            at_zero: masks of the weights that were 0 before.
+            overflow: above 0 where nothing is to be changed; None for never.
+        """
+        own = [states[parameter] for parameter in parameters]
+        points = [_part(parameter) for parameter in parameters]
+        roles: dict[str, Any] = {}
+        if self._rule.adaptive:
+            roles["squares"] = [_part(self._rule.square(group, state)) for state in own]
+            if group.get("centered", False):
+                roles["means"] = [_part(state["grad_avg"]) for state in own]
+        if at_zero:
+            roles["zeros"] = [_part(at_zero[parameter]).view(torch.uint8) for parameter in parameters]
+        if isinstance(penalty, GroupL1 | SparseGroupL1):
+            from nonsmooth.kernels.groups import GroupTable, group_prox_  # noqa: PLC0415  needs Triton
+
+            table, numbers = self._keep(group, points, GroupTable)
+            weights = None if penalty.weights is None else [penalty.weights] * len(points)
+            rows = {**_strength_rows(penalty), **self._metric_rows(group, own), **_halt(overflow)}
+            sparse = isinstance(penalty, SparseGroupL1)
+            group_prox_(points, numbers(rows), dim=penalty.dim, weights=weights, sparse=sparse, table=table, **roles)
+            return
+        from nonsmooth.kernels.separable import separable_prox_  # noqa: PLC0415  needs Triton
+
+        table, numbers = self._keep(group, points, Table)
+        memory = self._remember(group, parameters, own, overflow)
+        rows = {**_strength_rows(penalty), **self._metric_rows(group, own), **memory, **_halt(overflow)}
+        separable_prox_(
+            KINDS[type(penalty)][0], points, numbers(rows), table=table, pulls=self._pulls(own),
+            strengths=_strengths(penalty, points), **roles,
+        )  # fmt: skip
+
+    def take_step(self, optimizer: Optimizer, group: Group, penalty: Penalty, parameters: Sequence[Tensor]) -> None:
+        """Take a whole step of SGD or Adam, prox included, in one pass over memory.
+
+        Args:
+            optimizer: with what GradScaler hands over, if there is a scaler.
+            group: one whose `fused` is True, of SGD, Adam or AdamW.
+            penalty: λR, its numbers on the parameters' device.
+            parameters: those with a gradient, on one device; `accepts` has said yes to all.
+        """
+        from nonsmooth.kernels.steps import adam_step_, sgd_step_  # noqa: PLC0415  needs Triton
+
+        overflow, scale = getattr(optimizer, "found_inf", None), getattr(optimizer, "grad_scale", None)
+        own = [optimizer.state[parameter] for parameter in parameters]
+        points, grads = _parts(parameters), _parts([parameter.grad for parameter in parameters])  # type: ignore[misc]
+        table, numbers = self._keep(group, points, Table)
+        is_sgd = isinstance(optimizer, SGD)
+        begin = _begin_sgd if is_sgd else _begin_adam
+        rows = begin(parameters, group, own, overflow)
+        rows |= {Row.RATE: group["lr"], Row.WEIGHT_DECAY: group["weight_decay"], **_strength_rows(penalty)}
+        rows |= {**self._metric_rows(group, own), **self._remember(group, parameters, own, overflow), **_halt(overflow)}
+        rows |= {} if scale is None else {Row.GRAD_SCALE: scale}
+        options: dict[str, Any] = {
+            "table": table, "maximize": group["maximize"], "scaled": scale is not None, "pulls": self._pulls(own),
+            "strengths": _strengths(penalty, points),
+        }  # fmt: skip
+        kind = KINDS[type(penalty)][0]
+        if is_sgd:
+            momenta = _parts([state["momentum_buffer"] for state in own]) if group["momentum"] else None
+            sgd_step_(kind, points, grads, momenta, numbers(rows), nesterov=group["nesterov"], **options)
+            return
+        averages, squares = (_parts([state[name] for state in own]) for name in ("exp_avg", "exp_avg_sq"))
+        largest = _parts([state["max_exp_avg_sq"] for state in own]) if group["amsgrad"] else None
+        adam_step_(
+            kind, points, grads, averages, squares, numbers(rows), largest_squares=largest,
+            decoupled=group.get("decoupled_weight_decay", False), **options,
+        )  # fmt: skip
+
+    def _keep(self, group: Group, points: list[Tensor], kind: Any) -> tuple[Any, Numbers]:
+        """The table and the numbers of a group: those of a captured graph have to outlive it, so none is replaced."""
+        device = points[0].device
+        key = (id(group), device, kind, len(points))
+        if key not in self._kept:
+            self._kept[key] = kind(device), Numbers(device, len(points))
+        return self._kept[key]
+
+    def _metric_rows(self, group: Group, states: list[dict[str, Any]]) -> dict[Row, Any]:
+        """D and its limit, for each parameter its own, since they may have taken different numbers of steps."""
+        if not self._rule.adaptive:
+            return {Row.STEP: self._rule.step(group, {})}
+        counts = {name: [state[name] for state in states] for name in ("step", "mu_product") if name in states[0]}
+        if any(count.device.type == "cpu" for count in counts["step"]) and not kernels.INTERPRETED:
+            each = [self._rule.numbers(group, state) for state in states]
+            return {row: [numbers[name] for numbers in each] for name, row in NUMBERS.items()}
+        stacked = {name: torch.stack([each.reshape(()) for each in values]).double() for name, values in counts.items()}
+        found = self._rule.numbers(group, stacked)
+        return {row: found[name] for name, row in NUMBERS.items()}
+
+    def _remember(
+        self, group: Group, parameters: Sequence[Tensor], states: list[dict[str, Any]], overflow: Tensor | None
+    ) -> dict[Row, Any]:
+        """Count one more pull at each parameter of a steady optimizer."""
+        if not self._steady:
+            return {}
+        for parameter, state in zip(parameters, states, strict=True):
+            memory_of(parameter, group, state)
+        counts = [state["pulls"] for state in states]
+        _count(counts, overflow)
+        return {Row.COUNT: counts, Row.FORGETTING: group["forgetting"], Row.WARM_UP: WARM_UP}
+
+    def _pulls(self, states: list[dict[str, Any]]) -> list[Tensor] | None:
+        return _parts([state["pull"] for state in states]) if self._steady else None
+
+
+def _count(counts: list[Tensor], overflow: Tensor | None) -> None:
+    """Add 1 to each, but nothing where there is an overflow."""
+    torch._foreach_add_(counts, 1)
+    if overflow is not None:
+        torch._foreach_sub_(counts, [(overflow > 0).to(count).reshape(()) for count in counts])
+
+
+def _halt(overflow: Tensor | None) -> dict[Row, Any]:
+    return {} if overflow is None else {Row.HALTED: overflow}
+
+
+def _begin_sgd(
+    parameters: Sequence[Tensor], group: Group, states: list[dict[str, Any]], overflow: Tensor | None
+) -> dict[Row, Any]:
+    """The momentum, at first that of no gradient: it becomes the first gradient itself."""
+    del overflow
+    if not group["momentum"]:
+        return {}
+    dampening = []
+    for parameter, state in zip(parameters, states, strict=True):
+        begins = state.get("momentum_buffer") is None
+        if begins:
+            state["momentum_buffer"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        dampening.append(0.0 if begins else float(group["dampening"]))
+    return {Row.MOMENTUM: group["momentum"], Row.DAMPENING: dampening}
+
+
+def _begin_adam(
+    parameters: Sequence[Tensor], group: Group, states: list[dict[str, Any]], overflow: Tensor | None
+) -> dict[Row, Any]:
+    """The state as torch's fused step makes it, and the numbers of the coming step."""
+    names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
+    for parameter, state in zip(parameters, states, strict=True):
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            state.update({n: torch.zeros_like(parameter, memory_format=torch.preserve_format) for n in names})
+    counts = [state["step"] for state in states]
+    _count(counts, overflow)
+    count = torch.stack(counts).double()
+    first, second = group["betas"]
+    return {
+        Row.FIRST_BETA: first,
+        Row.SECOND_BETA: second,
+        Row.DIVISOR: group["eps"],
+        Row.CORRECTION: 1 - first**count,
+        Row.ROOT_CORRECTION: (1 - second**count).sqrt(),
+    }
+
+
+def _part(tensor: Tensor) -> Tensor:
+    """A tensor, or this process's shard of it."""
+    tensor = tensor.detach()
+    return tensor.to_local() if hasattr(tensor, "device_mesh") else tensor
+
+
+def _parts(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return [_part(tensor) for tensor in tensors]
+
+
+def _is_extreme(penalty: Penalty, parameter: Tensor) -> bool:
+    """Whether numbers on the host leave the range of the type that a kernel computes in."""
+    precise = torch.promote_types(parameter.dtype, torch.float32)
+    if isinstance(penalty, SeparablePenalty):
+        return penalty.extreme(_EMPTY[precise], 0.0)
+    return beyond(precise, penalty.strength, math.sqrt(parameter.numel() or 1))
+
+
+_EMPTY = {dtype: torch.empty(0, dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
+
+
+def _strength_rows(penalty: Penalty) -> dict[Row, Any]:
+    """λ where it is one number, and the penalty's other one."""
+    strength = penalty.strength
+    if isinstance(penalty, GroupL1 | SparseGroupL1):
+        share = penalty.group_share()
+        return {Row.STRENGTH: strength * share, Row.L1_STRENGTH: strength * (1 - share)}
+    field = KINDS[type(penalty)][1]
+    other = {} if field is None else {Row.SHAPE: getattr(penalty, field)}
+    return other if isinstance(strength, Tensor) and strength.numel() != 1 else {Row.STRENGTH: strength, **other}
+
+
+def _strengths(penalty: Penalty, points: list[Tensor]) -> list[Tensor] | None:
+    """λcⱼ where it is not one number, in memory as the points are."""
+    assert isinstance(penalty, SeparablePenalty)
+    strength, weights = penalty.strength, penalty.weights
+    if weights is None and not (isinstance(strength, Tensor) and strength.numel() != 1):
+        return None
+    made = []
+    for point in points:
+        there = torch.empty_like(point, dtype=torch.promote_types(point.dtype, torch.float32))
+        made.append(there.copy_(penalty.scaled_strength(there)))  # type: ignore[arg-type]
+    return made
