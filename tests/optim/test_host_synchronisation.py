@@ -14,7 +14,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
+from nonsmooth.optim import (
+    ProxAdagrad,
+    ProxAdam,
+    ProxAdamW,
+    ProxNAdam,
+    ProxRMSprop,
+    ProxSGD,
+    SteadyAdam,
+    SteadyRMSprop,
+    SteadySGD,
+)
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, SparseGroupL1, TransformedL1
 
 CASES = [
@@ -30,7 +40,12 @@ CASES = [
     (ProxRMSprop, {"centered": True, "momentum": 0.5}),
     (ProxRMSprop, {"capturable": True}),
     (ProxAdagrad, {"lr_decay": 0.1}),
+    (SteadySGD, {"lr": 0.1}),
+    (SteadySGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (SteadyAdam, {"capturable": True}),
+    (SteadyRMSprop, {"capturable": True, "centered": True}),
 ]
+STEADY = (SteadySGD, SteadyAdam, SteadyRMSprop)
 PENALTIES = [
     L1(0.1),
     L1(0.1, weights=torch.ones(5)),
@@ -53,6 +68,24 @@ def capturable_without_a_device(monkeypatch):
         monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda *_, **__: ["meta"])
 
 
+@pytest.fixture(autouse=True)
+def numbers_stay_on_the_host(monkeypatch):
+    """A number that becomes a tensor on a device is copied there, below what a dispatch mode sees."""
+
+    def watched(name):
+        original = getattr(torch, name)
+
+        def make(data, *arguments, **options):
+            device = torch.device(options.get("device") or "cpu")
+            assert device.type == "cpu" or isinstance(data, torch.Tensor), f"torch.{name}({data!r}, {options})"
+            return original(data, *arguments, **options)
+
+        monkeypatch.setattr(torch, name, make)
+
+    watched("as_tensor")
+    watched("tensor")
+
+
 class Transfers(TorchDispatchMode):
     """The operations that copy from one device to another."""
 
@@ -72,11 +105,20 @@ class Transfers(TorchDispatchMode):
         return result
 
 
+def made(kind, weight, penalty, options):
+    """An optimizer; a steady one accepts sums over coordinates with a slope at zero only."""
+    if kind in STEADY and isinstance(penalty, L0 | GroupL1 | SparseGroupL1):
+        with pytest.raises(ValueError, match="penalty is"):
+            kind([weight], penalty=penalty, **options)
+        penalty = L1(0.1)
+    return kind([weight], penalty=penalty, **options)
+
+
 @pytest.mark.parametrize("penalty", PENALTIES, ids=lambda penalty: type(penalty).__name__)
 @pytest.mark.parametrize(("kind", "options"), CASES)
 def test_a_step_reads_no_value_and_copies_nothing_to_or_from_the_device(kind, options, penalty):
     weight = torch.nn.Parameter(torch.empty(6, 5, device="meta"))
-    optimizer = kind([weight], penalty=penalty, **options)
+    optimizer = made(kind, weight, penalty, options)
     weight.grad = torch.empty(6, 5, device="meta")
     optimizer.step()  # the first one brings the penalty's tensors over
     with Transfers() as transfers:
@@ -108,12 +150,19 @@ def test_what_is_looked_for_would_be_found():
 def test_nor_does_the_prox_after_a_fused_step_that_may_have_overflowed(kind, options, penalty):
     """Torch has no fused kernels for this device, so the prox alone is called, with what GradScaler hands over."""
     weight = torch.nn.Parameter(torch.empty(6, 5, device="meta"))
-    optimizer = kind([weight], penalty=penalty, **options)
+    optimizer = made(kind, weight, penalty, options)
     weight.grad = torch.empty(6, 5, device="meta")
     optimizer.step()
     optimizer.found_inf = torch.empty((), device="meta")
+    if "pulls" in optimizer.state[weight]:
+        optimizer.state[weight]["pulls"] = torch.empty((), device="meta")  # where a fused optimizer has it
     with Transfers() as transfers, torch.no_grad():
         optimizer._prox.before(optimizer)
         optimizer._prox.after(optimizer)
     assert transfers.seen > 2
     assert transfers.found == []
+
+
+def test_a_number_that_would_be_copied_is_found():
+    with pytest.raises(AssertionError, match="as_tensor"):
+        torch.as_tensor(0.1, device="meta")

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from nonsmooth.penalties.scalars import tensor_like
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.launches import MEMORY, memory_of
@@ -90,7 +92,7 @@ class SteadyStep(ProximalStep):
         zero = torch.zeros((), dtype=pull.dtype, device=pull.device)
         slope = penalty.magnitude_slope(zero, penalty.scaled_strength(zero))  # κ, a number or one per coordinate
         metric = (
-            step() if isinstance(step, AdaptiveStep) else torch.as_tensor(step, dtype=pull.dtype, device=pull.device)
+            step() if isinstance(step, AdaptiveStep) else tensor_like(step, pull)
         )
         count = number(state["pulls"])
         share = (group["forgetting"] + 1) / (count + group["forgetting"])

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from nonsmooth.penalties.scalars import tensor_like
 from torch.optim import Optimizer
 
 from nonsmooth.extremes import largest
@@ -86,9 +88,9 @@ class Distances:
             values = torch.full_like(values, torch.nan)
         if penalty is None or not values.numel() or not point.numel():
             return cls(values, torch.zeros_like(values), 0.0)
-        pulls = torch.as_tensor(penalty.largest_pull(point), dtype=values.dtype, device=values.device)
+        pulls = tensor_like(penalty.largest_pull(point), values)
         if not bool(torch.isfinite(pulls).all()):  # a jump at zero, which λ is the height of
-            strength = torch.as_tensor(penalty.strength, dtype=values.dtype, device=values.device)
+            strength = tensor_like(penalty.strength, values)
             pulls = torch.where(torch.isfinite(pulls), pulls, strength)
         pulls = pulls.expand_as(values)
         return cls(values, pulls, float(pulls.max()) * math.sqrt(pulls.numel() / point.numel()))

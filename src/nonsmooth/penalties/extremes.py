@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.scalars import tensor_like
+
 from nonsmooth.penalties.penalty import Step, Strength
 
 RANGES = {
@@ -59,7 +61,7 @@ def product(strength: Strength, step: Step, like: Tensor) -> Strength:
 def root_of_product(strength: Strength, step: Step, like: Tensor, factor: float = 1.0) -> Tensor:
     """√(factor·λ·step), also where the product leaves the range of a tensor's type and the root does not."""
     kind = torch.finfo(like.dtype)
-    whole = torch.as_tensor(factor * (strength * step), dtype=like.dtype, device=like.device)
+    whole = tensor_like(factor * (strength * step), like)
     if not isinstance(strength, Tensor) and not isinstance(step, Tensor):
         if kind.tiny <= factor * (strength * step) <= kind.max:
             return whole.sqrt()
@@ -67,9 +69,7 @@ def root_of_product(strength: Strength, step: Step, like: Tensor, factor: float 
         return torch.full_like(whole, root)
     alone = step if isinstance(strength, Tensor) else strength
     if not isinstance(alone, Tensor) and alone and not 1 / FAR < alone < FAR:
-        other = torch.as_tensor(
-            strength if isinstance(strength, Tensor) else step, dtype=like.dtype, device=like.device
-        )
+        other = tensor_like(strength if isinstance(strength, Tensor) else step, like)
         whole = math.sqrt(factor) * math.sqrt(alone) * other.sqrt()
         return whole.clamp(max=kind.max)
     return whole.sqrt().clamp(max=kind.max)

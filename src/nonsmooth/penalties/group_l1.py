@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.scalars import tensor_like
+
 from nonsmooth.penalties.extremes import beyond, product, widened
 from nonsmooth.penalties.group_prox import group_prox, group_prox_, one_for_all
 from nonsmooth.penalties.groups import Groups, along, as_dimensions, as_index, by_coordinate, indexed
@@ -144,7 +146,7 @@ class _Grouped(Penalty):
         share = self.group_share()
         if share < 1:
             threshold = product(self.strength * (1 - share), step, point)
-            threshold = torch.as_tensor(threshold, dtype=point.dtype, device=point.device)
+            threshold = tensor_like(threshold, point)
             point = point - torch.clamp(point, -threshold, threshold)
         return group_prox(point, self.group_strength(point, groups), step, groups)
 

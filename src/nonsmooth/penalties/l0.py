@@ -9,6 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.scalars import tensor_like
+
 from nonsmooth.penalties.extremes import root_of_product
 from nonsmooth.penalties.penalty import Step, Strength
 from nonsmooth.penalties.separable import SeparablePenalty, keep_above
@@ -40,7 +42,7 @@ class L0(SeparablePenalty):
 
     def magnitude_slope(self, size: Tensor, strength: Strength) -> Tensor:
         """0 where s > 0, infinite at 0 for λ > 0."""
-        jump = torch.where(torch.as_tensor(strength, dtype=size.dtype, device=size.device) > 0, math.inf, 0.0)
+        jump = torch.where(tensor_like(strength, size) > 0, math.inf, 0.0)
         return torch.where(size == 0, jump, 0.0).to(size.dtype)
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:

@@ -8,6 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.scalars import tensor_like
+
 from nonsmooth.penalties.extremes import product
 from nonsmooth.penalties.group_prox import metric_block_threshold
 from nonsmooth.penalties.groups import along
@@ -67,7 +69,7 @@ class L1(SeparablePenalty):
         """Magnitudes are groups of two real coordinates, in a diagonal metric."""
         parts = torch.view_as_real(point)
         steps = torch.view_as_real(step).expand_as(parts)
-        each = torch.as_tensor(strength, dtype=parts.dtype, device=parts.device).expand(point.shape).reshape(-1)
+        each = tensor_like(strength, parts).expand(point.shape).reshape(-1)
         groups = along(parts.shape, tuple(range(point.ndim)))
         return torch.view_as_complex(metric_block_threshold(parts, each, steps, groups).contiguous())
 

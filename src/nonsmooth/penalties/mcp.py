@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.scalars import tensor_like
+
 from nonsmooth.penalties.extremes import WIDE, beyond, product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
 from nonsmooth.penalties.separable import SeparablePenalty, keep_above, may_look
@@ -50,7 +52,7 @@ class MCP(SeparablePenalty):
 
     def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
         """The integral of the slope."""
-        capped = torch.minimum(size, torch.as_tensor(self.gamma * strength, dtype=size.dtype, device=size.device))
+        capped = torch.minimum(size, tensor_like(self.gamma * strength, size))
         return strength * capped - capped.square() / (2 * self.gamma)
 
     def magnitude_slope(self, size: Tensor, strength: Strength) -> Tensor:
@@ -59,8 +61,8 @@ class MCP(SeparablePenalty):
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """The firm threshold for steps below γ, a hard threshold from there on."""
-        step = torch.as_tensor(step, dtype=size.dtype, device=size.device)
-        strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device)
+        step = tensor_like(step, size)
+        strength = tensor_like(strength, size)
         single = step < self.gamma
         if may_look(size) and bool(single.all()):
             return self._firm(size, strength, step)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.scalars import tensor_like
+
 from nonsmooth.penalties.extremes import WIDE, beyond, product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
 from nonsmooth.penalties.separable import SeparablePenalty, may_look
@@ -50,20 +52,20 @@ class SCAD(SeparablePenalty):
 
     def magnitude_terms(self, size: Tensor, strength: Strength) -> Tensor:
         """The integral of the slope."""
-        strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device)
+        strength = tensor_like(strength, size)
         flat = torch.minimum(size, strength)
         falling = torch.minimum(size, self.gamma * strength) - flat
         return strength * flat + strength * falling - falling.square() / (2 * (self.gamma - 1))
 
     def magnitude_slope(self, size: Tensor, strength: Strength) -> Tensor:
         """λ up to λ, then (γλ - s)/(γ - 1), and 0 from γλ on."""
-        strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device)
+        strength = tensor_like(strength, size)
         return torch.minimum(strength, (self.gamma * strength - size) / (self.gamma - 1)).clamp(min=0)
 
     def magnitude_prox(self, size: Tensor, strength: Strength, step: Step) -> Tensor:
         """A soft threshold by the slope at the result for steps below γ - 1; from there on it jumps."""
-        step = torch.as_tensor(step, dtype=size.dtype, device=size.device)
-        strength = torch.as_tensor(strength, dtype=size.dtype, device=size.device)
+        step = tensor_like(step, size)
+        strength = tensor_like(strength, size)
         single = step < self.gamma - 1
         if may_look(size) and bool(single.all()):
             return self._continuous(size, strength, step)

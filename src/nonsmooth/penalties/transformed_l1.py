@@ -13,6 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nonsmooth.penalties.scalars import tensor_like
+
 from nonsmooth.penalties.extremes import product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
 from nonsmooth.penalties.separable import SeparablePenalty, is_above
@@ -83,7 +85,7 @@ class TransformedL1(SeparablePenalty):
         Their 2(a+s)/3·cos(φ/3) - 2a/3 + s/3 is s - 4(a+s)/3·sin²(φ/6), which has all of its digits for a small λ·step.
         """
         a = self.shape
-        weight = torch.as_tensor(product(strength, step, size), dtype=size.dtype, device=size.device)
+        weight = tensor_like(product(strength, step, size), size)
         # So that its cube is a number; nothing is left of the shrinkage beyond.
         kind = torch.finfo(size.dtype)
         base = (a + size).clamp(max=kind.max / 2 if self._is_far() else kind.max**0.3)
