@@ -78,7 +78,7 @@ class Group:
 
     def expected(self, kind, number, weights=None):
         """The eager prox of the points as they are."""
-        point = self.points[number].double()
+        point = self.points[number].to(torch.float64, copy=True)
         prox_parameter(
             kind.make(self.strengths[number], weights=weights), point, self.unit_step(number), self.zeros[number]
         )
@@ -135,7 +135,10 @@ def test_the_memory_of_pulls_is_that_of_the_steady_optimisers(sloping, metric, d
         pull.mul_(torch.where(zero.bool(), 1.0, 1.5))
     expected = []
     for number in range(len(SHAPES)):
-        point, state = group.points[number].double(), {"pull": group.pulls[number].double()}
+        point, state = (
+            group.points[number].to(torch.float64, copy=True),
+            {"pull": group.pulls[number].to(torch.float64, copy=True)},
+        )
         state["pulls"] = torch.tensor(float(count - 1))
         penalty = sloping.make(group.strengths[number])
         held = group.zeros[number].bool()
@@ -171,7 +174,7 @@ def test_signs_of_zero_infinity_and_nan_are_the_eager_ones(kind, metric, dtype, 
         group.points[0].copy_(torch.tensor(values, dtype=dtype))
         step = group.unit_step(0)
         step = step() if isinstance(step, AdaptiveStep) else step
-        expected = kind.make(strength).proximal_map(group.points[0].double(), step).to(dtype)
+        expected = kind.make(strength).proximal_map(group.points[0].to(torch.float64, copy=True), step).to(dtype)
         proximal(kind, group)
         torch.testing.assert_close(group.points[0], expected, equal_nan=True, rtol=2 * torch.finfo(dtype).eps, atol=0)
         known = ~expected.isnan()
@@ -207,7 +210,7 @@ def test_numbers_at_the_ends_of_the_range_give_what_float64_gives(name, strength
     group = Group(dtype, device, metric, [(40,)], [strength], step)
     whole = group.unit_step(0)
     whole = whole() if isinstance(whole, AdaptiveStep) else whole
-    expected = penalty.proximal_map(group.points[0].double(), whole)
+    expected = penalty.proximal_map(group.points[0].to(torch.float64, copy=True), whole)
     rows = {Row.STRENGTH: strength, Row.SHAPE: shape, Row.STEP: step, Row.SCALE: step, Row.EPSILON: 0.06}
     numbers = Numbers(device, 1)(rows)
     separable_prox_(name, group.points, numbers, table=group.table, **group.options())
