@@ -84,8 +84,6 @@ class Launches:
         """
         if group.get("fused") is False or group.get("differentiable", False) or not kernels.runs_on(parameter.device):
             return False
-        if torch.compiler.is_compiling():
-            return False
         square = self._rule.square(group, state) if self._rule.adaptive and state else None
         grad = parameter.grad if gradient else None
         form = (square, parameter.stride(), None if grad is None else (grad.stride(), grad.dtype), type(penalty))
@@ -93,7 +91,7 @@ class Launches:
         if known is None or known[0] is not square or known[1:4] != form[1:]:
             others = [_part(each) for each in (square, grad) if each is not None]
             known = self._fits[parameter] = (*form, self._qualifies(penalty, parameter, others))
-        return bool(known[4]) and not _is_extreme(penalty, parameter)
+        return bool(known[4]) and not is_extreme(penalty, parameter)
 
     def _qualifies(self, penalty: Penalty, parameter: Tensor, others: list[Tensor]) -> bool:
         shared, point = hasattr(parameter, "device_mesh"), _part(parameter)
@@ -284,7 +282,7 @@ def _parts(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [_part(tensor) for tensor in tensors]
 
 
-def _is_extreme(penalty: Penalty, parameter: Tensor) -> bool:
+def is_extreme(penalty: Penalty, parameter: Tensor) -> bool:
     """Whether numbers on the host leave the range of the type that a kernel computes in."""
     precise = torch.promote_types(parameter.dtype, torch.float32)
     if isinstance(penalty, SeparablePenalty):

@@ -65,11 +65,16 @@ class Proximal(PenalizedOptimizer):
             prox.check(self)
             with torch.enable_grad():
                 loss = closure()
-        prox.before(self)
         base: Any = self.parent.step
         # torch wraps `step` to call hooks as soon as one plain instance exists: they would fire twice, once too early.
         if getattr(base, "hooked", False):
             base = base.__wrapped__
+        if torch.compiler.is_compiling():
+            from nonsmooth.optim.compiled import compiled_step  # noqa: PLC0415  torch's compiler is slow to import
+
+            compiled_step(self, base, prox)
+            return loss
+        prox.before(self)
         groups = self.param_groups
         try:
             self.param_groups = prox.instead(self)

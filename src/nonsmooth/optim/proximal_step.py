@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -27,6 +27,23 @@ Moving = list[tuple[MutableMapping[str, Any], Bound, Tensor]]
 """Parameters with their groups and penalties."""
 
 
+def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None = None) -> None:
+    """Overwrite a parameter by its prox.
+
+    Args:
+        penalty: λR.
+        parameter: w, of any real or complex dtype.
+        step: D.
+        held: which weights were 0 before the step; None for none.
+    """
+    if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
+        from nonsmooth.optim.distributed import prox_shard  # noqa: PLC0415  torch.distributed is slow to import
+
+        prox_shard(penalty, parameter, step, held)  # type: ignore[arg-type]
+    else:
+        local_prox_(penalty, parameter, step, held)
+
+
 class ProximalStep:
     """What a step of an optimizer does about penalties: `before` its own step, in its stead, and `after` it.
 
@@ -41,13 +58,17 @@ class ProximalStep:
     steady: ClassVar[bool] = False
     """Whether the prox has a memory."""
 
+    overwrite: ClassVar[Callable[..., None]] = staticmethod(prox_parameter)
+    """Overwrites a parameter; the first operands are the penalty, the parameter and D."""
+
     def __init__(self, kind: type[Optimizer], reader: PenaltyReader, *, replaces: bool = False) -> None:
         self.reader, self._rule, self._replaces = reader, rule_of(kind), replaces
         self._launches = Launches(self._rule, steady=self.steady)
         self._active: Active = []
         self._alone: list[Any] = []
         self._awaiting: list[Tensor] = []
-        self._at_zero: dict[Tensor, Held] = {}
+        self._at_zero: dict[Tensor, Any] = {}
+        self._handed_over: set[Tensor] = set()
 
     def check(self, optimizer: Optimizer) -> None:
         """Raise where a step would be wrong whatever its gradients.
@@ -58,17 +79,24 @@ class ProximalStep:
         """
         check_before_step(optimizer, self.reader, ahead=True)
 
-    def before(self, optimizer: Optimizer) -> None:
+    def before(self, optimizer: Optimizer, *, compiled: bool = False) -> None:
         """Check, and look at the weights that the optimizer is about to move.
+
+        Args:
+            optimizer: about to step.
+            compiled: whether torch's compiler takes its step, so that no kernel does, and the prox of whole parameters.
 
         Raises:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        self._active = check_before_step(optimizer, self.reader)
-        self._alone = [pair for pair in self._active if self._replaces and self._steps_alone(*pair, optimizer.state)]
-        self._active = [pair for pair in self._active if pair not in self._alone]
-        self._at_zero = self.weights_at_zero()
+        active = check_before_step(optimizer, self.reader)
+        replaces = self._replaces and not compiled
+        alone = [replaces and self._steps_alone(group, bound, optimizer.state) for group, bound in active]
+        self._alone = [pair for pair, is_alone in zip(active, alone, strict=True) if is_alone]
+        self._active = [pair for pair, is_alone in zip(active, alone, strict=True) if not is_alone]
+        self._at_zero = self.weights_at_zero(whole=compiled)
+        self._handed_over = set()
         if getattr(optimizer, "found_inf", None) is not None:
             self._awaiting = awaiting_momentum(optimizer)
 
@@ -115,7 +143,7 @@ class ProximalStep:
         for group, bound in self._active:
             taken: dict[torch.device, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None:
+                if parameter.grad is None or parameter in self._handed_over:
                     continue
                 if self._launches.accepts(group, bound.penalty, parameter, states[parameter], gradient=False):
                     taken.setdefault(parameter.device, []).append(parameter)
@@ -125,77 +153,70 @@ class ProximalStep:
                 self._launches.take_prox(group, bound.on(device), parameters, states, self._at_zero, overflow)
         return rest
 
-    def _take(self, rest: Moving, states: States) -> None:
-        read_step = self._rule.step
-        if torch.compiler.is_compiling():
-            read_step = torch.compiler.disable(partial(_detached, read_step))  # type: ignore[no-untyped-call]
-        for group, bound, parameter in rest:
-            penalty, held = bound.on(parameter.device), self._at_zero.get(parameter)
-            differentiable = group.get("differentiable", False)
-            with torch.set_grad_enabled(differentiable):
-                step = read_step(group, states[parameter])
-                if differentiable:
-                    parameter.copy_(_differentiable_prox(penalty, parameter, step, held))
-                else:
-                    self.threshold(penalty, parameter, step, held, group, states[parameter])
+    def hand_over(self, states: States, accepts: Callable[[Any, Penalty, Tensor], bool]) -> Iterator[tuple[Any, ...]]:
+        """The operands of `overwrite` for what somebody else is to overwrite.
 
-    def weights_at_zero(self) -> dict[Tensor, Any]:
+        Args:
+            states: of the parameters, which the optimizer has just moved.
+            accepts: whether somebody takes a parameter of a group with a penalty.
+        """
+        for group, bound, parameter in self._moving():
+            penalty, state = bound.on(parameter.device), states[parameter]
+            if accepts(group, penalty, parameter) and not self._launches.accepts(
+                group, penalty, parameter, state, gradient=False
+            ):
+                self._handed_over.add(parameter)
+                yield self.operands(group, penalty, parameter, state)
+
+    def _take(self, rest: Moving, states: States) -> None:
+        for group, bound, parameter in rest:
+            penalty, state = bound.on(parameter.device), states[parameter]
+            if group.get("differentiable", False):
+                with torch.enable_grad():
+                    step, held = self._rule.step(group, state), self._at_zero.get(parameter)
+                    parameter.copy_(_differentiable_prox(penalty, parameter, step, held))
+            else:
+                self.overwrite(*self.operands(group, penalty, parameter, state))
+
+    def weights_at_zero(self, *, whole: bool) -> dict[Tensor, Any]:
         """Which weights are 0, by penalised parameter that is about to move; of none under SGD.
 
         The limit of an adaptive prox keeps weights that are not zero from being wiped out; those that are may be held.
+
+        Args:
+            whole: whether each parameter has one mask.
         """
         if not self._rule.adaptive:
             return {}
-        compiled = torch.compiler.is_compiling()
-        # Code that torch's compiler makes for a mask takes twenty times as long as PyTorch's own.
-        zeros = torch.compiler.disable(zeros_of) if compiled else zeros_of  # type: ignore[no-untyped-call]
         held = {}
         for group, bound, parameter in self._moving():
             shared = hasattr(parameter, "device_mesh")  # a DTensor, of which this process holds a shard
             part = parameter.detach().to_local() if shared else parameter.detach()
-            whole = compiled or group.get("differentiable", False) or kernels.runs_on(parameter.device)
-            held[parameter] = zeros(bound.penalty, part, whole=whole or (shared and not bound.penalty.separable))
+            one = whole or group.get("differentiable", False) or kernels.runs_on(parameter.device)
+            held[parameter] = zeros_of(bound.penalty, part, whole=one or (shared and not bound.penalty.separable))
         return held
 
-    def threshold(
-        self,
-        penalty: Penalty,
-        parameter: Tensor,
-        step: UnitStep,
-        held: Any,
-        group: Mapping[str, Any],
-        state: dict[str, Any],
-    ) -> None:
-        """Overwrite a parameter that has taken the optimizer's own step.
+    def operands(
+        self, group: Mapping[str, Any], penalty: Penalty, parameter: Tensor, state: dict[str, Any]
+    ) -> tuple[Any, ...]:
+        """What `overwrite` needs for a parameter that has taken the optimizer's own step.
 
         Args:
+            group: the parameter's.
             penalty: λR.
             parameter: z, which is overwritten by w.
-            step: D.
-            held: what `weights_at_zero` gave for it; None for nothing.
-            group: the parameter's.
             state: the parameter's.
         """
-        del group, state
-        # Torch's compiler builds code for each single nn.Parameter, for other tensors by dtype and shape.
-        prox_parameter(penalty, parameter.detach(), step, held)
+        return penalty, parameter.detach(), self._rule.step(group, state), self._at_zero.get(parameter)
 
     def written(self, rest: Moving, states: States) -> list[Tensor]:
-        """What `threshold` overwrites."""
+        """What `overwrite` overwrites."""
         del states
         return [parameter for *_, parameter in rest]
 
     def _moving(self) -> Moving:
         """The penalised parameters that the optimizer's own step moves: those with a gradient."""
         return [(group, bound, p) for group, bound in self._active for p in group["params"] if p.grad is not None]
-
-
-def _detached(read_step: Callable[..., UnitStep], group: Mapping[str, Any], state: Mapping[str, Any]) -> UnitStep:
-    """D for torch's compiler, which would compile these few numbers, and code for each state's tensors, anew."""
-    step = read_step(group, state)
-    if not isinstance(step, AdaptiveStep) or torch.is_grad_enabled():
-        return step
-    return step.of_parts(lambda value: value.detach() if isinstance(value, Tensor) and value.ndim else value)
 
 
 def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> Tensor:
@@ -205,20 +226,3 @@ def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, he
         return penalty.proximal_map(point, step)
     whole = step()
     return within_limit(penalty.proximal_map(point, whole), point, limit_of(step, whole, held))
-
-
-def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None = None) -> None:
-    """Overwrite a parameter by its prox.
-
-    Args:
-        penalty: λR.
-        parameter: w, of any real or complex dtype.
-        step: D.
-        held: which weights were 0 before the step; None for none.
-    """
-    if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
-        from nonsmooth.optim.distributed import prox_shard  # noqa: PLC0415  torch.distributed is slow to import
-
-        prox_shard(penalty, parameter, step, held)  # type: ignore[arg-type]
-    else:
-        local_prox_(penalty, parameter, step, held)

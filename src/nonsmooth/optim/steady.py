@@ -19,8 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from nonsmooth.penalties.scalars import tensor_like
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
 from nonsmooth.optim.launches import MEMORY, memory_of
@@ -30,6 +28,7 @@ from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.proximal_step import Moving, ProximalStep, States
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative
+from nonsmooth.penalties.scalars import tensor_like
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, number
 from nonsmooth.torch_optimizers.rules import WARM_UP
 
@@ -37,24 +36,67 @@ FORGETTING = 4.0
 """p: the t-th gradient has weight t^p in the mean, which so reaches back over about the last t/(p+1) steps."""
 
 
+def _threshold_(
+    penalty: Any, point: Tensor, step: UnitStep, at_zero: Tensor, pull: Tensor, count: Any, forgetting: Any
+) -> None:
+    """The update of `Steady` for one parameter, whose base step has been taken.
+
+    Args:
+        penalty: λR.
+        point: z, which is overwritten by w.
+        step: D.
+        at_zero: where w was 0 before.
+        pull: q, which is overwritten.
+        count: t.
+        forgetting: p.
+    """
+    zero = torch.zeros((), dtype=pull.dtype, device=pull.device)
+    slope = penalty.magnitude_slope(zero, penalty.scaled_strength(zero))  # κ, a number or one per coordinate
+    metric = step() if isinstance(step, AdaptiveStep) else tensor_like(step, pull)
+    share = (forgetting + 1) / (count + forgetting)
+    # A step of size 0, as in a warm-up, pulls at no weight.
+    latest = point.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
+    # λ may have changed since a weight that is not zero was given its λ.
+    before = torch.where(at_zero, pull, slope * pull.sign())
+    mean = before * (1 - share) + latest * share
+    stopped = mean.abs() <= slope
+    clipped = torch.clamp(mean, -slope, slope)
+    lifted = None
+    if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
+        # A weight that has crossed zero may stop there: that undoes no more than the step itself.
+        lifted = at_zero | ((before * point < 0) & (count > WARM_UP))
+        lift_(limit, lifted)
+        beyond = stopped & (point.abs() > limit)
+        stopped, clipped = stopped & ~beyond, torch.where(beyond, slope * point.sign(), clipped)
+    pull.copy_(clipped)
+    local_prox_(penalty, point, step, lifted)
+    point.masked_fill_(stopped, 0)
+
+
 class SteadyStep(ProximalStep):
     """The prox with a memory: the update of `Steady`."""
 
     steady = True
+    overwrite = staticmethod(_threshold_)
 
-    def before(self, optimizer: Optimizer) -> None:
+    def before(self, optimizer: Optimizer, *, compiled: bool = False) -> None:
         """Check, and look at the weights that the optimizer is about to move.
 
         Raises:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`, or an option of a steady optimizer is out of its range.
         """
-        super().before(optimizer)
+        super().before(optimizer, compiled=compiled)
         for group, _ in [*self._active, *self._alone]:
             _check_options(group)
 
-    def weights_at_zero(self) -> dict[Tensor, Any]:
-        """Which weights are 0, by penalised parameter that is about to move."""
+    def weights_at_zero(self, *, whole: bool) -> dict[Tensor, Any]:
+        """Which weights are 0, by penalised parameter that is about to move.
+
+        Args:
+            whole: as always.
+        """
+        del whole
         return {parameter: parameter.detach() == 0 for *_, parameter in self._moving()}
 
     def written(self, rest: Moving, states: States) -> list[Tensor]:
@@ -62,57 +104,26 @@ class SteadyStep(ProximalStep):
         memories = [memory_of(parameter, group, states[parameter]) for group, _, parameter in rest]
         return [*super().written(rest, states), *(state[name] for state in memories for name in MEMORY)]
 
-    def threshold(
-        self,
-        penalty: Any,
-        parameter: Tensor,
-        step: UnitStep,
-        held: Any,
-        group: Mapping[str, Any],
-        state: dict[str, Any],
-    ) -> None:
-        """The update of `Steady` for one parameter, whose base step has been taken.
+    def operands(
+        self, group: Mapping[str, Any], penalty: Any, parameter: Tensor, state: dict[str, Any]
+    ) -> tuple[Any, ...]:
+        """What `overwrite` needs for a parameter; its memory counts one more pull.
 
         Args:
+            group: the parameter's.
             penalty: λR.
             parameter: z, which is overwritten by w.
-            step: D.
-            held: where w was 0 before.
-            group: the parameter's.
             state: the parameter's.
         """
-        state, at_zero = memory_of(parameter, group, state), held
-        pull, parameter = state["pull"], parameter.detach()
+        penalty, point, step, at_zero = super().operands(group, penalty, parameter, state)
+        pull = memory_of(parameter, group, state)["pull"]
         state["pulls"] += 1
         if hasattr(parameter, "device_mesh"):  # a DTensor, of which this process holds a shard
             from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
 
-            penalty, parameter, step = on_this_process(penalty, parameter, step)
-            pull, at_zero = pull.to_local(), at_zero.to_local()  # type: ignore[attr-defined]
-        zero = torch.zeros((), dtype=pull.dtype, device=pull.device)
-        slope = penalty.magnitude_slope(zero, penalty.scaled_strength(zero))  # κ, a number or one per coordinate
-        metric = (
-            step() if isinstance(step, AdaptiveStep) else tensor_like(step, pull)
-        )
-        count = number(state["pulls"])
-        share = (group["forgetting"] + 1) / (count + group["forgetting"])
-        # A step of size 0, as in a warm-up, pulls at no weight.
-        latest = parameter.to(pull.dtype) / metric.clamp(min=torch.finfo(pull.dtype).tiny)
-        # λ may have changed since a weight that is not zero was given its λ.
-        before = torch.where(at_zero, pull, slope * pull.sign())
-        mean = before * (1 - share) + latest * share
-        stopped = mean.abs() <= slope
-        clipped = torch.clamp(mean, -slope, slope)
-        lifted = None
-        if isinstance(step, AdaptiveStep) and (limit := step.limit(metric)) is not None:
-            # A weight that has crossed zero may stop there: that undoes no more than the step itself.
-            lifted = at_zero | ((before * parameter < 0) & (count > WARM_UP))
-            lift_(limit, lifted)
-            beyond = stopped & (parameter.abs() > limit)
-            stopped, clipped = stopped & ~beyond, torch.where(beyond, slope * parameter.sign(), clipped)
-        pull.copy_(clipped)
-        local_prox_(penalty, parameter, step, lifted)
-        parameter.masked_fill_(stopped, 0)
+            penalty, point, step = on_this_process(penalty, point, step)
+            pull, at_zero = pull.to_local(), at_zero.to_local()
+        return penalty, point, step, at_zero, pull, number(state["pulls"]), group["forgetting"]
 
 
 class Steady(Proximal):

@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from nonsmooth.penalties.scalars import tensor_like
 from torch.optim import Optimizer
 
 from nonsmooth.extremes import largest
 from nonsmooth.optim.evaluation import whole
 from nonsmooth.penalties import Penalty
+from nonsmooth.penalties.scalars import tensor_like
 from nonsmooth.torch_optimizers import AdaptiveStep, rule_of
 
 LONGEST_STEP = 2.0

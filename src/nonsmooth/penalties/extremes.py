@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.scalars import tensor_like
-
 from nonsmooth.penalties.penalty import Step, Strength
+from nonsmooth.penalties.scalars import tensor_like
 
 RANGES = {
     kind: (torch.finfo(kind).tiny, torch.finfo(kind).max)

@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.scalars import tensor_like
-
 from nonsmooth.penalties.extremes import beyond, product, widened
 from nonsmooth.penalties.group_prox import group_prox, group_prox_, one_for_all
 from nonsmooth.penalties.groups import Groups, along, as_dimensions, as_index, by_coordinate, indexed
 from nonsmooth.penalties.l1 import soft_threshold_
 from nonsmooth.penalties.penalty import Penalty, Step, Strength, check_not_negative, check_share, check_weights
+from nonsmooth.penalties.scalars import tensor_like
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.scalars import tensor_like
-
 from nonsmooth.penalties.extremes import product
 from nonsmooth.penalties.groups import Groups
 from nonsmooth.penalties.penalty import Step, Strength

@@ -9,10 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.scalars import tensor_like
-
 from nonsmooth.penalties.extremes import root_of_product
 from nonsmooth.penalties.penalty import Step, Strength
+from nonsmooth.penalties.scalars import tensor_like
 from nonsmooth.penalties.separable import SeparablePenalty, keep_above
 
 

@@ -8,12 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.scalars import tensor_like
-
 from nonsmooth.penalties.extremes import product
 from nonsmooth.penalties.group_prox import metric_block_threshold
 from nonsmooth.penalties.groups import along
 from nonsmooth.penalties.penalty import Step, Strength
+from nonsmooth.penalties.scalars import tensor_like
 from nonsmooth.penalties.separable import SeparablePenalty, may_look
 
 

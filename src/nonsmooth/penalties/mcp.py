@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.scalars import tensor_like
-
 from nonsmooth.penalties.extremes import WIDE, beyond, product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
+from nonsmooth.penalties.scalars import tensor_like
 from nonsmooth.penalties.separable import SeparablePenalty, keep_above, may_look
 
 

@@ -13,10 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nonsmooth.penalties.scalars import tensor_like
-
 from nonsmooth.penalties.extremes import product, root_of_product
 from nonsmooth.penalties.penalty import Step, Strength, check_above
+from nonsmooth.penalties.scalars import tensor_like
 from nonsmooth.penalties.separable import SeparablePenalty, is_above
 
 NEAR_ONE = (1e-3, 1e3)
