@@ -75,7 +75,7 @@ def _bounded(value, largest):
 
 @triton.jit
 def _not_negative(value):
-    return tl.maximum(value, tl.zeros_like(value), propagate_nan=ALL)
+    return tl.maximum(value, 0.0, propagate_nan=ALL)
 
 
 @triton.jit
@@ -208,7 +208,7 @@ def group_prox(
 
     # λ times the weight of each group, and times a step that is a number, in double precision.
     if WEIGHTS_TYPE is None:
-        weight = _root(length.to(tl.float64)) + tl.zeros([GROUPS], tl.float64)
+        weight = _root(length.to(tl.float64)) + tl.full([GROUPS], 0.0, tl.float64)
     else:
         weights = tl.load(row + WEIGHTS).to(tl.pointer_type(WEIGHTS_TYPE))
         places = groups * tl.load(row + WEIGHTS_STRIDE)
@@ -242,10 +242,10 @@ def group_prox(
             metric, root = _metric(square, mean, places, inside, scale, epsilon, MEAN_TYPE is not None, WORK)
 
     # The largest |w| of each group so far gives its unit, without which squares leave the range of the type.
-    size = tl.zeros([GROUPS], WORK)
+    size = tl.full([GROUPS], 0.0, WORK)
     unit = tl.full([GROUPS], 1.0, WORK)
-    square_sum = tl.zeros([GROUPS], WORK)
-    weighed = tl.zeros([GROUPS], WORK)
+    square_sum = tl.full([GROUPS], 0.0, WORK)
+    weighed = tl.full([GROUPS], 0.0, WORK)
     for first in range(0, end, LENGTH):
         if not WHOLE:
             places, inside = _places(first, groups, count, inner, length, ARRANGEMENT, LENGTH)
@@ -279,8 +279,8 @@ def group_prox(
         iteration = 0
         left = 1
         while (iteration < LARGEST_ITERATIONS) & (left > 0):
-            total = tl.zeros([GROUPS], WORK)
-            slope = tl.zeros([GROUPS], WORK)
+            total = tl.full([GROUPS], 0.0, WORK)
+            slope = tl.full([GROUPS], 0.0, WORK)
             for first in range(0, end, LENGTH):
                 if not WHOLE:
                     places, inside = _places(first, groups, count, inner, length, ARRANGEMENT, LENGTH)
