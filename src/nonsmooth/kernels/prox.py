@@ -96,7 +96,8 @@ def take_prox(
         pull = tl.where(average > slope, slope, tl.where(average < -slope, -slope, average))
         if LIMITED:
             # A weight that has crossed zero may stop there: that undoes no more than the step itself.
-            held = at_zero | ((before * point < 0) & (count > number(numbers, WARM_UP, width, column)))
+            bound = tl.where(count > number(numbers, WARM_UP, width, column), 0.0, float("-inf")).to(T)
+            held = at_zero | (before * point < bound)
             beyond = zero & (held == 0) & (tl.abs(point) > limit)
             zero = zero & (beyond == 0)
             pull = tl.where(beyond, slope * sign(point), pull)
