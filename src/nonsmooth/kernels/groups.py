@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from nonsmooth.kernels import tables
-from nonsmooth.kernels.group_program import group_prox, triton_type
-from nonsmooth.kernels.group_tiles import ROWS, Slices, Tile, slices_of, tile_for
+from nonsmooth.kernels.arithmetic import TYPES
+from nonsmooth.kernels.group_program import group_prox
+from nonsmooth.kernels.group_tiles import METRICS, ROWS, Slices, Tile, slices_of, tile_for
 from nonsmooth.kernels.numbers import Row
 from nonsmooth.kernels.upload import Upload
 
@@ -204,32 +205,33 @@ def group_prox_(
     if not points:
         return
     table = GroupTable(points[0].device) if table is None else table
+    metric = METRICS[0 if squares is None else 1 if means is None else 2]
     for launch in table.launches((points, squares, means, zeros, weights), dim):
         tile, arrangement, types, aligned = launch.kind
-        point, square, mean, weight = map(triton_type, types)
         work = torch.float64 if types[0] == torch.float64 else torch.float32
         range_of = torch.finfo(work)
+        form = (
+            arrangement,
+            tile.groups,
+            tile.length,
+            tile.whole,
+            metric,
+            sparse,
+            TYPES[work],
+            range_of.tiny,
+            range_of.eps,
+            range_of.max,
+        )
         with table.on_device():
             group_prox[(len(launch.owners),)](
                 launch.table,
                 launch.programs,
                 numbers,
                 numbers.shape[1],
-                POINT_TYPE=point,
-                SQUARE_TYPE=square,
-                MEAN_TYPE=mean,
-                WEIGHTS_TYPE=weight,
-                WORK=triton_type(work),
-                TINY=range_of.tiny,
-                EPS=range_of.eps,
-                LARGEST=range_of.max,
-                SPARSE=sparse,
+                TYPES=tuple(None if kind is None else TYPES[kind] for kind in types),
+                FORM=form,
                 LIMITED=limited and squares is not None,
                 HELD=zeros is not None,
-                ARRANGEMENT=arrangement,
-                GROUPS=tile.groups,
-                LENGTH=tile.length,
-                WHOLE=tile.whole,
                 ALIGNED=aligned,
                 num_warps=tile.warps,
                 enable_fp_fusion=False,  # PyTorch rounds a product before it subtracts it
