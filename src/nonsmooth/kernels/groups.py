@@ -111,7 +111,7 @@ class GroupTable:
         capturing = self._upload.capturing()
         if known == self._known and not capturing:
             return self._launches
-        launches = _planned(roles, dim)
+        launches = planned(roles, dim)
         for launch in launches:
             launch.table = self._upload(torch.tensor(launch.rows, dtype=torch.int64, device="cpu"))
             launch.programs = self._upload(torch.tensor(launch.owners, dtype=torch.int32, device="cpu"))
@@ -121,7 +121,8 @@ class GroupTable:
         return launches
 
 
-def _planned(roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
+def planned(roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
+    """One launch for each kind of tile, with nothing on the device yet; see `GroupTable.launches`."""
     points = roles[0] or ()
     if any(role is not None and len(role) != len(points) for role in roles):
         raise ValueError(
@@ -206,33 +207,41 @@ def group_prox_(
         return
     table = GroupTable(points[0].device) if table is None else table
     metric = METRICS[0 if squares is None else 1 if means is None else 2]
+    limited = limited and squares is not None
     for launch in table.launches((points, squares, means, zeros, weights), dim):
-        tile, arrangement, types, aligned = launch.kind
-        work = torch.float64 if types[0] == torch.float64 else torch.float32
-        range_of = torch.finfo(work)
-        form = (
-            arrangement,
-            tile.groups,
-            tile.length,
-            tile.whole,
-            metric,
-            sparse,
-            TYPES[work],
-            range_of.tiny,
-            range_of.eps,
-            range_of.max,
-        )
+        compiled_for = constants(launch.kind, metric, sparse=sparse, limited=limited, held=zeros is not None)
         with table.on_device():
             group_prox[(len(launch.owners),)](
                 launch.table,
                 launch.programs,
                 numbers,
                 numbers.shape[1],
-                TYPES=tuple(None if kind is None else TYPES[kind] for kind in types),
-                FORM=form,
-                LIMITED=limited and squares is not None,
-                HELD=zeros is not None,
-                ALIGNED=aligned,
-                num_warps=tile.warps,
+                **compiled_for,
+                num_warps=launch.kind.tile.warps,
                 enable_fp_fusion=False,  # PyTorch rounds a product before it subtracts it
             )
+
+
+def constants(kind: Kind, metric: str, *, sparse: bool, limited: bool, held: bool) -> dict[str, Any]:
+    """The arguments of `group_prox` that a program is compiled for; none of them changes from step to step.
+
+    Args:
+        kind: of the launch.
+        metric: one of `METRICS`.
+        sparse: whether there is a λ₁.
+        limited: whether there is a limit.
+        held: whether there is a mask of zeros.
+    """
+    tile, arrangement, types, aligned = kind
+    work = torch.float64 if types[0] == torch.float64 else torch.float32
+    numbers = torch.finfo(work)
+    return {
+        "TYPES": tuple(None if each is None else TYPES[each] for each in types),
+        "FORM": (
+            *(arrangement, tile.groups, tile.length, tile.whole, metric, sparse),
+            *(TYPES[work], numbers.tiny, numbers.eps, numbers.max),
+        ),
+        "LIMITED": limited,
+        "HELD": held,
+        "ALIGNED": aligned,
+    }
