@@ -18,8 +18,8 @@ from nonsmooth.optim.steady import _threshold
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, TransformedL1
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-SHAPES = [(5, 7), (3,), (), (0, 4), (4, 4), (2, 3, 2)]
-STRENGTHS = [0.3, 0.05, 0.2, 1.0, 0.15, 0.4]
+SHAPES = [(5, 7), (3,), (), (0, 4), (2, 3, 2)]
+STRENGTHS = [0.3, 0.05, 0.2, 1.0, 0.4]
 PLAIN = SimpleNamespace(name="l1", make=L1, shape=0.0)
 METRICS = ["euclidean", "adaptive", "limited", "centred"]
 LIMIT = {Row.FULL: 0.7, Row.TIMES: 0.4, Row.SLACK: 0.012}  # c = 0.4 and d = 0.2
@@ -33,7 +33,7 @@ def drawn(shape, seed, dtype, device, scale=1.5):
 class Group:
     """Parameters with squares, means and zeros, and what the eager path makes of them in float64."""
 
-    def __init__(self, dtype, device, metric, shapes=SHAPES, strengths=STRENGTHS, step=0.7):
+    def __init__(self, dtype, device, metric, shapes=SHAPES, strengths=STRENGTHS, step=0.7, block=32):
         self.metric, self.shapes, self.strengths, self.step, self.device = metric, shapes, strengths, step, device
         self.points = [drawn(shape, seed, dtype, device) for seed, shape in enumerate(shapes)]
         # Halves may keep their squares in float32.
@@ -47,7 +47,7 @@ class Group:
             drawn(shape, 170 + seed, torch.promote_types(dtype, torch.float32), device, 0.2)
             for seed, shape in enumerate(shapes)
         ]
-        self.table = Table(device, block=16)
+        self.table = Table(device, block=block)
 
     def options(self):
         """Those of `separable_prox_`."""
@@ -265,7 +265,7 @@ def test_offsets_beyond_2_to_the_31_reach_the_right_addresses(device, monkeypatc
         pytest.skip("looks at the addresses that the interpreter is about to read")
     from triton.runtime import interpreter  # noqa: PLC0415  only where it is installed
 
-    group = Group(torch.float32, device, "euclidean", [(16,)], [0.3])
+    group = Group(torch.float32, device, "euclidean", [(16,)], [0.3], block=16)
     (launch,) = group.table.launches((group.points, None, None, None, None, None))
     blocks = (1 << 33) // 16
     launch.layout[0] = (1 << 33) + 16

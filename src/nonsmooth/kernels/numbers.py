@@ -66,6 +66,22 @@ class Row(IntEnum):
     """What gradients are divided by, where they are scaled."""
 
 
+class _Values:
+    """Tensors of one type, and the places that their values go to and come from when they stand in a row."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Tensor] = []
+        self.places: list[tuple[int, int]] = []
+        self.length = 0
+
+    def add(self, piece: Tensor, targets: Sequence[int], device: torch.device) -> None:
+        """Note a tensor of one value for all targets, or of one for each."""
+        size = piece.numel()
+        self.pieces.append(piece if piece.device == device else piece.to(device, non_blocking=True))
+        self.places.extend((target, self.length + (j if size > 1 else 0)) for j, target in enumerate(targets))
+        self.length += size
+
+
 class Numbers:
     """Makes the tensor of numbers of one group, float64, of shape (len(Row), n), without making the host wait.
 
@@ -98,57 +114,45 @@ class Numbers:
             ValueError: an entry has another length.
         """
         host = [math.nan] * (len(Row) * self.count)
-        found: dict[torch.dtype, tuple[list[Tensor], list[tuple[int, int]]]] = {}
+        found: dict[torch.dtype, _Values] = {}
         for row, entry in {Row.HALTED: 0.0, **rows}.items():
             self._put(row * self.count, entry, host, found)
         capturing = self._upload.capturing()
         # NaN is not equal to itself, but a list compares by identity first, and `math.nan` is one object.
         if capturing or host != self._known:
-            numbers = self._upload(torch.tensor(host, dtype=torch.float64, device="cpu"))
-            self._uploaded, self._known = numbers, None if capturing else host
+            self._uploaded = self._upload(torch.tensor(host, dtype=torch.float64, device="cpu"))
+            self._known = None if capturing else host
         numbers = self._uploaded.view(len(Row), self.count)
         if not found:
             return numbers
         numbers = numbers.clone()
-        for pieces, places in found.values():
-            targets, sources = self._on_device(tuple(places), keep=not capturing)
-            values = torch.cat([piece.reshape(-1) for piece in pieces]).double().index_select(0, sources)
-            numbers.view(-1).index_copy_(0, targets, values)
+        for values in found.values():
+            targets, sources = self._on_device(tuple(values.places), keep=not capturing)
+            whole = torch.cat([piece.reshape(-1) for piece in values.pieces]).double()
+            numbers.view(-1).index_copy_(0, targets, whole.index_select(0, sources))
         return numbers
 
-    def _put(
-        self,
-        start: int,
-        entry: Entry,
-        host: list[float],
-        found: dict[torch.dtype, tuple[list[Tensor], list[tuple[int, int]]]],
-    ) -> None:
-        """Write an entry of a row that begins at `start`, or note the tensor, and where its values are to go."""
-        end = start + self.count
+    def _put(self, start: int, entry: Entry, host: list[float], found: dict[torch.dtype, _Values]) -> None:
+        """Write an entry of a row that begins at `start`, or note its tensors and where their values are to go."""
+        count, here = self.count, self.device.type
         if isinstance(entry, Tensor):
-            if entry.numel() not in (1, self.count):
-                raise ValueError(f"a row has {entry.numel()} numbers; accepted are 1 and {self.count}")
-            if entry.device.type == "cpu" != self.device.type:
+            if entry.numel() not in (1, count):
+                raise ValueError(f"a row has {entry.numel()} numbers; accepted are 1 and {count}")
+            if entry.device.type == "cpu" != here:
                 values = entry.reshape(-1).tolist()
-                host[start:end] = values * self.count if len(values) == 1 else values
-                return
-            pieces, places = found.setdefault(entry.dtype, ([], []))
-            first = sum(piece.numel() for piece in pieces)
-            pieces.append(entry.to(self.device, non_blocking=True))
-            stride = entry.numel() > 1
-            places.extend((start + j, first + j * stride) for j in range(self.count))
+                host[start : start + count] = values * count if len(values) == 1 else values
+            else:
+                found.setdefault(entry.dtype, _Values()).add(entry, range(start, start + count), self.device)
         elif isinstance(entry, Sequence):
-            if len(entry) != self.count:
-                raise ValueError(f"a row has {len(entry)} numbers; accepted are {self.count}")
+            if len(entry) != count:
+                raise ValueError(f"a row has {len(entry)} numbers; accepted are {count}")
             for place, value in enumerate(entry, start):
-                if not isinstance(value, Tensor) or value.device.type == "cpu" != self.device.type:
+                if not isinstance(value, Tensor) or value.device.type == "cpu" != here:
                     host[place] = float(value)
                 else:
-                    pieces, places = found.setdefault(value.dtype, ([], []))
-                    places.append((place, sum(piece.numel() for piece in pieces)))
-                    pieces.append(value.to(self.device, non_blocking=True))
+                    found.setdefault(value.dtype, _Values()).add(value, (place,), self.device)
         else:
-            host[start:end] = [float(entry)] * self.count
+            host[start : start + count] = [float(entry)] * count
 
     def _on_device(self, places: tuple[tuple[int, int], ...], *, keep: bool) -> tuple[Tensor, Tensor]:
         """Where values go to and come from, as indices on the device."""

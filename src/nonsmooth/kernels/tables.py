@@ -152,14 +152,18 @@ def qualifies(point: Tensor, *others: Tensor) -> bool:
         point: the parameter, or this process's shard of it.
         others: its gradient, its states.
     """
-    if point.dtype not in FLOATS or any(not _plain(tensor) for tensor in (point, *others)):
+    if point.dtype not in FLOATS or not _plain(point):
         return False
-    if any(other.shape != point.shape or other.device != point.device for other in others):
+    contiguous = point.is_contiguous()
+    if not contiguous and not _is_dense(point):
         return False
-    if point.is_contiguous():
-        return all(other.is_contiguous() for other in others)
-    strides = _strides(point)
-    return _is_dense(point) and all(_strides(other) == strides for other in others)
+    shape, device, strides = point.shape, point.device, None if contiguous else _strides(point)
+    for other in others:
+        if other.shape != shape or other.device != device or not _plain(other):
+            return False
+        if not (other.is_contiguous() if contiguous else _strides(other) == strides):
+            return False
+    return True
 
 
 def _plain(tensor: Tensor) -> bool:
