@@ -102,7 +102,7 @@ class GroupTable:
             dim: the dimensions that number the groups.
 
         Raises:
-            ValueError: a tensor does not qualify, or has not as many weights as groups, or lists differ in length.
+            ValueError: a tensor does not qualify, weights are none for the groups, or lists differ in length.
         """
         seen = [
             None if role is None else [(each.data_ptr(), each.dtype, each.stride()) for each in role] for role in roles
@@ -139,19 +139,22 @@ def planned(roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
                 "squares, means and zeros that have the same strides"
             )
         if point.numel():
-            _add(found, column, own, slices)
+            _add(found, column, point, own, slices)
     return list(found.values())
 
 
-def _add(found: dict[Kind, Launch], column: int, own: list[Tensor | None], slices: Slices) -> None:
+def _add(found: dict[Kind, Launch], column: int, point: Tensor, own: list[Tensor | None], slices: Slices) -> None:
     """Put one parameter into the launch of its kind.
 
     Raises:
-        ValueError: there are not as many weights as groups.
+        ValueError: the weights are none for these groups.
     """
-    point, square, mean, _, weights = own
-    if weights is not None and weights.numel() not in (1, slices.count):
-        raise ValueError(f"weights has {weights.numel()} entries; accepted are {slices.count}, one for each group")
+    _, square, mean, _, weights = own
+    if weights is not None and not _fits(weights, point, slices.count):
+        raise ValueError(
+            f"weights has shape {tuple(weights.shape)} and dtype {weights.dtype}; accepted are {slices.count} "
+            "floating-point numbers, one for each group, or one for all, that lie in order on the parameter's device"
+        )
     types = tuple(None if each is None else each.dtype for each in (point, square, mean, weights))
     tile = tile_for(slices, adaptive=square is not None, double=types[0] == torch.float64)
     addresses = [0 if each is None else each.data_ptr() for each in own]
@@ -159,10 +162,17 @@ def _add(found: dict[Kind, Launch], column: int, own: list[Tensor | None], slice
     aligned = distance % 16 == 0 and all(address % 16 == 0 for address in addresses[:4])
     kind = Kind(tile, slices.arrangement, types, aligned)
     launch = found.setdefault(kind, Launch(kind))
-    stride = 0 if weights is None or weights.numel() == 1 else weights.stride(0)
+    stride = 0 if weights is None or weights.numel() == 1 else weights.stride(-1)
     sizes = [stride, slices.count, slices.inner, slices.length, len(launch.owners), column]
     launch.owners.extend([len(launch.rows)] * -(-slices.count // tile.groups))
     launch.rows.append([*addresses, *sizes])
+
+
+def _fits(weights: Tensor, point: Tensor, count: int) -> bool:
+    """Whether the kernel finds a weight for each group."""
+    in_order = weights.ndim <= 1 or weights.is_contiguous()
+    known = weights.dtype in tables.FLOATS and weights.device == point.device
+    return weights.numel() in (1, count) and in_order and known
 
 
 def group_prox_(
@@ -195,7 +205,7 @@ def group_prox_(
         table: kept from call to call, it is not made again for the same tensors.
 
     Raises:
-        ValueError: a tensor does not qualify (`qualifies`), weights are not as many as groups, lists differ in length,
+        ValueError: a tensor does not qualify (`qualifies`), weights are none for the groups, lists differ in length,
             or the numbers are of another shape or type.
     """
     if numbers.shape != (len(Row), len(points)) or numbers.dtype != torch.float64:
