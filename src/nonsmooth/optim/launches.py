@@ -290,8 +290,9 @@ def _begin_adam(
 
 def local(tensor: Any) -> Tensor:
     """A tensor, or this process's shard of it."""
-    part: Tensor = tensor.detach()
-    return part.to_local() if hasattr(part, "device_mesh") else part  # type: ignore[no-any-return]
+    part = tensor.detach()
+    found: Tensor = part.to_local() if hasattr(part, "device_mesh") else part
+    return found
 
 
 def _locals(tensors: Iterable[Any]) -> list[Tensor]:
