@@ -40,7 +40,7 @@ test-browser: $(VENV)/installed-test ## run the tests of the report in Chromium,
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 test-gpu: $(VENV)/installed-test ## run the tests that need a GPU, and those of the kernels there; skipped without one
-	@$(BIN)/python -m pytest -m 'gpu and not slow or not gpu and not slow and not processes' tests/gpu tests/kernels $(ARGS)
+	@$(BIN)/python -m pytest -n 8 -m 'not slow and not processes' tests/gpu tests/kernels $(ARGS)
 
 lint: $(VENV)/installed-lint ## check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check

@@ -24,10 +24,10 @@ TRAFFIC = {
     "SteadyAdam, L1, fused=True": (1, 5.0, 4.0),
     "ProxSGD, L1, fused=None": (1, 1.0, 1.0),
     "ProxSGD, GroupL1, fused=None": (1, 1.0, 1.0),
-    "SteadySGD, L1, fused=None": (1, 2.25, 2.0),
-    "ProxAdam, L1, fused=None": (1, 2.25, 1.0),
-    "ProxAdam, GroupL1, fused=None": (1, 2.25, 1.0),
-    "SteadyAdam, L1, fused=None": (1, 3.25, 2.0),
+    "SteadySGD, L1, fused=None": (1, 4.0, 2.25),
+    "ProxAdam, L1, fused=None": (1, 4.25, 1.5),
+    "ProxAdam, GroupL1, fused=None": (1, 4.25, 1.5),
+    "SteadyAdam, L1, fused=None": (1, 5.0, 2.25),
 }
 """Launches of a group, and tensors of the parameters' size that they read and write; counted in a test."""
 
@@ -37,15 +37,15 @@ What a penalty costs where sparse networks are trained: whole steps of optimizer
 in float32, against torch's own fused steps; the kernels' bandwidth against that of a copy; whole training steps; and
 the memory of a step.
 
-`fused=None` is torch's own step for a list of tensors, then one launch for the prox of a whole group. `fused=True` takes
-torch's step and a separable prox in one pass, for SGD, Adam and AdamW; with groups it is torch's fused step, then one
-launch for each kind of tile.
+`fused=None` is torch's own step for a list of tensors, then one launch for the prox of a whole group. `fused=True`
+takes torch's step and a separable prox in one pass, for SGD, Adam and AdamW; with groups it is torch's fused step, then
+one launch for each kind of tile.
 
 Time is that between two events on the device around a step, all steps of a family in turns in one process, each after
-256 MB were written so that no cache holds its tensors, and while the device was still busy, as in training, where Python
-is ahead of it; medians. *Host* is how long the call of `step()` keeps Python. *Ratio* is over the first step of the table. *Over its own* is over
-torch's step of the same implementation. *Memory* is the peak beyond what was there before the step, in units of all
-parameters.
+256 MB were written, so that no cache holds its tensors, and while the device was still busy, since Python is ahead of it
+in training; medians. *Host* is how long the call of `step()` keeps Python. *Ratio* is over the family's first step.
+*Over its own* is over torch's step of the same implementation. *Memory* is the peak beyond what was there before the
+step, in units of all parameters.
 
 ## Launches and tensors moved
 
@@ -144,8 +144,8 @@ def page(found: Mapping[str, Any] | None = None) -> str:
     lines += [
         "## Bandwidth of the kernels",
         "",
-        "On the tensors of VGG16: the bytes that a kernel must move, over its time. Groups are rows and filters, of the "
-        "matrices and filters alone.",
+        "On the tensors of VGG16: the bytes that a kernel must move, over its time. Groups are rows and filters, of "
+        "the matrices and filters alone.",
         "",
         *_kernels(found),
         "",

@@ -10,13 +10,13 @@ import triton
 import triton.language as tl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nonsmooth.optim.held_at_zero import lift_
+from nonsmooth.optim.metric import AdaptiveStep
 
 from nonsmooth.kernels import group_program, group_tiles, groups
 from nonsmooth.kernels.group_tiles import APART, COLUMNS, ROWS, Slices, slices_of
 from nonsmooth.kernels.groups import GroupTable, group_prox_, qualifies
 from nonsmooth.kernels.numbers import Numbers, Row
-from nonsmooth.optim.held_at_zero import lift_
-from nonsmooth.optim.metric import AdaptiveStep
 from nonsmooth.penalties import GroupL1, SparseGroupL1
 
 HALF = (torch.float16, torch.bfloat16)
