@@ -41,9 +41,9 @@ the memory of a step.
 takes torch's step and a separable prox in one pass, for SGD, Adam and AdamW; with groups it is torch's fused step, then
 one launch for each kind of tile.
 
-Time is that between two events on the device around a step, all steps of a family in turns in one process, each after
-256 MB were written, so that no cache holds its tensors, and while the device was still busy, since Python is ahead of it
-in training; medians. *Host* is how long the call of `step()` keeps Python. *Ratio* is over the family's first step.
+Time is that between two events on the device around a step. All steps of a family take turns in one process, each after
+256 MB were written, so that no cache holds its tensors, and while the device is still busy, since Python is ahead of
+it in training; medians. *Host* is how long the call of `step()` keeps Python. *Ratio* is over the family's first step.
 *Over its own* is over torch's step of the same implementation. *Memory* is the peak beyond what was there before the
 step, in units of all parameters.
 
