@@ -21,14 +21,9 @@ NEAR = tl.constexpr(0.1)
 ROUNDINGS = tl.constexpr(8)
 ALL = tl.constexpr(tl.PropagateNan.ALL)
 
-L1_STRENGTH = tl.constexpr(int(Row.L1_STRENGTH))
-STEP = tl.constexpr(int(Row.STEP))
-SCALE = tl.constexpr(int(Row.SCALE))
-EPSILON = tl.constexpr(int(Row.EPSILON))
-FULL = tl.constexpr(int(Row.FULL))
-TIMES = tl.constexpr(int(Row.TIMES))
-SLACK = tl.constexpr(int(Row.SLACK))
-
+L1_STRENGTH, STEP, SCALE, EPSILON, FULL, TIMES, SLACK = (
+    tl.constexpr(int(Row[name])) for name in ("L1_STRENGTH", "STEP", "SCALE", "EPSILON", "FULL", "TIMES", "SLACK")
+)
 FIELDS = tl.constexpr(len(tiles.FIELDS))
 POINT, SQUARE, MEAN, ZEROS, WEIGHTS, WEIGHTS_STRIDE, COUNT, INNER, SIZE, FIRST, COLUMN = (
     tl.constexpr(place) for place, _ in enumerate(tiles.FIELDS)
@@ -165,10 +160,8 @@ def _solution_norms(held, where, factors, end, square_sum, weighed, inverse, FOR
         following = tl.maximum(theta + theta * excess * stretch, theta + theta * excess, propagate_nan=ALL)
         following = tl.maximum(following, floor, propagate_nan=ALL)
         predicted = (stretch - 1.0) * excess * excess
-        going_on = (excess > ROUNDINGS * FORM[ROUNDING]) & (
-            (predicted > ROUNDINGS * FORM[ROUNDING] / 3) | (excess > NEAR)
-        )
-        going_on = going_on & ((iteration <= 2) | (following > theta))
+        going_on = (predicted > ROUNDINGS * FORM[ROUNDING] / 3) | (excess > NEAR)
+        going_on &= (excess > ROUNDINGS * FORM[ROUNDING]) & ((iteration <= 2) | (following > theta))
         theta = following
         left = tl.sum(going_on.to(tl.int32))
         iteration += 1
@@ -212,8 +205,7 @@ def _factors(row, number, columns, where, WEIGHTS_TYPE: tl.constexpr, FORM: tl.c
     shift = tl.load(number + L1_STRENGTH * columns)
     if FORM[METRIC] == EUCLIDEAN:
         step = tl.load(number + STEP * columns)
-        pull = pull * step
-        shift = shift * step
+        pull, shift = pull * step, shift * step
     return capped(pull, FORM[T])[:, None], capped(shift, FORM[T])
 
 
@@ -225,12 +217,11 @@ def _where(program, row, number, columns, TYPES: tl.constexpr, FORM: tl.constexp
     length = tl.load(row + SIZE)
     if ALIGNED and FORM[ARRANGEMENT] == ROWS:
         length = tl.multiple_of(length, 16)
-    if ALIGNED and FORM[ARRANGEMENT] != ROWS:
+    elif ALIGNED:
         count = tl.multiple_of(count, 16)
     groups = (program - tl.load(row + FIRST)) * FORM[GROUPS] + tl.arange(0, FORM[GROUPS]).to(tl.int64)
     point = _address(row, POINT, TYPES[0], ALIGNED)
-    square = point
-    mean = point
+    square, mean = point, point
     if FORM[METRIC] != EUCLIDEAN:
         square = _address(row, SQUARE, TYPES[1], ALIGNED)
     if FORM[METRIC] == CENTRED:

@@ -26,8 +26,9 @@ SMALL_TILE = 2048
 LARGEST_TILE = 16384
 """Coordinates that 16 warps keep in registers, 32 a thread, together with a step for each; without, twice as many."""
 
-CHUNK = 4096
-"""Coordinates of a tile where a group is longer than that."""
+CHUNK = 8192
+"""Coordinates of a tile where a group is longer than that: a program fills a multiprocessor then, and has its cache to
+itself for the passes that follow the first."""
 
 A_THREAD = 16
 """Coordinates of a thread: compiled for compute capability 9.0, a program then takes about 120 registers a thread."""
@@ -127,5 +128,5 @@ def tile_for(slices: Slices, *, adaptive: bool, double: bool) -> Tile:
         groups = neighbours if slices.arrangement == ROWS else 2 * neighbours
         length = CHUNK // scarce // groups
     # A block has no more than 32 warps, and more than 16 leave a thread 64 registers: enough for w alone.
-    warps = min(16 if adaptive else 32, max(4, groups * length * scarce // (32 * A_THREAD)))
+    warps = max(4, min(16 if adaptive else 32, groups * length * scarce // (32 * A_THREAD)))
     return Tile(groups, length, whole, warps)

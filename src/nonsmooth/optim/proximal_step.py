@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from nonsmooth import kernels
 from nonsmooth.optim.group_checks import Active, check_before_step
-from nonsmooth.optim.launches import Launches
+from nonsmooth.optim.launches import Launches, local
 from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit, zeros_of
 from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
@@ -22,9 +22,6 @@ from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 
 States = MutableMapping[Tensor, dict[str, Any]]
 """The state of each parameter."""
-
-Moving = list[tuple[MutableMapping[str, Any], Bound, Tensor]]
-"""Parameters with their groups and penalties."""
 
 
 def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None = None) -> None:
@@ -68,7 +65,9 @@ class ProximalStep:
         self._alone: list[Any] = []
         self._awaiting: list[Tensor] = []
         self._at_zero: dict[Tensor, Any] = {}
-        self._handed_over: set[Tensor] = set()
+        self._launched: list[tuple[Any, Penalty, list[Tensor]]] = []
+        self._rest: list[tuple[Any, Penalty, Tensor]] = []
+        self._begins = False
 
     def check(self, optimizer: Optimizer) -> None:
         """Raise where a step would be wrong whatever its gradients.
@@ -95,8 +94,8 @@ class ProximalStep:
         alone = [replaces and self._steps_alone(group, bound, optimizer.state) for group, bound in active]
         self._alone = [pair for pair, is_alone in zip(active, alone, strict=True) if is_alone]
         self._active = [pair for pair, is_alone in zip(active, alone, strict=True) if not is_alone]
-        self._at_zero = self.weights_at_zero(whole=compiled)
-        self._handed_over = set()
+        self._divide(optimizer.state)
+        self._at_zero = self.weights_at_zero(whole=compiled) if self.steady or self._rule.adaptive else {}
         if getattr(optimizer, "found_inf", None) is not None:
             self._awaiting = awaiting_momentum(optimizer)
 
@@ -128,49 +127,53 @@ class ProximalStep:
         overflow = getattr(optimizer, "found_inf", None)
         if overflow is not None:  # a fused optimizer under GradScaler
             forget_unwritten(optimizer, self._awaiting)
-        rest = self._launch(optimizer.state, overflow)
+        if self._begins:
+            self._divide(optimizer.state)
+        for group, penalty, parameters in self._launched:
+            self._launches.take_prox(group, penalty, parameters, optimizer.state, self._at_zero, overflow)
         if overflow is None:
-            self._take(rest, optimizer.state)
+            self._take(optimizer.state)
         else:
-            take = partial(self._take, rest, optimizer.state)
-            unless_overflow(overflow, take, partial(self.written, rest, optimizer.state))
-        self._active, self._alone, self._awaiting, self._at_zero = [], [], [], {}
+            take, written = partial(self._take, optimizer.state), partial(self.written, optimizer.state)
+            unless_overflow(overflow, take, written)
+        self._alone, self._active, self._launched, self._rest = [], [], [], []
+        self._awaiting, self._at_zero = [], {}
         remember_weights(optimizer)
 
-    def _launch(self, states: States, overflow: Tensor | None) -> Moving:
-        """Let kernels take the prox of what they accept, a group in one launch; the rest is returned."""
-        rest: Moving = []
+    def _divide(self, states: States) -> None:
+        """Give each moving parameter to a launch of its group, or to the rest, which takes the eager path."""
+        self._launched, self._rest, self._begins = [], [], False
         for group, bound in self._active:
-            taken: dict[torch.device, list[Tensor]] = {}
+            launched: dict[torch.device, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None or parameter in self._handed_over:
+                if parameter.grad is None:
                     continue
-                if self._launches.accepts(group, bound.penalty, parameter, states[parameter], gradient=False):
-                    taken.setdefault(parameter.device, []).append(parameter)
+                state = states.get(parameter, {})
+                self._begins |= self._rule.adaptive and not state
+                if self._launches.accepts(group, bound.penalty, parameter, state, gradient=False):
+                    launched.setdefault(parameter.device, []).append(parameter)
                 else:
-                    rest.append((group, bound, parameter))
-            for device, parameters in taken.items():
-                self._launches.take_prox(group, bound.on(device), parameters, states, self._at_zero, overflow)
-        return rest
+                    self._rest.append((group, bound.on(parameter.device), parameter))
+            self._launched += [(group, bound.on(device), parameters) for device, parameters in launched.items()]
 
     def hand_over(self, states: States, accepts: Callable[[Any, Penalty, Tensor], bool]) -> Iterator[tuple[Any, ...]]:
-        """The operands of `overwrite` for what somebody else is to overwrite.
+        """The operands of `overwrite` for what somebody else is to overwrite, of what no kernel takes.
 
         Args:
             states: of the parameters, which the optimizer has just moved.
             accepts: whether somebody takes a parameter of a group with a penalty.
         """
-        for group, bound, parameter in self._moving():
-            penalty, state = bound.on(parameter.device), states[parameter]
-            if accepts(group, penalty, parameter) and not self._launches.accepts(
-                group, penalty, parameter, state, gradient=False
-            ):
-                self._handed_over.add(parameter)
-                yield self.operands(group, penalty, parameter, state)
+        self._divide(states)
+        self._begins, rest, self._rest = False, self._rest, []
+        for group, penalty, parameter in rest:
+            if accepts(group, penalty, parameter):
+                yield self.operands(group, penalty, parameter, states[parameter])
+            else:
+                self._rest.append((group, penalty, parameter))
 
-    def _take(self, rest: Moving, states: States) -> None:
-        for group, bound, parameter in rest:
-            penalty, state = bound.on(parameter.device), states[parameter]
+    def _take(self, states: States) -> None:
+        for group, penalty, parameter in self._rest:
+            state = states[parameter]
             if group.get("differentiable", False):
                 with torch.enable_grad():
                     step, held = self._rule.step(group, state), self._at_zero.get(parameter)
@@ -179,22 +182,21 @@ class ProximalStep:
                 self.overwrite(*self.operands(group, penalty, parameter, state))
 
     def weights_at_zero(self, *, whole: bool) -> dict[Tensor, Any]:
-        """Which weights are 0, by penalised parameter that is about to move; of none under SGD.
+        """Which weights are 0, by penalised parameter that is about to move.
 
         The limit of an adaptive prox keeps weights that are not zero from being wiped out; those that are may be held.
 
         Args:
             whole: whether each parameter has one mask.
         """
-        if not self._rule.adaptive:
-            return {}
-        held = {}
-        for group, bound, parameter in self._moving():
-            shared = hasattr(parameter, "device_mesh")  # a DTensor, of which this process holds a shard
-            part = parameter.detach().to_local() if shared else parameter.detach()
-            one = whole or group.get("differentiable", False) or kernels.runs_on(parameter.device)
-            held[parameter] = zeros_of(bound.penalty, part, whole=one or (shared and not bound.penalty.separable))
-        return held
+        at_zero: dict[Tensor, Any] = {}
+        for group, _, parameters in self._launched:
+            at_zero |= self._launches.zeros_of(group, parameters)
+        for group, penalty, parameter in self._rest:
+            one = whole or self.steady or group.get("differentiable", False) or kernels.runs_on(parameter.device)
+            one = one or (hasattr(parameter, "device_mesh") and not penalty.separable)
+            at_zero[parameter] = zeros_of(penalty, local(parameter), whole=one)
+        return at_zero
 
     def operands(
         self, group: Mapping[str, Any], penalty: Penalty, parameter: Tensor, state: dict[str, Any]
@@ -209,14 +211,10 @@ class ProximalStep:
         """
         return penalty, parameter.detach(), self._rule.step(group, state), self._at_zero.get(parameter)
 
-    def written(self, rest: Moving, states: States) -> list[Tensor]:
+    def written(self, states: States) -> list[Tensor]:
         """What `overwrite` overwrites."""
         del states
-        return [parameter for *_, parameter in rest]
-
-    def _moving(self) -> Moving:
-        """The penalised parameters that the optimizer's own step moves: those with a gradient."""
-        return [(group, bound, p) for group, bound in self._active for p in group["params"] if p.grad is not None]
+        return [parameter for *_, parameter in self._rest]
 
 
 def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> Tensor:
