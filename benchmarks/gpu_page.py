@@ -24,10 +24,10 @@ TRAFFIC = {
     "SteadyAdam, L1, fused=True": (1, 5.0, 4.0),
     "ProxSGD, L1, fused=None": (1, 1.0, 1.0),
     "ProxSGD, GroupL1, fused=None": (1, 1.0, 1.0),
-    "SteadySGD, L1, fused=None": (1, 4.0, 2.25),
-    "ProxAdam, L1, fused=None": (1, 4.25, 1.5),
-    "ProxAdam, GroupL1, fused=None": (1, 4.25, 1.5),
-    "SteadyAdam, L1, fused=None": (1, 5.0, 2.25),
+    "SteadySGD, L1, fused=None": (2, 3.25, 2.25),
+    "ProxAdam, L1, fused=None": (2, 3.25, 1.25),
+    "ProxAdam, GroupL1, fused=None": (2, 3.25, 1.25),
+    "SteadyAdam, L1, fused=None": (2, 4.25, 2.25),
 }
 """Launches of a group, and tensors of the parameters' size that they read and write; counted in a test."""
 

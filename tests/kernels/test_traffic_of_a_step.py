@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 cases = importlib.import_module("gpu_cases")
 pages = importlib.import_module("gpu_page")
-BYTES = 4
 LISTED = {case.name: case for family in ("SGD", "Adam") for case in cases.families("eager")[family]}
 
 
@@ -28,7 +27,7 @@ class Passes(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         del types
         result = function(*args, **(kwargs or {}))
-        if not function.is_view and "detach" not in str(function):
+        if not function.is_view and not function.overloadpacket.__name__.startswith(("detach", "empty")):
             into = [each for each in tree_leaves(result) if self._is_large(each)]
             places = {each.data_ptr() for each in into}
             inputs = [each for each in tree_leaves((args, kwargs)) if self._is_large(each)]
@@ -61,7 +60,7 @@ def moved(name, device, launched, monkeypatch):
     with Passes({made[0].numel()}) as passes:
         found = launched(step)
     size = sum(parameter.nbytes for parameter in made)
-    read, written = (BYTES * found.read + passes.read) / size, (BYTES * found.written + passes.written) / size
+    read, written = (found.bytes_read + passes.read) / size, (found.bytes_written + passes.written) / size
     return found.launches, read, written
 
 
