@@ -8,7 +8,7 @@ once more to scale it, and w and the squares once for each step of Newton's meth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -92,7 +92,7 @@ class GroupTable:
 
     def on_device(self) -> AbstractContextManager[Any]:
         """Makes the table's device the current one, on which Triton launches."""
-        return nullcontext() if self.device.type == "cpu" else torch.get_device_module(self.device).device(self.device)
+        return self._upload.on_device()
 
     def launches(self, roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
         """One launch for each kind of tile.
@@ -108,16 +108,16 @@ class GroupTable:
             None if role is None else [(each.data_ptr(), each.dtype, each.stride()) for each in role] for role in roles
         ]
         known = (dim, [each.shape for each in roles[0] or ()], seen)
-        capturing = self._upload.capturing()
-        if known == self._known and not capturing:
-            return self._launches
-        launches = planned(roles, dim)
-        for launch in launches:
-            launch.table = self._upload(torch.tensor(launch.rows, dtype=torch.int64, device="cpu"))
-            launch.programs = self._upload(torch.tensor(launch.owners, dtype=torch.int32, device="cpu"))
-        # A graph has arrays of its own, since those of later steps may change.
-        if not capturing:
-            self._known, self._launches = known, launches
+        launches = self._launches
+        if known != self._known:
+            launches = planned(roles, dim)
+            for launch in launches:
+                launch.table = self._upload(torch.tensor(launch.rows, dtype=torch.int64, device="cpu"))
+                launch.programs = self._upload(torch.tensor(launch.owners, dtype=torch.int32, device="cpu"))
+            # What is copied in a capture is there only once the graph is replayed.
+            if not self._upload.capturing():
+                self._known, self._launches = known, launches
+        self._upload.keep(*(array for launch in launches for array in (launch.table, launch.programs)))
         return launches
 
 

@@ -177,7 +177,7 @@ class Launches:
 
         overflow, scale = getattr(optimizer, "found_inf", None), getattr(optimizer, "grad_scale", None)
         own = [optimizer.state[parameter] for parameter in parameters]
-        points, grads = _locals(parameters), _locals([parameter.grad for parameter in parameters])  # type: ignore[misc]
+        points, grads = _locals(parameters), _locals([parameter.grad for parameter in parameters])
         table, numbers = self._keep(id(group), points, Table)
         is_sgd = isinstance(optimizer, SGD)
         begin = _begin_sgd if is_sgd else _begin_adam
