@@ -74,16 +74,16 @@ class Launches:
         self._looked: dict[torch.dtype, tuple[Penalty, bool]] = {}
 
     def accepts(self, group: Group, penalty: Penalty, parameter: Tensor, state: State, *, gradient: bool) -> bool:
-        """Whether kernels take a parameter: as `fused` allows, in a metric and with a penalty that they know.
+        """Whether kernels take a parameter, with this penalty and as its tensors lie in memory.
 
         Args:
             group: the parameter's.
             penalty: λR.
-            parameter: w.
+            parameter: w, where kernels run.
             state: the parameter's.
             gradient: whether its gradient is read as well.
         """
-        if group.get("fused") is False or group.get("differentiable", False) or not kernels.runs_on(parameter.device):
+        if group.get("differentiable", False):
             return False
         square = self._rule.square(group, state) if self._rule.adaptive and state else None
         grad = parameter.grad if gradient else None

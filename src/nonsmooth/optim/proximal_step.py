@@ -50,6 +50,9 @@ class ProximalStep:
         kind: the optimizer's class, one of torch's or a subclass.
         reader: of the penalties in its groups.
         replaces: whether a kernel may take the whole step of a group, torch's own included.
+
+    Attributes:
+        alone: the groups of which a kernel takes the whole step at hand, with their penalties.
     """
 
     steady: ClassVar[bool] = False
@@ -62,7 +65,7 @@ class ProximalStep:
         self.reader, self._rule, self._replaces = reader, rule_of(kind), replaces
         self._launches = Launches(self._rule, steady=self.steady)
         self._active: Active = []
-        self._alone: list[Any] = []
+        self.alone: list[Any] = []
         self._awaiting: list[Tensor] = []
         self._at_zero: dict[Tensor, Any] = {}
         self._launched: list[tuple[Any, Penalty, list[Tensor]]] = []
@@ -91,8 +94,11 @@ class ProximalStep:
         """
         active = check_before_step(optimizer, self.reader)
         replaces = self._replaces and not compiled
-        alone = [replaces and self._steps_alone(group, bound, optimizer.state) for group, bound in active]
-        self._alone = [pair for pair, is_alone in zip(active, alone, strict=True) if is_alone]
+        alone = [
+            replaces and group.get("fused") is True and self._steps_alone(group, bound, optimizer.state)
+            for group, bound in active
+        ]
+        self.alone = [pair for pair, is_alone in zip(active, alone, strict=True) if is_alone]
         self._active = [pair for pair, is_alone in zip(active, alone, strict=True) if not is_alone]
         self._divide(optimizer.state)
         self._at_zero = self.weights_at_zero(whole=compiled) if self.steady or self._rule.adaptive else {}
@@ -103,11 +109,11 @@ class ProximalStep:
         """Whether a kernel takes the whole step of a group, which is then on one device."""
         moving = [parameter for parameter in group["params"] if parameter.grad is not None]
         return (
-            group.get("fused") is True
-            and bound.penalty.separable
+            bound.penalty.separable
             and len({parameter.device for parameter in moving}) == 1
             and all(
-                self._launches.accepts(group, bound.penalty, parameter, states.get(parameter, {}), gradient=True)
+                kernels.runs_on(parameter.device)
+                and self._launches.accepts(group, bound.penalty, parameter, states.get(parameter, {}), gradient=True)
                 for parameter in moving
             )
         )
@@ -115,10 +121,10 @@ class ProximalStep:
     @torch.no_grad()
     def instead(self, optimizer: Optimizer) -> list[dict[str, Any]]:
         """Take the steps of the groups that kernels take alone; the others are returned."""
-        for group, bound in self._alone:
+        for group, bound in self.alone:
             moving = [parameter for parameter in group["params"] if parameter.grad is not None]
             self._launches.take_step(optimizer, group, bound.on(moving[0].device), moving)
-        alone = {id(group) for group, _ in self._alone}
+        alone = {id(group) for group, _ in self.alone}
         return [group for group in optimizer.param_groups if id(group) not in alone]
 
     @torch.no_grad()
@@ -136,7 +142,7 @@ class ProximalStep:
         else:
             take, written = partial(self._take, optimizer.state), partial(self.written, optimizer.state)
             unless_overflow(overflow, take, written)
-        self._alone, self._active, self._launched, self._rest = [], [], [], []
+        self.alone, self._active, self._launched, self._rest = [], [], [], []
         self._awaiting, self._at_zero = [], {}
         remember_weights(optimizer)
 
@@ -150,7 +156,8 @@ class ProximalStep:
                     continue
                 state = states.get(parameter, {})
                 self._begins |= self._rule.adaptive and not state
-                if self._launches.accepts(group, bound.penalty, parameter, state, gradient=False):
+                runs = group.get("fused") is not False and kernels.runs_on(parameter.device)
+                if runs and self._launches.accepts(group, bound.penalty, parameter, state, gradient=False):
                     launched.setdefault(parameter.device, []).append(parameter)
                 else:
                     self._rest.append((group, bound.on(parameter.device), parameter))

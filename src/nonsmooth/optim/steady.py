@@ -87,7 +87,7 @@ class SteadyStep(ProximalStep):
             ValueError: as `check_before_step`, or an option of a steady optimizer is out of its range.
         """
         super().before(optimizer, compiled=compiled)
-        for group, _ in [*self._active, *self._alone]:
+        for group, _ in [*self._active, *self.alone]:
             _check_options(group)
 
     def written(self, states: States) -> list[Tensor]:
