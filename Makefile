@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-processes test-slow test-browser test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero docs constraints clean
+.PHONY: help reproduce test test-processes test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-gpu docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ test-wheel: ## build the wheel, and try it in an environment that holds PyTorch 
 
 test-browser: $(VENV)/installed-test ## run the tests of the report in Chromium, where it is installed
 	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+test-gpu: $(VENV)/installed-test ## run the tests that need a GPU, and those of the kernels there; skipped without one
+	@$(BIN)/python -m pytest -n 8 -m 'not slow and not processes' tests/gpu tests/kernels $(ARGS)
 
 lint: $(VENV)/installed-lint ## check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check
@@ -82,6 +85,9 @@ bench-edge: $(VENV)/installed-bench ## runs at their stability threshold: write 
 
 bench-zero: $(VENV)/installed-run ## networks with parts that start at zero: write docs/benchmarks/zero-initialised.md
 	@$(BIN)/python benchmarks/zero_initialised.py --output docs/benchmarks/zero-initialised.md $(ARGS)
+
+bench-gpu: $(VENV)/installed-bench ## steps on a GPU, which it needs: write docs/benchmarks/gpu.md and gpu.json
+	@$(BIN)/python benchmarks/gpu_step.py --output docs/benchmarks/gpu.md $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

@@ -70,13 +70,13 @@ class PeakMemory(TorchDispatchMode):
         self.peak = max(self.peak, sum(self._live.values()))
 
 
-def parameters(shapes):
+def parameters(shapes, device="cpu"):
     """Parameters with gradients, as after a backward pass."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     made = []
     for shape in shapes:
-        parameter = torch.nn.Parameter(0.05 * torch.randn(shape, generator=generator))
-        parameter.grad = 1e-3 * torch.randn(shape, generator=generator)
+        parameter = torch.nn.Parameter(0.05 * torch.randn(shape, generator=generator, device=device))
+        parameter.grad = 1e-3 * torch.randn(shape, generator=generator, device=device)
         made.append(parameter)
     return made
 
@@ -120,18 +120,25 @@ def softshrink_after(optimizer, made):
     return step
 
 
+def prune_optimizer_step(made, kind, **options):
+    """The step of torchao's PruneOptimizer around an optimiser of torch; None where it cannot be had."""
+    try:
+        from torchao.prototype.pat.optim import PruneOptimizer  # noqa: PLC0415
+
+        first, second = split(made)
+        base = kind([{**first, "prox_type": "ProxLasso", "group_type": "ElemGrouper"}, second], **options)
+        return PruneOptimizer(base, reg_lambda=STRENGTH).step
+    except (ImportError, TypeError, ValueError, KeyError) as error:
+        print(f"torchao's PruneOptimizer is left out: {error}")
+        return None
+
+
 def peers(made):
     """Steps of other packages, where they are installed."""
     found = {}
-    try:
-        from torchao.prototype.pat.optim import ProxLasso, PruneOptimizer  # noqa: PLC0415
-
-        first, second = split(made)
-        base = torch.optim.Adam([{**first, "prox_type": "ProxLasso", "group_type": "ElemGrouper"}, second], fused=True)
-        del ProxLasso
-        found["Adam + torchao PruneOptimizer"] = PruneOptimizer(base, reg_lambda=STRENGTH).step
-    except (ImportError, TypeError, ValueError, KeyError) as error:
-        print(f"torchao's PruneOptimizer is left out: {error}")
+    pruning = prune_optimizer_step(made, torch.optim.Adam, fused=True)
+    if pruning is not None:
+        found["Adam + torchao PruneOptimizer"] = pruning
     try:
         from pytorch_optimizer import FTRL  # noqa: PLC0415
 

@@ -108,11 +108,13 @@ def launched():
 
 @dataclass
 class Traffic:
-    """What programs did, in elements; single numbers are not counted."""
+    """What programs did, in elements and in bytes; single numbers are not counted."""
 
     launches: int = 0
     read: int = 0
     written: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
 
 
 def count_traffic(call):
@@ -124,11 +126,15 @@ def count_traffic(call):
     load, store, launch = builder.create_masked_load, builder.create_masked_store, executor.__call__
 
     def loading(self, pointers, mask, *rest):
-        found.read += int(mask.data.sum()) * (mask.data.size > 1)
+        elements = int(mask.data.sum()) * (mask.data.size > 1)
+        found.read += elements
+        found.bytes_read += elements * pointers.get_element_ty().primitive_bitwidth // 8
         return load(self, pointers, mask, *rest)
 
     def storing(self, pointers, value, mask, *rest):
-        found.written += int(mask.data.sum()) * (mask.data.size > 1)
+        elements = int(mask.data.sum()) * (mask.data.size > 1)
+        found.written += elements
+        found.bytes_written += elements * pointers.get_element_ty().primitive_bitwidth // 8
         return store(self, pointers, value, mask, *rest)
 
     def launching(self, *arguments, **options):

@@ -8,14 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nonsmooth.optim.metric import WARM_UP, AdaptiveStep
 
 from nonsmooth.kernels.numbers import Numbers, Row
 from nonsmooth.kernels.separable import separable_prox_
 from nonsmooth.kernels.tables import Table
 from nonsmooth.optim.proximal_step import prox_parameter
-from nonsmooth.optim.steady import _threshold
+from nonsmooth.optim.steady import _threshold_
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, TransformedL1
+from nonsmooth.torch_optimizers import AdaptiveStep
+from nonsmooth.torch_optimizers.rules import WARM_UP
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 SHAPES = [(5, 7), (3,), (), (0, 4), (2, 3, 2)]
@@ -71,8 +72,8 @@ class Group:
         limit = {"full": LIMIT[Row.FULL], "times": LIMIT[Row.TIMES], "slack": LIMIT[Row.SLACK]}
         return AdaptiveStep(
             self.step,
-            self.squares[number].double(),
             0.06,
+            self.squares[number].double(),
             self.means[number].double() if self.metric == "centred" else None,
             **(limit if self.metric != "adaptive" else {}),
         )
@@ -136,15 +137,12 @@ def test_the_memory_of_pulls_is_that_of_the_steady_optimisers(sloping, metric, d
         pull.mul_(torch.where(zero.bool(), 1.0, 1.5))
     expected = []
     for number in range(len(SHAPES)):
-        point, state = (
-            group.points[number].to(torch.float64, copy=True),
-            {"pull": group.pulls[number].to(torch.float64, copy=True)},
-        )
-        state["pulls"] = torch.tensor(float(count - 1))
+        point = group.points[number].to(torch.float64, copy=True)
+        pull = group.pulls[number].to(torch.float64, copy=True)
         penalty = sloping.make(group.strengths[number])
         held = group.zeros[number].bool()
-        _threshold(penalty, point, held, group.unit_step(number), state, {"forgetting": 4.0}, None)
-        expected.append((point, state["pull"]))
+        _threshold_(penalty, point, group.unit_step(number), held, pull, count, 4.0)
+        expected.append((point, pull))
     numbers = group.numbers(sloping, COUNT=float(count), FORGETTING=4.0, WARM_UP=float(WARM_UP))
     proximal(sloping, group, numbers=numbers, pulls=group.pulls, zeros=group.zeros)
     for (point, pull), found, remembered in zip(expected, group.points, group.pulls, strict=True):

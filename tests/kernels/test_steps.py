@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from nonsmooth.optim.metric import WARM_UP, adam_step, sgd_step, unit_step_of
 
 from nonsmooth.kernels.numbers import Numbers, Row
 from nonsmooth.kernels.steps import adam_step_, sgd_step_
@@ -14,6 +13,8 @@ from nonsmooth.kernels.tables import Table
 from nonsmooth.optim import ProxAdam, ProxAdamW, ProxSGD, SteadyAdam, SteadySGD
 from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.penalties import L1
+from nonsmooth.torch_optimizers import rule_of
+from nonsmooth.torch_optimizers.rules import WARM_UP
 
 SHAPES = [(5, 7), (), (0, 4), (2, 3)]
 STEPS = 3
@@ -39,7 +40,7 @@ class Run:
         self.strength = strength
         self.points = drawn(0, dtype, device)
         self.eager = [torch.nn.Parameter(point.to(torch.float64, copy=True)) for point in self.points]
-        self.optimizer = make(self.eager, penalty=kind.make(strength), **options)
+        self.optimizer = make(self.eager, fused=False, penalty=kind.make(strength), **options)
         self.kind, self.dtype, self.device = kind, dtype, device
         self.table = Table(device, block=32)
         self.numbers = Numbers(device, len(SHAPES))
@@ -79,7 +80,7 @@ class SGDRun(Run):
     def step(self, step, scale=None, **more):
         grads, group = self.gradients(step), self.optimizer.param_groups[0]
         self.optimizer.step()
-        rows = self.rows(step) | {Row.STEP: sgd_step(group, {}), Row.MOMENTUM: group["momentum"]}
+        rows = self.rows(step) | {Row.STEP: rule_of(torch.optim.SGD).step(group, {}), Row.MOMENTUM: group["momentum"]}
         rows[Row.DAMPENING] = group["dampening"] if step else 0.0
         if scale is not None:
             rows[Row.GRAD_SCALE] = scale
@@ -126,7 +127,7 @@ class AdamRun(Run):
         grads, group = self.gradients(step), self.optimizer.param_groups[0]
         self.optimizer.step()
         first, second = group["betas"]
-        unit = adam_step(group, self.optimizer.state[self.eager[0]])
+        unit = rule_of(torch.optim.Adam).step(group, self.optimizer.state[self.eager[0]])
         rows = self.rows(step) | {
             Row.SCALE: unit.scale,
             Row.EPSILON: unit.epsilon,
@@ -251,7 +252,7 @@ def test_half_types_are_rounded_once_and_the_metric_is_read_from_rounded_states(
         state = dict(base.state[point])
         if "exp_avg_sq" in state:
             state["exp_avg_sq"] = state["exp_avg_sq"].to(dtype).double()
-        step = unit_step_of(make)(base.param_groups[0], state)
+        step = rule_of(make).step(base.param_groups[0], state)
         prox_parameter(L1(STRENGTH), point, step, zeros[number])
         half = torch.finfo(dtype).eps / 2
         torch.testing.assert_close(run.points[number].double(), point, rtol=1.01 * half, atol=1e-6)

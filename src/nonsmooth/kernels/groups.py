@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from nonsmooth.kernels.arithmetic import TYPES
 from nonsmooth.kernels.group_program import group_prox
 from nonsmooth.kernels.group_tiles import METRICS, ROWS, Slices, Tile, slices_of, tile_for
 from nonsmooth.kernels.numbers import Row
+from nonsmooth.kernels.tables import ALIGNMENT
 from nonsmooth.kernels.upload import Upload
 
 Dimensions = int | tuple[int, ...]
@@ -78,7 +79,7 @@ class Launch:
 
 
 class GroupTable:
-    """The launches for some parameters, made anew where an address, a shape or a type has changed.
+    """The launches for some parameters, made anew where a shape or a type has changed; addresses are replaced.
 
     Args:
         device: where the parameters lie.
@@ -87,7 +88,8 @@ class GroupTable:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._upload = Upload(device)
-        self._known: Any = None
+        self._form: Any = None
+        self._addresses: list[list[int]] = []
         self._launches: list[Launch] = []
 
     def on_device(self) -> AbstractContextManager[Any]:
@@ -104,21 +106,30 @@ class GroupTable:
         Raises:
             ValueError: a tensor does not qualify, weights are none for the groups, or lists differ in length.
         """
-        seen = [
-            None if role is None else [(each.data_ptr(), each.dtype, each.stride()) for each in role] for role in roles
+        count = len(roles[0] or ())
+        addresses = [[0] * count if role is None else [each.data_ptr() for each in role] for role in roles]
+        laid_out = [
+            None if role is None else [(each.shape, each.dtype, each.stride()) for each in role] for role in roles
         ]
-        known = (dim, [each.shape for each in roles[0] or ()], seen)
+        aligned = [[address % ALIGNMENT == 0 for address in role] for role in addresses]
+        form = (dim, laid_out, aligned)
         launches = self._launches
-        if known != self._known:
-            launches = planned(roles, dim)
-            for launch in launches:
-                launch.table = self._upload(torch.tensor(launch.rows, dtype=torch.int64, device="cpu"))
-                launch.programs = self._upload(torch.tensor(launch.owners, dtype=torch.int32, device="cpu"))
+        if form != self._form or addresses != self._addresses:
+            if form != self._form:
+                launches = planned(roles, dim)
+                for launch in launches:
+                    launch.programs = self._upload(torch.tensor(launch.owners, dtype=torch.int32, device="cpu"))
+            launches = [self._moved(launch, addresses) for launch in launches]
             # What is copied in a capture is there only once the graph is replayed.
             if not self._upload.capturing():
-                self._known, self._launches = known, launches
+                self._form, self._addresses, self._launches = form, addresses, launches
         self._upload.keep(*(array for launch in launches for array in (launch.table, launch.programs)))
         return launches
+
+    def _moved(self, launch: Launch, addresses: list[list[int]]) -> Launch:
+        """A launch on other addresses, its table on the device."""
+        rows = [[*(role[row[-1]] for role in addresses), *row[len(addresses) :]] for row in launch.rows]
+        return replace(launch, rows=rows, table=self._upload(torch.tensor(rows, dtype=torch.int64, device="cpu")))
 
 
 def planned(roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
@@ -159,7 +170,7 @@ def _add(found: dict[Kind, Launch], column: int, point: Tensor, own: list[Tensor
     tile = tile_for(slices, adaptive=square is not None, double=types[0] == torch.float64)
     addresses = [0 if each is None else each.data_ptr() for each in own]
     distance = slices.length if slices.arrangement == ROWS else slices.count
-    aligned = distance % 16 == 0 and all(address % 16 == 0 for address in addresses[:4])
+    aligned = distance % 16 == 0 and all(address % ALIGNMENT == 0 for address in addresses[:4])
     kind = Kind(tile, slices.arrangement, types, aligned)
     launch = found.setdefault(kind, Launch(kind))
     stride = 0 if weights is None or weights.numel() == 1 else weights.stride(-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -67,19 +68,21 @@ class Row(IntEnum):
 
 
 class _Values:
-    """Tensors of one type, and the places that their values go to and come from when they stand in a row."""
+    """Tensors of one type, and where their values go when they stand in a row.
+
+    Attributes:
+        pieces: the tensors.
+        spans: for each its first target, how many there are, and its own length, 1 or as many.
+    """
 
     def __init__(self) -> None:
         self.pieces: list[Tensor] = []
-        self.places: list[tuple[int, int]] = []
-        self.length = 0
+        self.spans: list[tuple[int, int, int]] = []
 
-    def add(self, piece: Tensor, targets: Sequence[int], device: torch.device) -> None:
+    def add(self, piece: Tensor, start: int, count: int, device: torch.device) -> None:
         """Note a tensor of one value for all targets, or of one for each."""
-        size = piece.numel()
         self.pieces.append(piece if piece.device == device else piece.to(device, non_blocking=True))
-        self.places.extend((target, self.length + (j if size > 1 else 0)) for j, target in enumerate(targets))
-        self.length += size
+        self.spans.append((start, count, piece.numel()))
 
 
 class Numbers:
@@ -98,7 +101,7 @@ class Numbers:
         self._upload = Upload(device)
         self._known: list[float] | None = None
         self._uploaded: Tensor | None = None
-        self._places: dict[tuple[tuple[int, int], ...], Tensor] = {}
+        self._places: dict[tuple[tuple[int, int, int], ...], Tensor] = {}
 
     @torch.no_grad()
     def __call__(self, rows: Mapping[Row, Entry]) -> Tensor:
@@ -131,7 +134,7 @@ class Numbers:
             return numbers
         numbers = numbers.clone()
         for values in found.values():
-            targets, sources = self._on_device(tuple(values.places), store=not capturing)
+            targets, sources = self._on_device(tuple(values.spans), store=not capturing)
             whole = torch.cat([piece.reshape(-1) for piece in values.pieces]).double()
             numbers.view(-1).index_copy_(0, targets, whole.index_select(0, sources))
         return numbers
@@ -146,25 +149,42 @@ class Numbers:
                 values = entry.reshape(-1).tolist()
                 host[start : start + count] = values * count if len(values) == 1 else values
             else:
-                found.setdefault(entry.dtype, _Values()).add(entry, range(start, start + count), self.device)
+                found.setdefault(entry.dtype, _Values()).add(entry, start, count, self.device)
         elif isinstance(entry, Sequence):
             if len(entry) != count:
                 raise ValueError(f"a row has {len(entry)} numbers; accepted are {count}")
+            if _stackable(entry, self.device):
+                self._put(start, torch.stack(entry), host, found)  # type: ignore[arg-type]
+                return
             for place, value in enumerate(entry, start):
                 if not isinstance(value, Tensor) or value.device.type == "cpu" != here:
                     host[place] = float(value)
                 else:
-                    found.setdefault(value.dtype, _Values()).add(value, (place,), self.device)
+                    found.setdefault(value.dtype, _Values()).add(value, place, 1, self.device)
         else:
             host[start : start + count] = [float(entry)] * count
 
-    def _on_device(self, places: tuple[tuple[int, int], ...], *, store: bool) -> tuple[Tensor, Tensor]:
+    def _on_device(self, spans: tuple[tuple[int, int, int], ...], *, store: bool) -> tuple[Tensor, Tensor]:
         """Where values go to and come from, as indices on the device."""
-        if places not in self._places:
-            targets, sources = zip(*places, strict=True)
+        if spans not in self._places:
+            targets = [start + place for start, count, _ in spans for place in range(count)]
+            firsts = accumulate((size for *_, size in spans), initial=0)
+            sources = [
+                first + (place if size > 1 else 0)
+                for (_, count, size), first in zip(spans, firsts, strict=False)
+                for place in range(count)
+            ]
             both = self._upload(torch.tensor([targets, sources], dtype=torch.int64, device="cpu"))
             if not store:
                 return both[0], both[1]
-            self._places[places] = both
-        self._upload.keep(self._places[places])
-        return self._places[places][0], self._places[places][1]
+            self._places[spans] = both
+        self._upload.keep(self._places[spans])
+        return self._places[spans][0], self._places[spans][1]
+
+
+def _stackable(entry: Sequence[float | Tensor], device: torch.device) -> bool:
+    """Whether the numbers of a sequence are 0-dimensional tensors of one type on the device."""
+    dtypes = {
+        each.dtype if isinstance(each, Tensor) and each.ndim == 0 and each.device == device else None for each in entry
+    }
+    return len(dtypes) == 1 and None not in dtypes

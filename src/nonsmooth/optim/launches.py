@@ -71,6 +71,7 @@ class Launches:
         self._rule, self._steady = rule, steady
         self._kept: dict[Any, tuple[Any, Numbers]] = {}
         self._fits: dict[Tensor, tuple[Any, ...]] = {}
+        self._looked: dict[torch.dtype, tuple[Penalty, bool]] = {}
 
     def accepts(self, group: Group, penalty: Penalty, parameter: Tensor, state: State, *, gradient: bool) -> bool:
         """Whether kernels take a parameter, with this penalty and as its tensors lie in memory.
@@ -91,7 +92,16 @@ class Launches:
         if known is None or known[0] is not square or known[1:4] != form[1:]:
             others = [local(each) for each in (square, grad) if each is not None]
             known = self._fits[parameter] = (*form, self._qualifies(penalty, parameter, others))
-        return bool(known[4]) and not is_extreme(penalty, parameter)
+        return bool(known[4]) and not self._is_extreme(penalty, parameter)
+
+    def _is_extreme(self, penalty: Penalty, parameter: Tensor) -> bool:
+        """`is_extreme`, looked at once for all parameters of a dtype where it is the same for them."""
+        if not isinstance(penalty, SeparablePenalty) or isinstance(penalty.strength, Tensor):
+            return is_extreme(penalty, parameter)
+        looked = self._looked.get(parameter.dtype)
+        if looked is None or looked[0] is not penalty:
+            looked = self._looked[parameter.dtype] = penalty, is_extreme(penalty, parameter)
+        return looked[1]
 
     def _qualifies(self, penalty: Penalty, parameter: Tensor, others: list[Tensor]) -> bool:
         shared, point = hasattr(parameter, "device_mesh"), local(parameter)
@@ -227,7 +237,13 @@ class Launches:
             return {Row.STEP: self._rule.step(group, {})}
         counts = {name: [state[name] for state in states] for name in ("step", "mu_product") if name in states[0]}
         if any(count.device.type == "cpu" for count in counts["step"]) and not kernels.INTERPRETED:
-            each = [self._rule.numbers(group, state) for state in states]
+            known: dict[tuple[float, ...], dict[str, Any]] = {}  # mostly all parameters have taken the same steps
+            each = []
+            for place, state in enumerate(states):
+                key = tuple(float(values[place]) for values in counts.values())
+                if key not in known:
+                    known[key] = self._rule.numbers(group, state)
+                each.append(known[key])
             return {row: [numbers[name] for numbers in each] for name, row in NUMBERS.items()}
         stacked: dict[str, Any] = {
             name: torch.stack([each.reshape(()) for each in values]).double() for name, values in counts.items()
@@ -304,8 +320,7 @@ def _begin_adam(
 
 def local(tensor: Any) -> Tensor:
     """A tensor, or this process's shard of it."""
-    part = tensor.detach()
-    found: Tensor = part.to_local() if hasattr(part, "device_mesh") else part
+    found: Tensor = tensor.detach().to_local() if hasattr(tensor, "device_mesh") else tensor
     return found
 
 
