@@ -169,7 +169,11 @@ def page(made: list[torch.nn.Parameter], repeats: int) -> str:
         beyond = f"{times[case.name] - base:.2f}" if case.is_ours and "NAdam" not in case.name else ""
         name = case.name if case.is_ours else f"**{case.name}**"
         lines.append(f"| {name} | {times[case.name]:.2f} | {beyond} |")
-    lines += ["", "Where the time goes, in percent, as a profiler sees it, which makes small functions look larger:", ""]
+    lines += [
+        "",
+        "Where the time goes, in percent, as a profiler sees it, which makes small functions look larger:",
+        "",
+    ]
     lines += [f"| step | {' | '.join(PARTS)} | the rest |", "|---" * (len(PARTS) + 2) + "|"]
     for case in listed:
         if case.is_ours:

@@ -49,10 +49,11 @@ def _overwrite(
     rest: list[tuple[Any, ...]],
 ) -> None:
     """The graph: a frame of its own, since the compiler ends a graph at what it is told to leave out."""
-    for step_, penalty, operands, options in steps:
-        step_(overwrite, penalty, *operands, **options)
-    for each in rest:
-        overwrite(*each)
+    with torch.no_grad():
+        for step_, penalty, operands, options in steps:
+            step_(overwrite, penalty, *operands, **options)
+        for each in rest:
+            overwrite(*each)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
