@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
+from nonsmooth.optim.following import follow
+from nonsmooth.optim.missed_steps import catch_up, catch_up_before_loading
 from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.proximal_step import ProximalStep
@@ -57,8 +60,9 @@ class Proximal(PenalizedOptimizer):
 
         Raises:
             TypeError: a group holds something else than a penalty; nothing has been changed then.
-            ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not
-                fit, or the step is too large for a penalty that is not convex; nothing has been changed then.
+            ValueError: a gradient is sparse where that is not accepted, or was taken at rows that have missed steps,
+                an option is out of its range, a penalty has invalid numbers or does not fit, or the step is too large
+                for a penalty that is not convex; nothing has been changed then.
         """
         loss, prox = None, self._prox
         if closure is not None:
@@ -83,6 +87,28 @@ class Proximal(PenalizedOptimizer):
             self.param_groups = groups
         prox.after(self)
         return loss
+
+    def follow(self, model: nn.Module) -> None:
+        """Let the embeddings of a model bring up to date what they are about to read: `nonsmooth.optim.follow`."""
+        follow(self, model)
+
+    def catch_up(self) -> None:
+        """Take the proxes that rows of embeddings missed under sparse gradients: `nonsmooth.optim.catch_up`."""
+        catch_up(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What torch's gives, and the penalties; the weights are brought up to date, so that they go with it."""
+        catch_up(self)
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` gave; groups without a penalty, as in older checkpoints, keep the one they have here.
+
+        Raises:
+            ValueError: a penalty is not known or does not fit; nothing has been changed then.
+        """
+        catch_up_before_loading(self)
+        super().load_state_dict(state_dict)
 
     @property
     def _prox(self) -> ProximalStep:

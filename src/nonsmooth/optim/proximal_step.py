@@ -17,6 +17,7 @@ from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit
 from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
 from nonsmooth.optim.prox_taken import remember_weights
+from nonsmooth.optim.row_steps import RowStep, begin, finish
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 
@@ -69,6 +70,7 @@ class ProximalStep:
         self._awaiting: list[Tensor] = []
         self._at_zero: dict[Tensor, Any] = {}
         self._handed_over: set[Tensor] = set()
+        self._by_rows: dict[Tensor, RowStep] = {}
 
     def check(self, optimizer: Optimizer) -> None:
         """Raise where a step would be wrong whatever its gradients.
@@ -77,7 +79,7 @@ class ProximalStep:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        check_before_step(optimizer, self.reader, ahead=True)
+        check_before_step(optimizer, self.reader, ahead=True, by_rows=not self.steady)
 
     def before(self, optimizer: Optimizer, *, compiled: bool = False) -> None:
         """Check, and look at the weights that the optimizer is about to move.
@@ -90,7 +92,8 @@ class ProximalStep:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        active = check_before_step(optimizer, self.reader)
+        active = check_before_step(optimizer, self.reader, by_rows=not self.steady and not compiled)
+        self._by_rows = begin(optimizer, active, self._rule)
         replaces = self._replaces and not compiled
         alone = [replaces and self._steps_alone(group, bound, optimizer.state) for group, bound in active]
         self._alone = [pair for pair, is_alone in zip(active, alone, strict=True) if is_alone]
@@ -134,7 +137,8 @@ class ProximalStep:
         else:
             take = partial(self._take, rest, optimizer.state)
             unless_overflow(overflow, take, partial(self.written, rest, optimizer.state))
-        self._active, self._alone, self._awaiting, self._at_zero = [], [], [], {}
+        finish(optimizer, self._by_rows.values(), self._rule)
+        self._active, self._alone, self._awaiting, self._at_zero, self._by_rows = [], [], [], {}, {}
         remember_weights(optimizer)
 
     def _launch(self, states: States, overflow: Tensor | None) -> Moving:
@@ -143,7 +147,7 @@ class ProximalStep:
         for group, bound in self._active:
             taken: dict[torch.device, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None or parameter in self._handed_over:
+                if parameter.grad is None or parameter in self._handed_over or parameter in self._by_rows:
                     continue
                 if self._launches.accepts(group, bound.penalty, parameter, states[parameter], gradient=False):
                     taken.setdefault(parameter.device, []).append(parameter)
@@ -215,8 +219,13 @@ class ProximalStep:
         return [parameter for *_, parameter in rest]
 
     def _moving(self) -> Moving:
-        """The penalised parameters that the optimizer's own step moves: those with a gradient."""
-        return [(group, bound, p) for group, bound in self._active for p in group["params"] if p.grad is not None]
+        """The penalised parameters that the optimizer's own step moves: those with a gradient, a dense one."""
+        return [
+            (group, bound, parameter)
+            for group, bound in self._active
+            for parameter in group["params"]
+            if parameter.grad is not None and parameter not in self._by_rows
+        ]
 
 
 def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> Tensor:
