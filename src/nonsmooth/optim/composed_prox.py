@@ -61,9 +61,9 @@ def composed(steps: Iterable[tuple[Penalty, Any]], like: Tensor) -> ComposedProx
     if len(numbers) < len(found) or len({on_rows for on_rows, *_ in numbers}) > 1:
         return None
     table = torch.tensor([each[1:] for each in numbers], dtype=torch.float64, device="cpu").reshape(-1, 2).flip(0)
-    range_of = torch.finfo(torch.float64)
-    shrinkage = (1 / (1 + table[:, 1])).cumprod(0).clamp(min=range_of.tiny)
-    threshold = (table[:, 0] * shrinkage).cumsum(0).clamp(max=range_of.max)  # so that inf - t stays inf
+    # So that ∞·q and ∞ - t stay ∞.
+    shrinkage = (1 / (1 + table[:, 1])).cumprod(0).clamp(min=math.ulp(0.0))
+    threshold = (table[:, 0] * shrinkage).cumsum(0).clamp(max=torch.finfo(torch.float64).max)
     none = table.new_zeros(1)
     tables = (torch.cat([shrinkage.flip(0), none + 1]), torch.cat([threshold.flip(0), none]))
     return ComposedProx(*(each.to(like.device) for each in tables), on_rows=bool(numbers) and numbers[0][0])
