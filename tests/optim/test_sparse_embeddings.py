@@ -136,11 +136,11 @@ def assert_alike(sparse, dense, tolerance=1e-12):
 
 
 def schedule(run):
-    """The step size falls and rises and is 0 for a while; λ changes at every step, and is 0 for a while."""
+    """The step size falls and rises and is 0 for a while; λ changes at every other step, and is 0 for a while."""
     t = run.time
     run.group["lr"] = 0.0 if 12 <= t < 14 else 0.1 * (1 + 3 * t % 5) / (1 + 0.05 * t)
     strength = run.group["penalty"]["strength"]
-    factor = 0.0 if 8 <= t < 10 else 1 + t % 3
+    factor = 0.0 if 8 <= t < 10 else 1 + t // 2 % 3
     if isinstance(strength, torch.Tensor):
         if t == 0:
             run.original = strength.clone()
@@ -388,6 +388,18 @@ def test_going_back_to_a_checkpoint_in_the_middle_of_a_run(kind, model_first, fo
     assert distance(run.weights(), before) == 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_that_is_loaded_without_weights(kind):
+    runs = [Run(kind, L1(0.1), sparse=sparse) for sparse in (True, False)]
+    for run in runs:
+        state = copy.deepcopy(run.train(3).optimizer.state_dict())
+        run.train(4)
+        assert run.is_behind() == run.sparse
+        run.optimizer.load_state_dict(state)
+        run.train(3)
+    assert_alike(*runs)
+
+
 def by_pickle(parts):
     return pickle.loads(pickle.dumps(parts))
 
@@ -630,6 +642,29 @@ def test_a_bound_on_what_is_remembered(kind, name, monkeypatch):
         lengths |= {len(state[MISSED].events) if MISSED in state else 0 for state in states}
     assert lengths == {0, 1, 2, 3}
     assert_alike(sparse, dense.train(10))
+
+
+def test_one_copy_of_numbers_by_row_is_kept():
+    """Of a λ for each coordinate that changes at every step there would be a thousand."""
+    strength, weights = torch.full((ROWS, 1), 0.1).double(), torch.rand(ROWS, WIDTH).double()
+    run = Run(ProxSGD, L1(strength, weights=weights), sparse=True)
+
+    def copies():
+        missed = [state[MISSED] for state in run.optimizer.state.values()]
+        return {len({id(event.penalty.strength) for event in each.events} | {0}) - 1 for each in missed}, {
+            len({id(event.penalty.weights) for event in each.events}) for each in missed
+        }
+
+    run.train(3)
+    assert copies() == ({1}, {1})
+    assert {len(state[MISSED].events) for state in run.optimizer.state.values()} == {3}
+    for _ in range(3):
+        strength.mul_(2)
+        run.train(1)
+        assert copies() == ({1}, {1})
+    run.group["penalty"]["strength"] = 0.3
+    run.train(2)
+    assert {len(state[MISSED].events) for state in run.optimizer.state.values()} == {3}
 
 
 def magnitudes_by_hand(size, steps):

@@ -76,7 +76,7 @@ def check_before_step(
     reader: PenaltyReader,
     *,
     ahead: bool = False,
-    by_rows: bool = False,
+    against_sparse: str | None = ALL_MOVE,
 ) -> Active:
     """Raise, before anything is changed, where a step with a penalty would be wrong.
 
@@ -86,7 +86,7 @@ def check_before_step(
         optimizer: before its step.
         reader: of its penalties.
         ahead: whether gradients are not there yet, so that every parameter counts.
-        by_rows: whether rows without a gradient may take their prox later.
+        against_sparse: why no sparse gradient is accepted; None where rows without a gradient may take the prox later.
 
     Returns:
         The groups whose λ is not 0, with their penalties.
@@ -115,7 +115,7 @@ def check_before_step(
                     bound.on(each.device)
                     bound.fits.add((each.shape, each.dtype, each.device))
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
-                reason = reason_against(optimizer, group, bound.penalty, parameter) if by_rows else ALL_MOVE
+                reason = against_sparse or reason_against(optimizer, group, bound.penalty, parameter)
                 if reason is not None:
                     refuse_sparse(parameter, reason)
     return active

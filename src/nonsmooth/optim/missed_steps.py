@@ -31,7 +31,10 @@ MISSED = "missed"
 """What the state of a parameter calls its `Missed`; absent where every row is up to date."""
 
 LONGEST = 1024
-"""After as many steps all rows are brought up to date: it bounds what is remembered, and how long a replay can get."""
+"""After as many steps all rows are brought up to date: it bounds what is remembered, and how long a replay can get.
+
+So do numbers by row that change, such as a λ for each coordinate that is scheduled: a single copy of them is kept.
+"""
 
 AT_ONCE = 1 << 20
 """Weights that are brought up to date together, which bounds the size of the buffers."""
@@ -77,7 +80,7 @@ class Missed:
         self.events: list[Event] = []
         self.seen = torch.zeros(parameter.shape[0], dtype=torch.int64, device=parameter.device)
         self.version = 0
-        self._read: tuple[Penalty, list[tuple[Tensor, int]], Penalty] | None = None
+        self._kept: dict[str, tuple[Tensor, int, Tensor]] = {}
 
     def behind(self, rows: Tensor | None = None) -> Tensor:
         """Those of some rows, or of all, that have missed a step; in no order, and as often as they were given."""
@@ -96,20 +99,26 @@ class Missed:
         self.events.append(Event(self._as_it_is(penalty), step.clone() if isinstance(step, Tensor) else step))
         self.seen[rows] = len(self.events)
 
+    def copies(self, penalty: Penalty) -> bool:
+        """Whether writing a penalty down takes another copy of numbers by row, beside those that are kept."""
+        large = [name for name, value in _tensors(penalty) if value.numel() >= len(self.seen)]
+        return any(name in self._kept and not self._has(name, getattr(penalty, name)) for name in large)
+
+    def _has(self, name: str, tensor: Tensor) -> bool:
+        source, version, _ = self._kept.get(name, (None, 0, None))
+        return source is tensor and version == version_of(tensor)
+
     def _as_it_is(self, penalty: Penalty) -> Penalty:
-        """A penalty that keeps its numbers: the last one again, where nothing has changed since."""
-        if (
-            self._read is not None
-            and self._read[0] is penalty
-            and all(tensor.numel() > 1 and version_of(tensor) == version for tensor, version in self._read[1])
-        ):
-            return self._read[2]
-        tensors = {name: value for name, value in penalty.fields().items() if isinstance(value, Tensor)}
+        """A penalty that keeps its numbers; tensors which have not changed since the last one share its copies."""
         kept = copy.copy(penalty)
-        for name, value in tensors.items():
-            on_host = value.numel() == 1 and value.device.type == "cpu" and name == "strength"
-            object.__setattr__(kept, name, float(value) if on_host else value.detach().clone())
-        self._read = (penalty, [(tensor, version_of(tensor)) for tensor in tensors.values()], kept)
+        for name, value in _tensors(penalty):
+            if value.numel() == 1:  # which somebody may write through `.data`, unseen
+                number = name == "strength" and value.device.type == "cpu"
+                object.__setattr__(kept, name, float(value) if number else value.detach().clone())
+                continue
+            if not self._has(name, value):
+                self._kept[name] = (value, version_of(value), value.detach().clone())
+            object.__setattr__(kept, name, self._kept[name][2])
         return kept
 
     def on(self, device: torch.device) -> Missed:
@@ -117,6 +126,10 @@ class Missed:
         if self.seen.device != device:
             self.seen = self.seen.to(device)
         return self
+
+
+def _tensors(penalty: Penalty) -> list[tuple[str, Tensor]]:
+    return [(name, value) for name, value in penalty.fields().items() if isinstance(value, Tensor)]
 
 
 def on_rows(penalty: Penalty, rows: Tensor, size: torch.Size) -> Penalty:
@@ -128,9 +141,7 @@ def on_rows(penalty: Penalty, rows: Tensor, size: torch.Size) -> Penalty:
         size: the shape of the whole parameter.
     """
     chosen = {
-        name: _of_rows(penalty, name, value, rows, size)
-        for name, value in penalty.fields().items()
-        if isinstance(value, Tensor) and value.numel() > 1
+        name: _of_rows(penalty, name, value, rows, size) for name, value in _tensors(penalty) if value.numel() > 1
     }
     if not chosen:
         return penalty

@@ -18,6 +18,7 @@ from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.row_steps import RowStep, begin, finish
+from nonsmooth.optim.sparse_gradients import ALL_MOVE
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 
@@ -79,7 +80,7 @@ class ProximalStep:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        check_before_step(optimizer, self.reader, ahead=True, by_rows=not self.steady)
+        check_before_step(optimizer, self.reader, ahead=True, against_sparse=ALL_MOVE if self.steady else None)
 
     def before(self, optimizer: Optimizer, *, compiled: bool = False) -> None:
         """Check, and look at the weights that the optimizer is about to move.
@@ -92,7 +93,8 @@ class ProximalStep:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        active = check_before_step(optimizer, self.reader, by_rows=not self.steady and not compiled)
+        against_sparse = ALL_MOVE if self.steady else "torch.compile takes the step" if compiled else None
+        active = check_before_step(optimizer, self.reader, against_sparse=against_sparse)
         self._by_rows = begin(optimizer, active, self._rule)
         replaces = self._replaces and not compiled
         alone = [replaces and self._steps_alone(group, bound, optimizer.state) for group, bound in active]

@@ -88,6 +88,9 @@ def finish(optimizer: Optimizer, steps: Iterable[RowStep], rule: Rule) -> None:
         if len(rows) == parameter.shape[0]:
             forget(optimizer, parameter)
             continue
+        if MISSED in state and state[MISSED].copies(penalty):
+            bring_up(optimizer, parameter)
+            state = optimizer.state[parameter]
         if MISSED not in state:
             state[MISSED] = Missed(parameter)
         missed: Missed = state[MISSED]
