@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from decimal import Decimal, getcontext
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from nonsmooth.optim import (
     ProxAdagrad,
@@ -30,7 +28,6 @@ from nonsmooth.optim import (
     missed_steps,
     row_steps,
 )
-from nonsmooth.optim.composed_prox import composed
 from nonsmooth.optim.missed_steps import MISSED
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, SparseGroupL1, TransformedL1
 
@@ -665,118 +662,3 @@ def test_one_copy_of_numbers_by_row_is_kept():
     run.group["penalty"]["strength"] = 0.3
     run.train(2)
     assert {len(state[MISSED].events) for state in run.optimizer.state.values()} == {3}
-
-
-def magnitudes_by_hand(size, steps):
-    """In fifty digits."""
-    getcontext().prec = 50
-    size = Decimal(size)
-    for threshold, shrinkage in steps:
-        size = max(size - Decimal(threshold), Decimal(0)) / (1 + Decimal(shrinkage))
-    return float(size)
-
-
-@given(
-    strengths=st.lists(st.floats(0, 2), min_size=1, max_size=40),
-    rate=st.sampled_from([1e-6, 0.01, 1.0, 50.0]),
-    ratio=st.sampled_from([1.0, 0.5, 0.0]),
-    size=st.floats(1e-3, 1e6),
-    first=st.integers(0, 40),
-)
-@settings(max_examples=200, deadline=None)
-def test_proxes_in_a_row_as_one(strengths, rate, ratio, size, first):
-    """To a few roundings of the largest number that comes up, however fast weights shrink."""
-    first = first % (len(strengths) + 1)
-    steps = [(ElasticNet(strength, ratio), rate) for strength in strengths]
-    point = torch.tensor([[size], [-size]], dtype=torch.float64)
-    composed(steps, point).take_(point, torch.tensor([first, first]))
-    numbers = [(float(p.strength) * ratio * rate, float(p.strength) * (1 - ratio) * rate) for p, _ in steps[first:]]
-    expected = magnitudes_by_hand(size, numbers)
-    unshrunk = magnitudes_by_hand(size, [(0.0, shrinkage) for _, shrinkage in numbers])
-    assert abs(float(point[0]) - expected) <= 2e-16 * (len(strengths) + 4) * unshrunk
-    assert torch.equal(point[1], -point[0])
-
-
-def test_many_steps_lose_no_digits():
-    """The last ones are a trillionth of the first: a difference of running sums would have four digits of them."""
-    steps = [(L1(1.0), 1e6 * 0.5**min_step) for min_step in range(60)]
-    point = torch.full((60, 1), 1e-6, dtype=torch.float64)
-    composed(steps, point).take_(point, torch.arange(60))
-    expected = [magnitudes_by_hand(1e-6, [(step, 0.0) for _, step in steps[first:]]) for first in range(60)]
-    assert torch.allclose(point.reshape(-1), torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-21)
-    assert 0 < float((point == 0).double().mean()) < 1
-
-
-@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan, 0.0, -0.0, 5e-324, 1e308])
-@pytest.mark.parametrize("penalty", [L1(0.1), L1(1e308), ElasticNet(0.1), ElasticNet(1e300), GroupL1(0.1)])
-def test_numbers_at_the_ends_of_the_range(penalty, value):
-    steps = [(penalty, 0.5)] * 3
-    point = torch.full((4, 1), value, dtype=torch.float64)
-    composed(steps, point).take_(point, torch.tensor([0, 1, 2, 3]))
-    for row, missed in enumerate((3, 2, 1, 0)):
-        expected = torch.tensor([[value]], dtype=torch.float64)
-        for _ in range(missed):
-            expected = penalty.prox(expected, 0.5)
-        assert torch.allclose(point[row], expected, rtol=1e-14, atol=0, equal_nan=True)
-
-
-class Traffic(TorchDispatchMode):
-    """Bytes of all operands and results, but of a table those rows alone that an operation takes by their numbers."""
-
-    BY_NUMBER = ("index_select", "index_copy_", "index", "index_put_", "_index_put_impl_", "sparse_mask", "embedding")
-
-    def __init__(self, rows):
-        super().__init__()
-        self.rows, self.bytes = rows, 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        del types
-        result = function(*args, **(kwargs or {}))
-        name = function.overloadpacket.__name__
-        if function.is_view or "sparse" in name or name.startswith("_indices"):
-            return result
-        tensors = [each for each in (*args, result) if isinstance(each, torch.Tensor)]
-        sparse = any(each.is_sparse for each in tensors)
-        for each in tensors:
-            if each.is_sparse:
-                self.bytes += each._values().nbytes
-            elif not (each.ndim and each.shape[0] == self.rows and (sparse or name in self.BY_NUMBER)):
-                self.bytes += each.nbytes
-        return result
-
-
-def traffic(kind, penalty, rows):
-    """Of a forward pass of an embedding and a step on 8 rows, most of which have missed some steps."""
-    torch.manual_seed(0)
-    model = nn.Embedding(rows, 4, sparse=True)
-    optimizer = kind(model.parameters(), lr=0.1, penalty=penalty)
-    optimizer.follow(model)
-    generator = torch.Generator().manual_seed(0)
-    counted = Traffic(rows)
-    for step in range(6):
-        optimizer.zero_grad()
-        loss = model(torch.randperm(96, generator=generator)[:8]).sum()
-        loss.backward()
-        optimizer.step()
-        if step == 0:  # which makes the list of what rows have seen
-            counted.__enter__()
-    counted.__exit__(None, None, None)
-    return counted.bytes
-
-
-@pytest.mark.parametrize("name", ["L1", "MCP", "rows", "sparse groups"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_step_costs_what_its_rows_cost(kind, name):
-    small, large = (traffic(kind, PENALTIES[name], rows) for rows in (96, 96_000))
-    assert small == large
-    assert 1000 < large < 96_000 * 4
-
-
-def test_the_traffic_of_a_step_on_the_whole_table_is_seen():
-    """Else nothing would be counted above."""
-    weight = nn.Parameter(torch.ones(1000, 4))
-    optimizer = ProxSGD([weight], lr=0.1, penalty=L1(0.1))
-    weight.grad = torch.ones(1000, 4)
-    with Traffic(1000) as counted:
-        optimizer.step()
-    assert counted.bytes > 2 * weight.nbytes
