@@ -1,4 +1,4 @@
-"""A step on a sparse gradient and the forward pass before it cost what the rows at hand cost, not what the table does."""
+"""A step on a sparse gradient and the forward pass before it cost what their rows cost, not what the table does."""
 
 from __future__ import annotations
 
