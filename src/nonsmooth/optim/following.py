@@ -28,8 +28,8 @@ def follow(optimizer: Any, model: nn.Module) -> None:
     decoder that is tied to the embedding, brings all of its rows up to date.
 
     What reads the weight without such a module, as `F.embedding(indices, weight)` does, has to be preceded by
-    `catch_up`. Neither are copies and pickles of the model followed, nor does a copy of the optimizer follow: call it
-    again.
+    `catch_up`, and so does what writes it, or puts it back as measurements do. Neither are copies and pickles of the
+    model followed, nor does a copy of the optimizer follow: call it again.
 
     Args:
         optimizer: a proximal optimizer, or a wrapper with one in an attribute.

@@ -123,6 +123,8 @@ class Proximal(PenalizedOptimizer):
 class ProxSGD(Proximal, SGD):
     """torch.optim.SGD, then the prox with step α(1-τ)/(1-μ): ISTA without momentum, on a full batch.
 
+    Without momentum and weight decay it takes sparse gradients of embeddings; see `follow`.
+
     Takes every option of torch.optim.SGD, and:
 
     Args:
@@ -187,6 +189,8 @@ class ProxRMSprop(Proximal, RMSprop):
 
 class ProxAdagrad(Proximal, Adagrad):
     """torch.optim.Adagrad, then the prox in its metric, D = α_t/(√s + ε).
+
+    Without weight decay it takes sparse gradients of embeddings; see `follow`.
 
     Takes every option of torch.optim.Adagrad, and:
 

@@ -19,6 +19,11 @@ ACCEPTED_BY_ROWS = (
 )
 
 
+def takes_rows(optimizer: Optimizer) -> bool:
+    """Whether a step of torch's own leaves rows without a gradient as they are."""
+    return isinstance(optimizer, SGD | Adagrad)
+
+
 def reason_against(optimizer: Optimizer, group: Mapping[str, Any], penalty: Penalty, parameter: Tensor) -> str | None:
     """Why a sparse gradient cannot be accepted; None where it can.
 
@@ -28,7 +33,7 @@ def reason_against(optimizer: Optimizer, group: Mapping[str, Any], penalty: Pena
         penalty: λR.
         parameter: with its gradient.
     """
-    if not isinstance(optimizer, SGD | Adagrad):
+    if not takes_rows(optimizer):
         return ALL_MOVE
     for name in ("momentum", "weight_decay"):
         if group.get(name, 0) != 0:
