@@ -9,7 +9,7 @@ and no sum is a difference of longer ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,38 +47,47 @@ class ComposedProx:
             part.copy_(torch.copysign((exact.abs() * shrinkage).sub_(threshold).clamp_(min=0), exact))
 
 
-def composed(steps: Iterable[tuple[Penalty, Any]], like: Tensor) -> ComposedProx | None:
+Numbers = tuple[float, float, float]
+"""Whether s is the norm of a row, 1 or 0, then a and b."""
+
+
+def composed(steps: Sequence[Numbers | None], like: Tensor) -> ComposedProx | None:
     """The composition of proxes; None where there is no such formula.
 
     Args:
-        steps: penalties, and what D was, in the order in which they are taken.
+        steps: what `numbers_of` gave for each, in the order in which they are taken.
         like: rows that they are on. Half precision is left out: each prox rounds it anew.
     """
-    if like.dtype not in (torch.float32, torch.float64):
+    if like.dtype not in (torch.float32, torch.float64) or None in steps:
         return None
-    found = [_numbers(penalty, step, like) for penalty, step in steps]
-    numbers = [each for each in found if each is not None]
-    if len(numbers) < len(found) or len({on_rows for on_rows, *_ in numbers}) > 1:
+    table = torch.tensor(steps, dtype=torch.float64, device="cpu").reshape(-1, 3).flip(0)
+    on_rows = table[:, 0] > 0
+    if bool(on_rows.any()) and not bool(on_rows.all()):
         return None
-    table = torch.tensor([each[1:] for each in numbers], dtype=torch.float64, device="cpu").reshape(-1, 2).flip(0)
     # So that ∞·q and ∞ - t stay ∞.
-    shrinkage = (1 / (1 + table[:, 1])).cumprod(0).clamp(min=math.ulp(0.0))
-    threshold = (table[:, 0] * shrinkage).cumsum(0).clamp(max=torch.finfo(torch.float64).max)
+    shrinkage = (1 / (1 + table[:, 2])).cumprod(0).clamp(min=math.ulp(0.0))
+    threshold = (table[:, 1] * shrinkage).cumsum(0).clamp(max=torch.finfo(torch.float64).max)
     none = table.new_zeros(1)
     tables = (torch.cat([shrinkage.flip(0), none + 1]), torch.cat([threshold.flip(0), none]))
-    return ComposedProx(*(each.to(like.device) for each in tables), on_rows=bool(numbers) and numbers[0][0])
+    return ComposedProx(*(each.to(like.device) for each in tables), on_rows=bool(on_rows.any()))
 
 
-def _numbers(penalty: Penalty, step: Any, like: Tensor) -> tuple[bool, float, float] | None:
-    """Whether s is the norm of a row, a and b; None where they are not numbers."""
+def numbers_of(penalty: Penalty, step: Any, size: torch.Size) -> Numbers | None:
+    """What a prox is here; None where it has no such numbers.
+
+    Args:
+        penalty: λR.
+        step: D.
+        size: the shape of the rows, or of all rows.
+    """
     if not isinstance(step, float | int) or isinstance(penalty.strength, Tensor):
         return None
     if type(penalty) is GroupL1:
         dims = (penalty.dim,) if isinstance(penalty.dim, int) else penalty.dim
-        if penalty.index is not None or penalty.weights is not None or {dim % like.ndim for dim in dims} != {0}:
+        if penalty.index is not None or penalty.weights is not None or {dim % len(size) for dim in dims} != {0}:
             return None
-        return True, penalty.strength * step * math.sqrt(math.prod(like.shape[1:])), 0.0
+        return 1.0, penalty.strength * step * math.sqrt(math.prod(size[1:])), 0.0
     if type(penalty) not in (L1, ElasticNet) or penalty.weights is not None:  # type: ignore[attr-defined]
         return None
     ratio = getattr(penalty, "l1_ratio", 1.0)
-    return False, penalty.strength * ratio * step, penalty.strength * (1 - ratio) * step
+    return 0.0, penalty.strength * ratio * step, penalty.strength * (1 - ratio) * step

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.composed_prox import composed
+from nonsmooth.optim.composed_prox import Numbers, composed, numbers_of
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.local_prox import local_prox_
 from nonsmooth.optim.penalty_reader import version_of
@@ -46,10 +46,12 @@ class Event(NamedTuple):
     Attributes:
         penalty: λR, as it was then.
         step: D, a number or a tensor of one; for Adagrad the numbers of `AdaptiveStep`.
+        numbers: what `numbers_of` gives.
     """
 
     penalty: Penalty
     step: float | Tensor | dict[str, Any]
+    numbers: Numbers | None
 
     def take_(self, part: Tensor, rows: Tensor, size: torch.Size, square: Tensor | None) -> None:
         """Overwrite rows by their prox.
@@ -78,6 +80,7 @@ class Missed:
 
     def __init__(self, parameter: Tensor) -> None:
         self.events: list[Event] = []
+        self._size = parameter.shape
         self.seen = torch.zeros(parameter.shape[0], dtype=torch.int64, device=parameter.device)
         self.version = 0
         self._kept: dict[str, tuple[Tensor, int, Tensor]] = {}
@@ -96,7 +99,8 @@ class Missed:
             step: as in `Event`.
             rows: which had it.
         """
-        self.events.append(Event(self._as_it_is(penalty), step.clone() if isinstance(step, Tensor) else step))
+        penalty, step = self._as_it_is(penalty), step.clone() if isinstance(step, Tensor) else step
+        self.events.append(Event(penalty, step, numbers_of(penalty, step, self._size)))
         self.seen[rows] = len(self.events)
 
     def copies(self, penalty: Penalty) -> bool:
@@ -186,7 +190,7 @@ def _take(
     """Overwrite rows, those first that have seen least, by all proxes that they missed."""
     first = int(seen[0])
     events = events[first:]
-    if (at_once := composed(events, part)) is not None:
+    if (at_once := composed([event.numbers for event in events], part)) is not None:
         at_once.take_(part, seen - first)
         return
     sums = None if square is None else square.detach().index_select(0, rows)
