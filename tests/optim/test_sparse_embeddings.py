@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ from nonsmooth.optim import (
     row_steps,
 )
 from nonsmooth.optim.missed_steps import MISSED
-from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, SparseGroupL1, TransformedL1
+from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, Penalty, SparseGroupL1, TransformedL1
 
 ROWS, WIDTH = 24, 3
 KINDS = [ProxSGD, ProxAdagrad]
@@ -242,6 +244,46 @@ def test_rounding_of_other_types(kind, penalty):
 @pytest.mark.parametrize("kind", KINDS)
 def test_maximize(kind):
     assert_alike(*(Run(kind, L1(0.05), sparse=s, maximize=True).train(8) for s in (True, False)))
+
+
+@dataclass(frozen=True, eq=False)
+class AroundOne(Penalty):
+    """λ‖w - 1‖₁, of whose prox 0 is no fixed point."""
+
+    convex: ClassVar[bool] = True
+    separable: ClassVar[bool] = True
+
+    strength: float
+    scales: torch.Tensor | None = None
+
+    def value(self, point, dim=None):
+        terms = self.strength * (point - 1).abs()
+        return terms.sum() if dim is None else terms.sum(dim)
+
+    def proximal_map(self, point, step):
+        return L1(self.strength).proximal_map(point - 1, step) + 1
+
+    def subdiff_distance(self, point, gradient):
+        return L1(self.strength).subdiff_distance(point - 1, gradient)
+
+    def subgradient(self, point):
+        return L1(self.strength).subgradient(point - 1)
+
+    def lam_max(self, gradient_at_zero):
+        return gradient_at_zero.abs().max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_penalty_of_a_users_own(kind):
+    """Its prox may move weights that are 0 as far as it likes, also where no gradient has arrived yet."""
+    runs = [Run(kind, AroundOne(0.1), sparse=sparse) for sparse in (True, False)]
+    for run in runs:
+        with torch.no_grad():
+            for weight in run.embeddings:
+                weight[::2] = 0
+    assert_alike(*(run.train(9) for run in runs))
+    with pytest.raises(ValueError, match="AroundOne ties rows together"):
+        Run(kind, AroundOne(0.1, torch.ones(ROWS)), sparse=True).train(1)
 
 
 def test_complex_weights_under_sgd():

@@ -3,7 +3,7 @@
 A dense step takes the prox of every row, also of those without a gradient. A step on a sparse gradient touches the
 rows that it names, and writes down what the others missed: the penalty with its λ, and D. When such a row is needed,
 the proxes that it missed are taken one after the other, which gives what the dense run has. Without a gradient a row
-keeps Adagrad's sum, so its D at each missed step is known as well; and a weight that is 0 stays so, so none is held.
+keeps Adagrad's sum, so its D at each missed step is known as well.
 
 What is missed lies in the state of the parameter, where copies and pickles of an optimizer keep it. Checkpoints have
 none of it: it is caught up first.
@@ -21,10 +21,10 @@ from torch.optim import Optimizer
 
 from nonsmooth.optim.composed_prox import Numbers, composed, numbers_of
 from nonsmooth.optim.evaluation import unwrapped
-from nonsmooth.optim.local_prox import local_prox_
+from nonsmooth.optim.local_prox import local_prox_, mask_of_zeros
 from nonsmooth.optim.penalty_reader import version_of
 from nonsmooth.optim.prox_taken import writing
-from nonsmooth.penalties import Penalty
+from nonsmooth.penalties import GroupL1, Penalty, SeparablePenalty, SparseGroupL1
 from nonsmooth.torch_optimizers import AdaptiveStep
 
 MISSED = "missed"
@@ -35,6 +35,9 @@ LONGEST = 1024
 
 So do numbers by row that change, such as a λ for each coordinate that is scheduled: a single copy of them is kept.
 """
+
+ZERO_STAYS = (SeparablePenalty, GroupL1, SparseGroupL1)
+"""Penalties whose prox of 0 is 0, so that it makes no difference whether a weight that is 0 may be held there."""
 
 AT_ONCE = 1 << 20
 """Weights that are brought up to date together, which bounds the size of the buffers."""
@@ -63,7 +66,8 @@ class Event(NamedTuple):
             square: Adagrad's sums of these rows; None for SGD.
         """
         step: Any = self.step if square is None else AdaptiveStep(square=square, **self.step)  # type: ignore[arg-type]
-        local_prox_(on_rows(self.penalty, rows, size), part, step)
+        moves_zero = square is not None and not isinstance(self.penalty, ZERO_STAYS)
+        local_prox_(on_rows(self.penalty, rows, size), part, step, mask_of_zeros(part) if moves_zero else None)
 
 
 class Missed:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Optimizer
 
-from nonsmooth.penalties import GroupL1, Penalty, SeparablePenalty, SparseGroupL1
+from nonsmooth.penalties import GroupL1, Penalty, SparseGroupL1
 
 ALL_MOVE = "this optimizer moves every coordinate under a penalty"
 
@@ -63,4 +63,4 @@ def keeps_to_rows(penalty: Penalty, ndim: int) -> bool:
         dims = (penalty.dim,) if isinstance(penalty.dim, int) else penalty.dim
         return penalty.index is None and 0 in [dim % ndim for dim in dims]
     others = {name for name, value in penalty.fields().items() if isinstance(value, Tensor) and value.numel() > 1}
-    return penalty.separable and (isinstance(penalty, SeparablePenalty) or others <= {"strength", "weights"})
+    return penalty.separable and others <= {"strength", "weights"}
