@@ -13,18 +13,21 @@ from hypothesis import strategies as st
 from nonsmooth.optim.held_at_zero import lift_
 from nonsmooth.optim.metric import AdaptiveStep
 
-from nonsmooth.kernels import group_program, group_tiles, groups, tables
+from nonsmooth.kernels import group_program, group_tiles, groups
 from nonsmooth.kernels.group_tiles import APART, COLUMNS, ROWS, Slices, slices_of
 from nonsmooth.kernels.groups import GroupTable, group_prox_, qualifies
 from nonsmooth.kernels.numbers import Numbers, Row
 from nonsmooth.penalties import GroupL1, SparseGroupL1
+
+# The interpreter computes with numpy, which warns of what a device computes in silence.
+pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
 
 HALF = (torch.float16, torch.bfloat16)
 DTYPES = (*HALF, torch.float32, torch.float64)
 METRICS = ("Euclidean", "adaptive", "centred", "limited", "limited centred", "held")
 STEP, SCALE, EPSILON = 0.7, 0.05, 1e-3
 LIMIT = {"full": 0.05, "times": 1.5, "slack": 3e-4}
-RAGGED = ((5, 7), (3, 4, 3, 3), (20, 33), (2, 300), (1, 1), (4, 0), (0, 3), (64, 2))
+RAGGED = ((5, 7), (3, 4, 3, 3), (8, 33), (2, 100), (1, 1), (4, 0), (0, 3), (24, 2))
 
 
 class Problem:
@@ -58,8 +61,8 @@ class Problem:
     def expected(self):
         """By the eager path, in double precision."""
         found = []
-        for point, square, mean, zeros in zip(self.points, self.squares, self.means, self.zeros, strict=True):
-            point = point.double().cpu()
+        for start, square, mean, zeros in zip(self.points, self.squares, self.means, self.zeros, strict=True):
+            point = start.to("cpu", torch.float64, copy=True)
             if self.metric == "Euclidean":
                 found.append(self.penalty().prox(point, STEP))
                 continue
@@ -99,19 +102,13 @@ class Problem:
         )
 
 
-def rounding(dtype, *, interpreted):
-    """The largest relative error of a number in that type; the interpreter cuts bfloat16 off."""
-    precision = torch.finfo(dtype).eps
-    return precision * 1.001 if dtype == torch.bfloat16 and interpreted else precision / 2
-
-
 def check(problem, expected, before):
     """Compare with the oracle, up to the rounding of the arithmetic relative to |w|, and of the type itself."""
     dtype = problem.points[0].dtype
     work = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
-    own = rounding(dtype, interpreted=problem.device == "cpu") if dtype in HALF else 0.0
-    for found, right, w in zip(problem.points, expected, before, strict=True):
-        found, w = found.double().cpu(), w.double().cpu()
+    own = torch.finfo(dtype).eps / 2 if dtype in HALF else 0.0
+    for point, right, start in zip(problem.points, expected, before, strict=True):
+        found, w = point.double().cpu(), start.double().cpu()
         allowed = 100 * work * w.abs() + own * right.abs() + (6e-8 if dtype == torch.float16 else 0)
         assert bool(((found - right).abs() <= allowed).all())
         # A zero is a zero: no rounding decides it in these problems.
@@ -130,42 +127,38 @@ def solve(problem, **options):
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles so small that rows and columns of tens of coordinates are longer."""
-    for name, value in {"SMALL_TILE": 32, "LARGEST_TILE": 32, "CHUNK": 16, "NEIGHBOURS": 2}.items():
+    for name, value in {"SMALL_TILE": 32, "LARGEST_TILE": 32, "CHUNK": 32, "NEIGHBOURS": 2}.items():
         monkeypatch.setattr(group_tiles, name, value)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("ratio", [0.0, 0.4])
 @pytest.mark.parametrize(
-    ("dtype", "dim"),
-    [(torch.float32, 0), (torch.float32, 1), (torch.float32, (0, 1)), (torch.float32, -1)]
-    + [(dtype, 0) for dtype in DTYPES if dtype != torch.float32],
+    ("dtype", "dim", "ratio"),
+    [
+        *((torch.float32, 0, 0.0), (torch.float32, 0, 0.4), (torch.float32, 1, 0.4)),
+        *((torch.float32, (0, 1), 0.0), (torch.float16, 0, 0.4), (torch.bfloat16, 0, 0.0)),
+        *((torch.float64, 0, 0.0), (torch.float64, 1, 0.4)),
+    ],
 )
-def test_it_is_the_eager_prox(metric, ratio, dtype, dim, device):
+def test_it_is_the_eager_prox(metric, dtype, dim, ratio, device):
     problem = Problem(RAGGED, metric, dtype, ratio=ratio, dim=dim, device=device.type)
     right = torch.cat([each.reshape(-1) for each in solve(problem)])
     zero = float((right == 0).double().mean())
     assert (0.05 if metric in ("Euclidean", "adaptive", "centred", "held") else 0) < zero < 0.9
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("ratio", [0.0, 0.4])
-@pytest.mark.parametrize("dim", [0, 1, (1, 2)])
-def test_groups_longer_than_a_tile(metric, ratio, dim, small_tiles, device):
-    problem = Problem(((3, 7, 5), (9, 3, 4), (2, 2, 67)), metric, ratio=ratio, dim=dim, device=device.type)
+@pytest.mark.parametrize(
+    ("metric", "ratio"), [("Euclidean", 0.4), ("adaptive", 0.0), ("limited centred", 0.4), ("held", 0.0)]
+)
+@pytest.mark.parametrize(("dim", "arrangement"), [(0, ROWS), (1, APART), (2, COLUMNS)])
+def test_groups_longer_than_a_tile(metric, ratio, dim, arrangement, small_tiles, device):
+    problem = Problem(((3, 7, 5), (9, 3, 4), (4, 2, 17)), metric, ratio=ratio, dim=dim, device=device.type)
     solve(problem)
-    kinds = {(slices_of(point, dim).arrangement, tile_of(point, dim).whole) for point in problem.points}
-    assert {0: (ROWS, False), 1: (APART, False), (1, 2): (COLUMNS, True)}[dim] in kinds
+    assert (arrangement, False) in {(slices_of(w, dim).arrangement, tile_of(w, dim).whole) for w in problem.points}
 
 
 def tile_of(point, dim):
     return group_tiles.tile_for(slices_of(point, dim), adaptive=True, double=point.dtype == torch.float64)
-
-
-def test_columns_longer_than_a_tile(small_tiles, device):
-    problem = Problem(((40, 3), (70, 21)), "limited", ratio=0.3, dim=1, device=device.type)
-    assert not any(tile_of(point, 1).whole for point in problem.points)
-    solve(problem)
 
 
 @pytest.mark.parametrize("length", [16384, 16385, 40000])
@@ -175,7 +168,7 @@ def test_rows_about_the_largest_tile(length, device):
     solve(problem)
 
 
-@pytest.mark.parametrize("factor", [1e-42, 1e-37, 1e-25, 1e-15, 1e15, 1e25, 1e37])
+@pytest.mark.parametrize("factor", [1e-42, 1e-25, 1e37])
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("metric", ["Euclidean", "adaptive"])
 def test_squares_beyond_the_range_of_the_type(factor, whole, metric, request, device):
@@ -204,8 +197,9 @@ def test_units_of_a_long_row_change_on_the_way(small_tiles, device):
         solve(problem)
 
 
-@pytest.mark.parametrize("metric", ["Euclidean", "adaptive", "limited"])
-@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize(
+    ("metric", "small"), [("Euclidean", False), ("adaptive", False), ("Euclidean", True), ("limited", True)]
+)
 def test_nan_and_infinity_stay_in_their_group(metric, small, request, device):
     if small:
         request.getfixturevalue("small_tiles")
@@ -272,7 +266,8 @@ def test_a_halted_parameter_stays(device):
 def test_weights_by_group(metric, dtype, device):
     problem = Problem(((4, 6), (3, 5), (2, 3)), metric, torch.float64, device=device.type)
     spread = torch.tensor([0.5, 9, 0.0, 9, 2.0, 9], dtype=dtype, device=device)[::2]
-    weights = [torch.tensor([0.25, 1.0, 0.0, 3.0], dtype=dtype, device=device), spread, spread[:1]]
+    square = torch.tensor([[0.25, 1.0], [0.0, 3.0]], dtype=dtype, device=device)
+    weights = [square, spread, spread[:1]]
     steps = [STEP if metric == "Euclidean" else SCALE / (s.sqrt() + EPSILON) for s in problem.squares]
     right = [
         GroupL1(problem.strength, weights=weight.double()).prox(point, step)
@@ -281,8 +276,13 @@ def test_weights_by_group(metric, dtype, device):
     problem.run(weights=weights)
     for found, expected in zip(problem.points, right, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-14)
-    with pytest.raises(ValueError, match="weights has 3 entries; accepted are 4"):
-        problem.run(weights=[spread, spread, spread])
+    for wrong, message in (
+        (spread, r"weights has shape \(3,\) and dtype .*; accepted are 4 floating-point numbers"),
+        (torch.ones(2, 2, device=device).t(), r"weights has shape \(2, 2\)"),
+        (torch.ones(4, dtype=torch.int64, device=device), "dtype torch.int64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            problem.run(weights=[wrong, spread, spread])
 
 
 @pytest.mark.parametrize("metric", ["Euclidean", "adaptive"])
@@ -299,7 +299,7 @@ def test_a_strength_beyond_the_range_of_the_type(metric, device):
 
 @pytest.mark.parametrize("sparse", [False, True])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_result_is_optimal(sparse, data, device):
     """0 lies in (z - w)/D + λ∂R(z), for steps over six orders of magnitude and groups that are barely zero or not."""
     sides = st.integers(1, 9)
@@ -396,38 +396,24 @@ def test_nothing_is_nothing(device):
     Problem(((0, 3), (4, 0)), "held", device=device.type).run()
 
 
-@pytest.fixture
-def launches(monkeypatch):
-    """What the kernel is launched with: grids."""
-    grids = []
-    original = groups.group_prox
+def test_one_launch_for_each_kind_of_tile(device):
+    def lengths(shapes, dim=0):
+        points = [torch.empty(shape, device=device) for shape in shapes]
+        found = groups.planned((points, None, None, None, None), dim)
+        return {launch.kind.tile.length: len(launch.owners) for launch in found}
 
-    class Counted:
-        def __getitem__(self, grid):
-            grids.append(grid)
-            return original[grid]
-
-    monkeypatch.setattr(groups, "group_prox", Counted())
-    return grids
-
-
-def test_one_launch_for_each_kind_of_tile(launches, device):
-    Problem(((5, 112), (7, 128), (300, 96)), "adaptive", device=device.type).run()
-    assert launches == [(1 + 1 + math.ceil(300 / 16),)]
-    launches.clear()
-    Problem(((5, 112), (7, 900)), "adaptive", device=device.type).run()
-    assert len(launches) == 2
-    vgg = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3), (128, 128, 3, 3), (4096, 512), (10, 512)]
-    table = GroupTable(torch.device("cpu"))
-    found = table.launches(([torch.empty(shape) for shape in vgg], None, None, None, None), 0)
-    assert [launch.kind.tile.length for launch in found] == [32, 1024, 2048, 512]
+    assert lengths([(5, 112), (7, 128), (300, 96)]) == {128: 1 + 1 + math.ceil(300 / 16)}
+    assert lengths([(5, 112), (7, 912)]) == {128: 1, 1024: 4}
+    assert lengths([(768, 768), (2304, 768), (768, 3072), (768,)]) == {1024: (768 + 2304) / 2, 4096: 768, 1: 1}
+    assert lengths([(768, 768), (768, 2304)], 1) == {1024: (768 + 2304) / 8}
+    assert lengths([(4096, 25088), (10, 40000)]) == {32768: 4096, 8192: 10}
 
 
 def test_a_table_is_made_once_and_again_where_a_tensor_moved(monkeypatch, device):
     problem = Problem(((5, 6), (4, 7)), "adaptive", device=device.type)
     planned = []
-    original = groups._planned
-    monkeypatch.setattr(groups, "_planned", lambda *given: planned.append(given) or original(*given))
+    original = groups.planned
+    monkeypatch.setattr(groups, "planned", lambda *given: planned.append(given) or original(*given))
     table = GroupTable(device)
     for _ in range(3):
         problem.run(table=table, numbers=problem.rows(strength=0.1, scale=0.02))
@@ -444,43 +430,21 @@ def test_a_table_is_made_once_and_again_where_a_tensor_moved(monkeypatch, device
         assert len(planned) == 1
 
 
-@pytest.mark.parametrize(
-    ("metric", "expected"), [("Euclidean", 2), ("adaptive", 3), ("limited", 3), ("centred", 4), ("held", 3.25)]
-)
+@pytest.mark.parametrize(("metric", "reads"), [("Euclidean", 1), ("limited", 2), ("centred", 3), ("held", 3)])
 @pytest.mark.parametrize("dim", [0, 1])
-def test_each_tensor_is_read_once_and_written_once(metric, expected, dim, monkeypatch, device):
-    """In units of a pass over a float32 tensor of the parameters' size, by what the interpreter loads and stores."""
-    if device.type != "cpu":
-        pytest.skip("counts what the interpreter does")
-    from triton.runtime import interpreter  # noqa: PLC0415  is slow to import
-
-    moved = []
-    library = interpreter._interpreter
-
-    class Counting:
-        def __getattr__(self, name):
-            return getattr(library, name)
-
-        def load(self, places, mask, other, dtype):
-            moved.append(int(mask.sum()) * dtype.itemsize if mask.ndim == 2 else 0)
-            return library.load(places, mask, other, dtype)
-
-        def store(self, places, values, mask):
-            moved.append(int(mask.sum()) * values.dtype.itemsize)
-            return library.store(places, values, mask)
-
-    problem = Problem(((30, 40), (64, 100)), metric, dim=dim)
-    monkeypatch.setattr(interpreter, "_interpreter", Counting())
-    problem.run()
-    assert sum(moved) == expected * 4 * sum(point.numel() for point in problem.points)
-    # Longer groups are read again for each sum: here it is counted that they are, and that it is bounded.
-    moved.clear()
-    for name, value in {"SMALL_TILE": 32, "LARGEST_TILE": 32, "CHUNK": 16, "NEIGHBOURS": 2}.items():
+def test_each_tensor_is_read_once_and_written_once(metric, reads, dim, launched, monkeypatch):
+    problem = Problem(((30, 40), (16, 50)), metric, dim=dim)
+    found = launched(problem.run)
+    assert found.launches == 1 + dim  # rows of 40 and 50 go together, columns of 30 and 16 do not
+    assert (found.read, found.written) == (reads * 2000, 2000)
+    # Longer groups are read once more to scale them, and w and the squares in each step of Newton's method.
+    for name, value in {"SMALL_TILE": 64, "LARGEST_TILE": 64, "CHUNK": 64, "NEIGHBOURS": 4}.items():
         monkeypatch.setattr(group_tiles, name, value)
-    problem = Problem(((30, 100), (64, 100)), metric, dim=dim)
-    problem.run()
-    passes = sum(moved) / (4 * sum(point.numel() for point in problem.points))
-    assert expected + (expected - 1) * 0.5 < passes < 9 * expected
+    problem = Problem(((3, 200) if dim == 0 else (200, 3),), metric, dim=dim)
+    found = launched(problem.run)
+    assert (found.launches, found.written) == (1, 600)
+    passes = found.read / 600
+    assert passes == 2 if metric == "Euclidean" else 2 * reads < passes <= 12 * reads
 
 
 def test_places_are_right_beyond_32_bits(device, monkeypatch):
@@ -497,30 +461,31 @@ def test_places_are_right_beyond_32_bits(device, monkeypatch):
         tl.store(output + tl.arange(0, 2)[:, None] * 4 + tl.arange(0, 4)[None, :], tl.where(inside, places, -1))
 
     far = 2**33
+    wide = 2**24
     for arrangement, count, inner, length, first, group in (
         (ROWS, far, 5, 5, 2, far - 1),
         (ROWS, 2, far, far, far - 2, 1),
-        (COLUMNS, far, 1, far, far - 3, far - 1),
-        (APART, far, 3, 3 * far, 3 * far - 2, far - 1),
+        (COLUMNS, wide, 1, wide, wide - 3, wide - 1),
+        (APART, wide, 3, 3 * wide, 3 * wide - 2, wide - 1),
     ):
         output = torch.zeros(2, 4, dtype=torch.int64, device=device)
         written[(1,)](
             torch.tensor([count, inner, length, first, group], device=device), output, ARRANGEMENT=arrangement
         )
+        found = output.tolist()
         for g in range(2):
             for j in range(4):
                 along, of = first + j, group + g
                 place = (along // inner * count + of) * inner + along % inner
-                assert output[g, j] == (place if along < length and of < count else -1)
+                assert found[g][j] == (place if along < length and of < count else -1)
 
 
 def test_an_aligned_row_is_one_of_16_byte_pieces(device):
     """The flag that lets a device load 16 bytes at once: wrong, it would be an error there."""
     memory = torch.zeros(4 * 64 + 1, device=device)
-    table = GroupTable(device)
 
     def aligned(point, square, dim=0):
-        (launch,) = table.launches(([point], [square], None, None, None), dim)
+        (launch,) = groups.planned(([point], [square], None, None, None), dim)
         return launch.kind.aligned
 
     even, odd = memory[:256].view(4, 64), memory[1:].view(4, 64)
@@ -530,9 +495,3 @@ def test_an_aligned_row_is_one_of_16_byte_pieces(device):
     assert not aligned(memory[:200].view(4, 50), even.view(-1)[:200].view(4, 50))
     assert not aligned(memory[:200].view(50, 4), even.view(-1)[:200].view(50, 4), 1)
     assert aligned(memory[:160].view(10, 16), memory[:160].view(10, 16), 1)
-
-
-def test_the_table_knows_the_device(device):
-    assert tables.ALIGNMENT == 16
-    with GroupTable(device).on_device():
-        pass

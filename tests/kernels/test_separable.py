@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nonsmooth.optim.metric import WARM_UP, AdaptiveStep
 
 from nonsmooth.kernels.numbers import Numbers, Row
 from nonsmooth.kernels.separable import separable_prox_
 from nonsmooth.kernels.tables import Table
-from nonsmooth.optim.metric import WARM_UP, AdaptiveStep
 from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.optim.steady import _threshold
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, TransformedL1
@@ -60,7 +60,8 @@ class Group:
 
     def numbers(self, kind, **more):
         steps = {Row.STEP: self.step} if self.metric == "euclidean" else {Row.SCALE: self.step, Row.EPSILON: 0.06}
-        rows = {Row.STRENGTH: self.strengths, Row.SHAPE: kind.shape, **steps, **LIMIT}
+        rows = {Row.STRENGTH: self.strengths, **steps, **LIMIT}
+        rows |= {} if kind.name in ("l1", "l0") else {Row.SHAPE: kind.shape}
         return Numbers(self.device, len(self.points))(rows | {Row[name]: value for name, value in more.items()})
 
     def unit_step(self, number):
@@ -211,7 +212,8 @@ def test_numbers_at_the_ends_of_the_range_give_what_float64_gives(name, strength
     whole = group.unit_step(0)
     whole = whole() if isinstance(whole, AdaptiveStep) else whole
     expected = penalty.proximal_map(group.points[0].to(torch.float64, copy=True), whole)
-    rows = {Row.STRENGTH: strength, Row.SHAPE: shape, Row.STEP: step, Row.SCALE: step, Row.EPSILON: 0.06}
+    rows = {Row.STRENGTH: strength, Row.STEP: step, Row.SCALE: step, Row.EPSILON: 0.06}
+    rows |= {Row.SHAPE: shape} if shape else {}
     numbers = Numbers(device, 1)(rows)
     separable_prox_(name, group.points, numbers, table=group.table, **group.options())
     assert_rounded_once(group.points[0], expected)

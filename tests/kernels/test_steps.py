@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from nonsmooth.optim.metric import WARM_UP, adam_step, sgd_step, unit_step_of
 
 from nonsmooth.kernels.numbers import Numbers, Row
 from nonsmooth.kernels.steps import adam_step_, sgd_step_
 from nonsmooth.kernels.tables import Table
 from nonsmooth.optim import ProxAdam, ProxAdamW, ProxSGD, SteadyAdam, SteadySGD
-from nonsmooth.optim.metric import WARM_UP, adam_step, sgd_step, unit_step_of
 from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.penalties import L1
 

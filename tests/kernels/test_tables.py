@@ -72,20 +72,24 @@ def test_a_table_is_kept_until_a_tensor_moves_or_changes(device):
     assert len(list(table.launches((points,)))) == 2
 
 
-def test_a_graph_has_arrays_of_its_own(device, monkeypatch):
-    """What a captured launch reads is not what later steps keep up to date."""
+def test_a_capture_keeps_what_it_uses_and_leaves_nothing_to_later_steps(device, monkeypatch):
+    """What is copied in a capture is on the device once the graph is replayed, and what it uses may not be freed."""
     table, points, numbers = Table(device), [torch.zeros(40, device=device)], Numbers(device, 1)
     (before,) = table.launches((points,))
     told = numbers({Row.STEP: 1.0})
+    others = [torch.zeros(40, device=device)]
     with monkeypatch.context() as patch:
         patch.setattr("nonsmooth.kernels.upload.Upload.capturing", lambda _: True)
-        (captured,) = table.launches((points,))
-        baked = numbers({Row.STEP: 1.0})
-    assert captured is not before
-    assert baked.data_ptr() != told.data_ptr()
-    (after,) = table.launches((points,))
-    assert after is before
-    assert numbers({Row.STEP: 1.0}).data_ptr() != baked.data_ptr()
+        (same,) = table.launches((points,))
+        (captured,) = table.launches((others,))
+        assert numbers({Row.STEP: 1.0}).data_ptr() == told.data_ptr()
+        baked = numbers({Row.STEP: 2.0})
+    assert same is before
+    kept = {each.data_ptr() for each in [*table._upload._kept, *numbers._upload._kept]}
+    assert {before.addresses.data_ptr(), captured.addresses.data_ptr(), told.data_ptr(), baked.data_ptr()} <= kept
+    (after,) = table.launches((others,))
+    assert after is not captured
+    assert numbers({Row.STEP: 2.0}).data_ptr() != baked.data_ptr()
 
 
 def test_addresses_that_are_no_multiple_of_16_bytes_are_noticed(device):

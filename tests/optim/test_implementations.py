@@ -200,7 +200,7 @@ def test_the_prox_of_half_precision_weights_is_that_of_float32_rounded(kind, opt
         after_torch["limit"] = step.limit(step()) if callable(step) else torch.tensor(torch.inf)
         original(penalty, parameter, step, *others)
 
-    monkeypatch.setattr(proximal_step, "prox_parameter", watched)
+    monkeypatch.setattr(proximal_step.ProximalStep, "overwrite", staticmethod(watched))
     weight.grad = torch.randn(40, 9, generator=generator).to(dtype)
     optimizer.step()
     step = after_torch["step"]

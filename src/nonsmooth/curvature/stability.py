@@ -269,7 +269,7 @@ def _preconditioner(rule: Rule, group: Group, parameter: Tensor, state: State, s
     step = rule.step(group, state)
     if not isinstance(step, AdaptiveStep):
         return torch.ones_like(parameter.detach()) / share
-    unit = rule.early(group, state) * rule.rate(group, state) * rule.constant(group, state)
+    unit = rule.early(group, state) * rule.forward(group, state)
     return (unit / share) / step().detach()
 
 

@@ -14,7 +14,11 @@ FIELDS = (
 """What the kernel's table holds for each tensor; `size` is a group's length, `first` the number of its first tile."""
 
 ROWS, COLUMNS, APART = range(3)
-"""Arrangements: a group is contiguous; neighbours of a coordinate are those of other groups; anything else."""
+"""Arrangements: a group is contiguous; neighbours of a coordinate are those of other groups, as in a group of one
+coordinate; anything else."""
+
+METRICS = ("Euclidean", "adaptive", "centred")
+"""One step for all coordinates; D = scale/(√square + ε); the same with √(square - mean²)."""
 
 SMALL_TILE = 2048
 """Coordinates of a tile of short groups."""
@@ -22,11 +26,12 @@ SMALL_TILE = 2048
 LARGEST_TILE = 16384
 """Coordinates that 16 warps keep in registers, 32 a thread, together with a step for each; without, twice as many."""
 
-CHUNK = 4096
-"""Coordinates of a tile where a group is longer than that."""
+CHUNK = 8192
+"""Coordinates of a tile where a group is longer than that: a program fills a multiprocessor then, and has its cache to
+itself for the passes that follow the first."""
 
 A_THREAD = 16
-"""Coordinates of a thread: compiled for compute capability 9.0, a program then takes about 100 registers a thread."""
+"""Coordinates of a thread: compiled for compute capability 9.0, a program then takes about 120 registers a thread."""
 
 NEIGHBOURS = 8
 """Columns of a tile, at least: 32 bytes in single precision, below which memory is not read whole."""
@@ -54,7 +59,7 @@ class Slices:
     @property
     def arrangement(self) -> int:
         """`ROWS`, `COLUMNS` or `APART`."""
-        return ROWS if self.outer == 1 else COLUMNS if self.inner == 1 else APART
+        return COLUMNS if self.inner == 1 else ROWS if self.outer == 1 else APART
 
 
 def slices_of(point: Tensor, dim: int | tuple[int, ...]) -> Slices | None:
@@ -70,7 +75,7 @@ def slices_of(point: Tensor, dim: int | tuple[int, ...]) -> Slices | None:
     kept = {d % point.ndim for d in dims}
     if point.numel() == 0:
         return Slices(1, 0, 0)
-    order = sorted((d for d in range(point.ndim) if point.shape[d] > 1), key=lambda d: -point.stride(d))
+    order = sorted((d for d in range(point.ndim) if point.shape[d] > 1), key=point.stride, reverse=True)
     lengths = [point.shape[d] for d in order]
     if any(point.stride(d) != math.prod(lengths[place + 1 :]) for place, d in enumerate(order)):
         return None
@@ -123,5 +128,5 @@ def tile_for(slices: Slices, *, adaptive: bool, double: bool) -> Tile:
         groups = neighbours if slices.arrangement == ROWS else 2 * neighbours
         length = CHUNK // scarce // groups
     # A block has no more than 32 warps, and more than 16 leave a thread 64 registers: enough for w alone.
-    warps = min(16 if adaptive else 32, max(4, groups * length * scarce // (32 * A_THREAD)))
+    warps = max(4, min(16 if adaptive else 32, groups * length * scarce // (32 * A_THREAD)))
     return Tile(groups, length, whole, warps)

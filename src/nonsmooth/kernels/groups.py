@@ -8,7 +8,7 @@ once more to scale it, and w and the squares once for each step of Newton's meth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from nonsmooth.kernels import tables
-from nonsmooth.kernels.group_program import group_prox, triton_type
-from nonsmooth.kernels.group_tiles import ROWS, Slices, Tile, slices_of, tile_for
+from nonsmooth.kernels.arithmetic import TYPES
+from nonsmooth.kernels.group_program import group_prox
+from nonsmooth.kernels.group_tiles import METRICS, ROWS, Slices, Tile, slices_of, tile_for
 from nonsmooth.kernels.numbers import Row
 from nonsmooth.kernels.upload import Upload
 
@@ -91,7 +92,7 @@ class GroupTable:
 
     def on_device(self) -> AbstractContextManager[Any]:
         """Makes the table's device the current one, on which Triton launches."""
-        return nullcontext() if self.device.type == "cpu" else torch.get_device_module(self.device).device(self.device)
+        return self._upload.on_device()
 
     def launches(self, roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
         """One launch for each kind of tile.
@@ -101,26 +102,27 @@ class GroupTable:
             dim: the dimensions that number the groups.
 
         Raises:
-            ValueError: a tensor does not qualify, or has not as many weights as groups, or lists differ in length.
+            ValueError: a tensor does not qualify, weights are none for the groups, or lists differ in length.
         """
         seen = [
             None if role is None else [(each.data_ptr(), each.dtype, each.stride()) for each in role] for role in roles
         ]
         known = (dim, [each.shape for each in roles[0] or ()], seen)
-        capturing = self._upload.capturing()
-        if known == self._known and not capturing:
-            return self._launches
-        launches = _planned(roles, dim)
-        for launch in launches:
-            launch.table = self._upload(torch.tensor(launch.rows, dtype=torch.int64, device="cpu"))
-            launch.programs = self._upload(torch.tensor(launch.owners, dtype=torch.int32, device="cpu"))
-        # A graph has arrays of its own, since those of later steps may change.
-        if not capturing:
-            self._known, self._launches = known, launches
+        launches = self._launches
+        if known != self._known:
+            launches = planned(roles, dim)
+            for launch in launches:
+                launch.table = self._upload(torch.tensor(launch.rows, dtype=torch.int64, device="cpu"))
+                launch.programs = self._upload(torch.tensor(launch.owners, dtype=torch.int32, device="cpu"))
+            # What is copied in a capture is there only once the graph is replayed.
+            if not self._upload.capturing():
+                self._known, self._launches = known, launches
+        self._upload.keep(*(array for launch in launches for array in (launch.table, launch.programs)))
         return launches
 
 
-def _planned(roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
+def planned(roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
+    """One launch for each kind of tile, with nothing on the device yet; see `GroupTable.launches`."""
     points = roles[0] or ()
     if any(role is not None and len(role) != len(points) for role in roles):
         raise ValueError(
@@ -137,19 +139,22 @@ def _planned(roles: Sequence[Role], dim: Dimensions) -> list[Launch]:
                 "squares, means and zeros that have the same strides"
             )
         if point.numel():
-            _add(found, column, own, slices)
+            _add(found, column, point, own, slices)
     return list(found.values())
 
 
-def _add(found: dict[Kind, Launch], column: int, own: list[Tensor | None], slices: Slices) -> None:
+def _add(found: dict[Kind, Launch], column: int, point: Tensor, own: list[Tensor | None], slices: Slices) -> None:
     """Put one parameter into the launch of its kind.
 
     Raises:
-        ValueError: there are not as many weights as groups.
+        ValueError: the weights are none for these groups.
     """
-    point, square, mean, _, weights = own
-    if weights is not None and weights.numel() not in (1, slices.count):
-        raise ValueError(f"weights has {weights.numel()} entries; accepted are {slices.count}, one for each group")
+    _, square, mean, _, weights = own
+    if weights is not None and not _fits(weights, point, slices.count):
+        raise ValueError(
+            f"weights has shape {tuple(weights.shape)} and dtype {weights.dtype}; accepted are {slices.count} "
+            "floating-point numbers, one for each group, or one for all, that lie in order on the parameter's device"
+        )
     types = tuple(None if each is None else each.dtype for each in (point, square, mean, weights))
     tile = tile_for(slices, adaptive=square is not None, double=types[0] == torch.float64)
     addresses = [0 if each is None else each.data_ptr() for each in own]
@@ -157,10 +162,17 @@ def _add(found: dict[Kind, Launch], column: int, own: list[Tensor | None], slice
     aligned = distance % 16 == 0 and all(address % 16 == 0 for address in addresses[:4])
     kind = Kind(tile, slices.arrangement, types, aligned)
     launch = found.setdefault(kind, Launch(kind))
-    stride = 0 if weights is None or weights.numel() == 1 else weights.stride(0)
+    stride = 0 if weights is None or weights.numel() == 1 else weights.stride(-1)
     sizes = [stride, slices.count, slices.inner, slices.length, len(launch.owners), column]
     launch.owners.extend([len(launch.rows)] * -(-slices.count // tile.groups))
     launch.rows.append([*addresses, *sizes])
+
+
+def _fits(weights: Tensor, point: Tensor, count: int) -> bool:
+    """Whether the kernel finds a weight for each group."""
+    in_order = weights.ndim <= 1 or weights.is_contiguous()
+    known = weights.dtype in tables.FLOATS and weights.device == point.device
+    return weights.numel() in (1, count) and in_order and known
 
 
 def group_prox_(
@@ -193,7 +205,7 @@ def group_prox_(
         table: kept from call to call, it is not made again for the same tensors.
 
     Raises:
-        ValueError: a tensor does not qualify (`qualifies`), weights are not as many as groups, lists differ in length,
+        ValueError: a tensor does not qualify (`qualifies`), weights are none for the groups, lists differ in length,
             or the numbers are of another shape or type.
     """
     if numbers.shape != (len(Row), len(points)) or numbers.dtype != torch.float64:
@@ -204,33 +216,42 @@ def group_prox_(
     if not points:
         return
     table = GroupTable(points[0].device) if table is None else table
+    metric = METRICS[0 if squares is None else 1 if means is None else 2]
+    limited = limited and squares is not None
     for launch in table.launches((points, squares, means, zeros, weights), dim):
-        tile, arrangement, types, aligned = launch.kind
-        point, square, mean, weight = map(triton_type, types)
-        work = torch.float64 if types[0] == torch.float64 else torch.float32
-        range_of = torch.finfo(work)
+        compiled_for = constants(launch.kind, metric, sparse=sparse, limited=limited, held=zeros is not None)
         with table.on_device():
             group_prox[(len(launch.owners),)](
                 launch.table,
                 launch.programs,
                 numbers,
                 numbers.shape[1],
-                POINT_TYPE=point,
-                SQUARE_TYPE=square,
-                MEAN_TYPE=mean,
-                WEIGHTS_TYPE=weight,
-                WORK=triton_type(work),
-                TINY=range_of.tiny,
-                EPS=range_of.eps,
-                LARGEST=range_of.max,
-                SPARSE=sparse,
-                LIMITED=limited and squares is not None,
-                HELD=zeros is not None,
-                ARRANGEMENT=arrangement,
-                GROUPS=tile.groups,
-                LENGTH=tile.length,
-                WHOLE=tile.whole,
-                ALIGNED=aligned,
-                num_warps=tile.warps,
+                **compiled_for,
+                num_warps=launch.kind.tile.warps,
                 enable_fp_fusion=False,  # PyTorch rounds a product before it subtracts it
             )
+
+
+def constants(kind: Kind, metric: str, *, sparse: bool, limited: bool, held: bool) -> dict[str, Any]:
+    """The arguments of `group_prox` that a program is compiled for; none of them changes from step to step.
+
+    Args:
+        kind: of the launch.
+        metric: one of `METRICS`.
+        sparse: whether there is a λ₁.
+        limited: whether there is a limit.
+        held: whether there is a mask of zeros.
+    """
+    tile, arrangement, types, aligned = kind
+    work = torch.float64 if types[0] == torch.float64 else torch.float32
+    numbers = torch.finfo(work)
+    return {
+        "TYPES": tuple(None if each is None else TYPES[each] for each in types),
+        "FORM": (
+            *(arrangement, tile.groups, tile.length, tile.whole, metric, sparse),
+            *(TYPES[work], numbers.tiny, numbers.eps, numbers.max),
+        ),
+        "LIMITED": limited,
+        "HELD": held,
+        "ALIGNED": aligned,
+    }

@@ -134,13 +134,9 @@ def _flat(strength, shape, NUMBER: tl.constexpr, T: tl.constexpr):
 @triton.jit
 def slope_at_zero(strength, shape, KIND: tl.constexpr, NUMBER: tl.constexpr, T: tl.constexpr):
     """κ, the slope of the penalty at zero."""
-    factor = shape * 0 + 1
+    found = strength
     if KIND == "elastic_net":
-        factor = shape
+        found = strength * (shape if NUMBER else shape.to(T))
     if KIND == "transformed_l1":
-        factor = (shape + 1) / shape
-    if NUMBER:
-        found = strength * factor
-    else:
-        found = strength * factor.to(T)
+        found = strength * ((shape + 1) / shape if NUMBER else ((shape + 1) / shape).to(T))
     return found.to(T)

@@ -97,7 +97,8 @@ class Numbers:
         self.device, self.count = device, count
         self._upload = Upload(device)
         self._known: list[float] | None = None
-        self._places: dict[tuple[tuple[int, int], ...], tuple[Tensor, Tensor]] = {}
+        self._uploaded: Tensor | None = None
+        self._places: dict[tuple[tuple[int, int], ...], Tensor] = {}
 
     @torch.no_grad()
     def __call__(self, rows: Mapping[Row, Entry]) -> Tensor:
@@ -117,17 +118,20 @@ class Numbers:
         found: dict[torch.dtype, _Values] = {}
         for row, entry in {Row.HALTED: 0.0, **rows}.items():
             self._put(row * self.count, entry, host, found)
-        capturing = self._upload.capturing()
+        uploaded, capturing = self._uploaded, self._upload.capturing()
         # NaN is not equal to itself, but a list compares by identity first, and `math.nan` is one object.
-        if capturing or host != self._known:
-            self._uploaded = self._upload(torch.tensor(host, dtype=torch.float64, device="cpu"))
-            self._known = None if capturing else host
-        numbers = self._uploaded.view(len(Row), self.count)
+        if uploaded is None or host != self._known:
+            uploaded = self._upload(torch.tensor(host, dtype=torch.float64, device="cpu"))
+            # What is copied in a capture is there only once the graph is replayed.
+            if not capturing:
+                self._uploaded, self._known = uploaded, host
+        self._upload.keep(uploaded)
+        numbers = uploaded.view(len(Row), self.count)
         if not found:
             return numbers
         numbers = numbers.clone()
         for values in found.values():
-            targets, sources = self._on_device(tuple(values.places), keep=not capturing)
+            targets, sources = self._on_device(tuple(values.places), store=not capturing)
             whole = torch.cat([piece.reshape(-1) for piece in values.pieces]).double()
             numbers.view(-1).index_copy_(0, targets, whole.index_select(0, sources))
         return numbers
@@ -154,12 +158,13 @@ class Numbers:
         else:
             host[start : start + count] = [float(entry)] * count
 
-    def _on_device(self, places: tuple[tuple[int, int], ...], *, keep: bool) -> tuple[Tensor, Tensor]:
+    def _on_device(self, places: tuple[tuple[int, int], ...], *, store: bool) -> tuple[Tensor, Tensor]:
         """Where values go to and come from, as indices on the device."""
         if places not in self._places:
             targets, sources = zip(*places, strict=True)
-            both = self._upload(torch.tensor([targets, sources], dtype=torch.int64, device="cpu")).unbind()
-            if not keep:
+            both = self._upload(torch.tensor([targets, sources], dtype=torch.int64, device="cpu"))
+            if not store:
                 return both[0], both[1]
-            self._places[places] = (both[0], both[1])
-        return self._places[places]
+            self._places[places] = both
+        self._upload.keep(self._places[places])
+        return self._places[places][0], self._places[places][1]

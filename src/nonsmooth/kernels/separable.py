@@ -101,6 +101,45 @@ def separable_prox_(
             )
 
 
+def mark_zeros_(points: list[Tensor], masks: list[Tensor], *, table: Table) -> None:
+    """Overwrite masks by 1 where parameters are 0, and 0 elsewhere.
+
+    A launch reads each point once, and writes its mask, of a byte for each coordinate, once.
+
+    Args:
+        points: w, float16, bfloat16, float32 or float64.
+        masks: uint8, in memory as the points are.
+        table: of this list of parameters, for this function.
+    """
+    with table.on_device():
+        for launch in table.launches((points, masks)):
+            _mark_zeros[(launch.blocks,)](
+                launch.layout,
+                launch.owners,
+                launch.addresses,
+                launch.tensors,
+                TYPES=tuple(TYPES[dtype] for dtype in launch.dtypes),
+                ALIGNED=launch.aligned,
+                BLOCK=table.block,
+                num_warps=WARPS,
+            )
+
+
+@triton.jit(do_not_specialize=["count"])
+def _mark_zeros(layout, owners, addresses, count, TYPES: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr):
+    program = tl.program_id(0)
+    owner = tl.load(owners + program)
+    size = tl.load(layout + owner)
+    start = (program - tl.load(layout + (count + owner))) * BLOCK  # int64, as the layout is
+    offsets = start + tl.arange(0, BLOCK)
+    points = place(addresses, 0, count, owner, TYPES[0], ALIGNED)
+    masks = place(addresses, 1, count, owner, TYPES[1], ALIGNED)
+    if start + BLOCK <= size:
+        write(masks, offsets, size, (read(points, offsets, size, True) == 0).to(tl.uint8), True)
+    else:
+        write(masks, offsets, size, (read(points, offsets, size, False) == 0).to(tl.uint8), False)
+
+
 @triton.jit(do_not_specialize=["width", "count"])
 def _separable_prox(
     numbers,

@@ -7,7 +7,7 @@ are made once, and again where a tensor has moved or another has come.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -97,18 +97,17 @@ class Table:
         form += [[tensor.dtype for tensor in role] if role is not None else [] for role in roles]
         if form != self._form:
             self._parts, self._form = self._divided(roles), form
-        capturing = self._upload.capturing()
         for part in self._parts:
             addresses = [
                 role[column].data_ptr() if role is not None else 0 for role in roles for column in part.columns
             ]
-            if part.launch is not None and addresses == part.known and not capturing:
-                yield part.launch
-                continue
-            launch = self._launch(part, addresses, len(roles), capturing=capturing)
-            # A graph has arrays of its own, since those of later steps may change.
-            if not capturing:
-                part.known, part.launch = addresses, launch
+            launch = part.launch
+            if launch is None or addresses != part.known:
+                launch = self._launch(part, addresses, len(roles))
+                # What is copied in a capture is there only once the graph is replayed.
+                if not self._upload.capturing():
+                    part.known, part.launch = addresses, launch
+            self._upload.keep(launch.layout, launch.owners, launch.addresses)
             yield launch
 
     def _divided(self, roles: Sequence[Role]) -> list[_Part]:
@@ -124,9 +123,9 @@ class Table:
             for dtypes, found in columns.items()
         ]
 
-    def _launch(self, part: _Part, addresses: list[int], roles: int, *, capturing: bool) -> Launch:
+    def _launch(self, part: _Part, addresses: list[int], roles: int) -> Launch:
         count = len(part.columns)
-        if part.launch is None or capturing:
+        if part.launch is None:
             layout, owners = self._upload(part.layout), self._upload(part.owners)
         else:
             layout, owners = part.launch.layout, part.launch.owners
@@ -142,7 +141,7 @@ class Table:
 
     def on_device(self) -> AbstractContextManager[Any]:
         """Makes the table's device the current one, on which Triton launches."""
-        return nullcontext() if self.device.type == "cpu" else torch.get_device_module(self.device).device(self.device)
+        return self._upload.on_device()
 
 
 def qualifies(point: Tensor, *others: Tensor) -> bool:

@@ -19,7 +19,7 @@ from torch.optim.optimizer import ParamsT
 
 from nonsmooth.optim.group_checks import check_before_step, refuse_sparse
 from nonsmooth.optim.penalized import PenalizedOptimizer
-from nonsmooth.optim.penalty_reader import is_off, to_specification
+from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.proximal_step import prox_parameter
 from nonsmooth.penalties import Penalty
@@ -65,7 +65,7 @@ class DualAveraging(PenalizedOptimizer):
             bound = self._reader(group)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    penalty = None if bound is None or is_off(bound.penalty) else bound.on(parameter.device)
+                    penalty = None if bound is None or bound.is_off else bound.on(parameter.device)
                     self.move(group, penalty, parameter, self.state[parameter])
         remember_weights(self)
         return loss
@@ -78,7 +78,7 @@ class DualAveraging(PenalizedOptimizer):
         for group in self.param_groups:
             self.check_options(group)
             bound = self._reader(group)
-            penalty = None if bound is None or is_off(bound.penalty) else bound.penalty
+            penalty = None if bound is None or bound.is_off else bound.penalty
             limited = penalty is not None and penalty.largest_step < math.inf
             for parameter in group["params"]:
                 if parameter.grad is None and not ahead:

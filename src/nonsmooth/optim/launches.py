@@ -73,28 +73,28 @@ class Launches:
         self._fits: dict[Tensor, tuple[Any, ...]] = {}
 
     def accepts(self, group: Group, penalty: Penalty, parameter: Tensor, state: State, *, gradient: bool) -> bool:
-        """Whether kernels take a parameter: as `fused` allows, in a metric and with a penalty that they know.
+        """Whether kernels take a parameter, with this penalty and as its tensors lie in memory.
 
         Args:
             group: the parameter's.
             penalty: λR.
-            parameter: w.
+            parameter: w, where kernels run.
             state: the parameter's.
             gradient: whether its gradient is read as well.
         """
-        if group.get("fused") is False or group.get("differentiable", False) or not kernels.runs_on(parameter.device):
+        if group.get("differentiable", False):
             return False
         square = self._rule.square(group, state) if self._rule.adaptive and state else None
         grad = parameter.grad if gradient else None
         form = (square, parameter.stride(), None if grad is None else (grad.stride(), grad.dtype), type(penalty))
         known = self._fits.get(parameter)
         if known is None or known[0] is not square or known[1:4] != form[1:]:
-            others = [_part(each) for each in (square, grad) if each is not None]
+            others = [local(each) for each in (square, grad) if each is not None]
             known = self._fits[parameter] = (*form, self._qualifies(penalty, parameter, others))
         return bool(known[4]) and not is_extreme(penalty, parameter)
 
     def _qualifies(self, penalty: Penalty, parameter: Tensor, others: list[Tensor]) -> bool:
-        shared, point = hasattr(parameter, "device_mesh"), _part(parameter)
+        shared, point = hasattr(parameter, "device_mesh"), local(parameter)
         if isinstance(penalty, GroupL1 | SparseGroupL1):
             from nonsmooth.kernels import groups  # noqa: PLC0415  needs Triton
 
@@ -102,6 +102,20 @@ class Launches:
             return known and not shared and groups.qualifies(point, penalty.dim, *others)
         by_coordinate = any(isinstance(value, Tensor) for value in penalty.fields().values())
         return type(penalty) in KINDS and not (shared and by_coordinate) and qualifies(point, *others)
+
+    def zeros_of(self, group: Group, parameters: Sequence[Tensor]) -> dict[Tensor, Tensor]:
+        """Where parameters on one device, which `accepts` has said yes to, are 0: 1 there, uint8.
+
+        Args:
+            group: theirs.
+            parameters: of one device.
+        """
+        from nonsmooth.kernels.separable import mark_zeros_  # noqa: PLC0415  needs Triton
+
+        points = _locals(parameters)
+        masks = [torch.empty_like(point, dtype=torch.uint8) for point in points]
+        mark_zeros_(points, masks, table=self._keep((id(group), "zeros"), points, Table)[0])
+        return dict(zip(parameters, masks, strict=True))
 
     def take_prox(
         self,
@@ -123,18 +137,18 @@ class Launches:
             overflow: above 0 where nothing is to be changed; None for never.
         """
         own = [states[parameter] for parameter in parameters]
-        points = [_part(parameter) for parameter in parameters]
+        points = [local(parameter) for parameter in parameters]
         roles: dict[str, Any] = {}
         if self._rule.adaptive:
-            roles["squares"] = [_part(self._rule.square(group, state)) for state in own]
+            roles["squares"] = [local(self._rule.square(group, state)) for state in own]
             if group.get("centered", False):
-                roles["means"] = [_part(state["grad_avg"]) for state in own]
+                roles["means"] = [local(state["grad_avg"]) for state in own]
         if at_zero:
-            roles["zeros"] = [_part(at_zero[parameter]).view(torch.uint8) for parameter in parameters]
+            roles["zeros"] = [at_zero[parameter] for parameter in parameters]
         if isinstance(penalty, GroupL1 | SparseGroupL1):
             from nonsmooth.kernels.groups import GroupTable, group_prox_  # noqa: PLC0415  needs Triton
 
-            table, numbers = self._keep(group, points, GroupTable)
+            table, numbers = self._keep(id(group), points, GroupTable)
             weights = None if penalty.weights is None else [penalty.weights] * len(points)
             rows = {**_strength_rows(penalty), **self._metric_rows(group, own), **_halt(overflow)}
             sparse = isinstance(penalty, SparseGroupL1)
@@ -142,7 +156,7 @@ class Launches:
             return
         from nonsmooth.kernels.separable import separable_prox_  # noqa: PLC0415  needs Triton
 
-        table, numbers = self._keep(group, points, Table)
+        table, numbers = self._keep(id(group), points, Table)
         memory = self._remember(group, parameters, own, overflow)
         rows = {**_strength_rows(penalty), **self._metric_rows(group, own), **memory, **_halt(overflow)}
         separable_prox_(
@@ -163,8 +177,8 @@ class Launches:
 
         overflow, scale = getattr(optimizer, "found_inf", None), getattr(optimizer, "grad_scale", None)
         own = [optimizer.state[parameter] for parameter in parameters]
-        points, grads = _parts(parameters), _parts([parameter.grad for parameter in parameters])  # type: ignore[misc]
-        table, numbers = self._keep(group, points, Table)
+        points, grads = _locals(parameters), _locals([parameter.grad for parameter in parameters])
+        table, numbers = self._keep(id(group), points, Table)
         is_sgd = isinstance(optimizer, SGD)
         begin = _begin_sgd if is_sgd else _begin_adam
         rows = begin(parameters, group, own, overflow)
@@ -177,20 +191,20 @@ class Launches:
         }  # fmt: skip
         kind = KINDS[type(penalty)][0]
         if is_sgd:
-            momenta = _parts([state["momentum_buffer"] for state in own]) if group["momentum"] else None
+            momenta = _locals([state["momentum_buffer"] for state in own]) if group["momentum"] else None
             sgd_step_(kind, points, grads, momenta, numbers(rows), nesterov=group["nesterov"], **options)
             return
-        averages, squares = (_parts([state[name] for state in own]) for name in ("exp_avg", "exp_avg_sq"))
-        largest = _parts([state["max_exp_avg_sq"] for state in own]) if group["amsgrad"] else None
+        averages, squares = (_locals([state[name] for state in own]) for name in ("exp_avg", "exp_avg_sq"))
+        largest = _locals([state["max_exp_avg_sq"] for state in own]) if group["amsgrad"] else None
         adam_step_(
             kind, points, grads, averages, squares, numbers(rows), largest_squares=largest,
             decoupled=group.get("decoupled_weight_decay", False), **options,
         )  # fmt: skip
 
-    def _keep(self, group: Group, points: list[Tensor], kind: Any) -> tuple[Any, Numbers]:
-        """The table and the numbers of a group: those of a captured graph have to outlive it, so none is replaced."""
+    def _keep(self, what: Any, points: list[Tensor], kind: Any) -> tuple[Any, Numbers]:
+        """A table and numbers of a group: a graph that has captured them needs them, so none is ever replaced."""
         device = points[0].device
-        key = (id(group), device, kind, len(points))
+        key = (what, device, kind, len(points))
         if key not in self._kept:
             self._kept[key] = kind(device), Numbers(device, len(points))
         return self._kept[key]
@@ -203,7 +217,9 @@ class Launches:
         if any(count.device.type == "cpu" for count in counts["step"]) and not kernels.INTERPRETED:
             each = [self._rule.numbers(group, state) for state in states]
             return {row: [numbers[name] for numbers in each] for name, row in NUMBERS.items()}
-        stacked = {name: torch.stack([each.reshape(()) for each in values]).double() for name, values in counts.items()}
+        stacked: dict[str, Any] = {
+            name: torch.stack([each.reshape(()) for each in values]).double() for name, values in counts.items()
+        }
         found = self._rule.numbers(group, stacked)
         return {row: found[name] for name, row in NUMBERS.items()}
 
@@ -220,7 +236,7 @@ class Launches:
         return {Row.COUNT: counts, Row.FORGETTING: group["forgetting"], Row.WARM_UP: WARM_UP}
 
     def _pulls(self, states: list[dict[str, Any]]) -> list[Tensor] | None:
-        return _parts([state["pull"] for state in states]) if self._steady else None
+        return _locals([state["pull"] for state in states]) if self._steady else None
 
 
 def _count(counts: list[Tensor], overflow: Tensor | None) -> None:
@@ -272,14 +288,15 @@ def _begin_adam(
     }
 
 
-def _part(tensor: Tensor) -> Tensor:
+def local(tensor: Any) -> Tensor:
     """A tensor, or this process's shard of it."""
-    tensor = tensor.detach()
-    return tensor.to_local() if hasattr(tensor, "device_mesh") else tensor
+    part = tensor.detach()
+    found: Tensor = part.to_local() if hasattr(part, "device_mesh") else part
+    return found
 
 
-def _parts(tensors: Iterable[Tensor]) -> list[Tensor]:
-    return [_part(tensor) for tensor in tensors]
+def _locals(tensors: Iterable[Any]) -> list[Tensor]:
+    return [local(tensor) for tensor in tensors]
 
 
 def is_extreme(penalty: Penalty, parameter: Tensor) -> bool:

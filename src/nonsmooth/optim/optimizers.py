@@ -79,12 +79,14 @@ class Proximal(PenalizedOptimizer):
             compiled_step(self, base, prox)
             return loss
         prox.before(self)
-        groups = self.param_groups
-        try:
-            self.param_groups = prox.instead(self)
+        if prox.alone:
+            groups, self.param_groups = self.param_groups, prox.instead(self)
+            try:
+                base(self)
+            finally:
+                self.param_groups = groups
+        else:
             base(self)
-        finally:
-            self.param_groups = groups
         prox.after(self)
         return loss
 

@@ -26,12 +26,13 @@ class Bound:
 
     Attributes:
         penalty: λR.
+        is_off: whether its λ is the number 0.
         fits: the shapes, types and places of parameters that it is known to fit, to be added to.
         checked: the options of the group that are known to be in their range.
     """
 
     def __init__(self, items: tuple[Any, ...], penalty: Penalty, before: Bound | None) -> None:
-        self.penalty = penalty
+        self.penalty, self.is_off = penalty, is_off(penalty)
         self.checked: tuple[Any, ...] = ()
         self._items, self._versions = items, _versions(items)
         # An index of groups stays on the host, which has to count them.
@@ -128,8 +129,14 @@ class PenaltyReader:
         if len(self._bound) > len(groups) or any(id(group) not in self._bound for group in groups):
             present = {id(group) for group in groups}
             self._bound = {number: bound for number, bound in self._bound.items() if number in present}
-        pairs = [(group, self(group)) for group in groups]
-        return [(group, bound) for group, bound in pairs if bound is not None and not is_off(bound.penalty)]
+        found = []
+        for group in groups:
+            bound, given = self._bound.get(id(group)), group.get("penalty")
+            if bound is None or not isinstance(given, dict) or not bound.is_of(given):
+                bound = self(group)
+            if bound is not None and not bound.is_off:
+                found.append((group, bound))
+        return found
 
 
 def to_specification(penalty: Any) -> dict[str, Any] | None:

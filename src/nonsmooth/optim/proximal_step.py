@@ -12,21 +12,18 @@ from torch.optim import Optimizer
 
 from nonsmooth import kernels
 from nonsmooth.optim.group_checks import Active, check_before_step
-from nonsmooth.optim.launches import Launches
+from nonsmooth.optim.launches import Launches, local
 from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit, zeros_of
 from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.row_steps import RowStep, begin, finish
-from nonsmooth.optim.sparse_gradients import ALL_MOVE
+from nonsmooth.optim.sparse_gradients import ALL_MOVE, takes_rows
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 
 States = MutableMapping[Tensor, dict[str, Any]]
 """The state of each parameter."""
-
-Moving = list[tuple[MutableMapping[str, Any], Bound, Tensor]]
-"""Parameters with their groups and penalties."""
 
 
 def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None = None) -> None:
@@ -55,6 +52,9 @@ class ProximalStep:
         kind: the optimizer's class, one of torch's or a subclass.
         reader: of the penalties in its groups.
         replaces: whether a kernel may take the whole step of a group, torch's own included.
+
+    Attributes:
+        alone: the groups of which a kernel takes the whole step at hand, with their penalties.
     """
 
     steady: ClassVar[bool] = False
@@ -67,10 +67,13 @@ class ProximalStep:
         self.reader, self._rule, self._replaces = reader, rule_of(kind), replaces
         self._launches = Launches(self._rule, steady=self.steady)
         self._active: Active = []
-        self._alone: list[Any] = []
+        self.alone: list[Any] = []
         self._awaiting: list[Tensor] = []
         self._at_zero: dict[Tensor, Any] = {}
-        self._handed_over: set[Tensor] = set()
+        self._launched: list[tuple[Any, Penalty, list[Tensor]]] = []
+        self._rest: list[tuple[Any, Penalty, Tensor]] = []
+        self._begins = False
+        self._against_sparse = None if takes_rows(kind) and not self.steady else ALL_MOVE
         self._by_rows: dict[Tensor, RowStep] = {}
 
     def check(self, optimizer: Optimizer) -> None:
@@ -80,7 +83,7 @@ class ProximalStep:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        check_before_step(optimizer, self.reader, ahead=True, against_sparse=ALL_MOVE if self.steady else None)
+        check_before_step(optimizer, self.reader, ahead=True, against_sparse=self._against_sparse)
 
     def before(self, optimizer: Optimizer, *, compiled: bool = False) -> None:
         """Check, and look at the weights that the optimizer is about to move.
@@ -93,15 +96,19 @@ class ProximalStep:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        against_sparse = ALL_MOVE if self.steady else "torch.compile takes the step" if compiled else None
+        against_sparse = self._against_sparse or ("torch.compile takes the step" if compiled else None)
         active = check_before_step(optimizer, self.reader, against_sparse=against_sparse)
-        self._by_rows = begin(optimizer, active, self._rule)
+        if self._against_sparse is None:
+            self._by_rows = begin(optimizer, active, self._rule)
         replaces = self._replaces and not compiled
-        alone = [replaces and self._steps_alone(group, bound, optimizer.state) for group, bound in active]
-        self._alone = [pair for pair, is_alone in zip(active, alone, strict=True) if is_alone]
+        alone = [
+            replaces and group.get("fused") is True and self._steps_alone(group, bound, optimizer.state)
+            for group, bound in active
+        ]
+        self.alone = [pair for pair, is_alone in zip(active, alone, strict=True) if is_alone]
         self._active = [pair for pair, is_alone in zip(active, alone, strict=True) if not is_alone]
-        self._at_zero = self.weights_at_zero(whole=compiled)
-        self._handed_over = set()
+        self._divide(optimizer.state)
+        self._at_zero = self.weights_at_zero(whole=compiled) if self.steady or self._rule.adaptive else {}
         if getattr(optimizer, "found_inf", None) is not None:
             self._awaiting = awaiting_momentum(optimizer)
 
@@ -109,11 +116,11 @@ class ProximalStep:
         """Whether a kernel takes the whole step of a group, which is then on one device."""
         moving = [parameter for parameter in group["params"] if parameter.grad is not None]
         return (
-            group.get("fused") is True
-            and bound.penalty.separable
+            bound.penalty.separable
             and len({parameter.device for parameter in moving}) == 1
             and all(
-                self._launches.accepts(group, bound.penalty, parameter, states.get(parameter, {}), gradient=True)
+                kernels.runs_on(parameter.device)
+                and self._launches.accepts(group, bound.penalty, parameter, states.get(parameter, {}), gradient=True)
                 for parameter in moving
             )
         )
@@ -121,10 +128,10 @@ class ProximalStep:
     @torch.no_grad()
     def instead(self, optimizer: Optimizer) -> list[dict[str, Any]]:
         """Take the steps of the groups that kernels take alone; the others are returned."""
-        for group, bound in self._alone:
+        for group, bound in self.alone:
             moving = [parameter for parameter in group["params"] if parameter.grad is not None]
             self._launches.take_step(optimizer, group, bound.on(moving[0].device), moving)
-        alone = {id(group) for group, _ in self._alone}
+        alone = {id(group) for group, _ in self.alone}
         return [group for group in optimizer.param_groups if id(group) not in alone]
 
     @torch.no_grad()
@@ -133,50 +140,56 @@ class ProximalStep:
         overflow = getattr(optimizer, "found_inf", None)
         if overflow is not None:  # a fused optimizer under GradScaler
             forget_unwritten(optimizer, self._awaiting)
-        rest = self._launch(optimizer.state, overflow)
+        if self._begins:
+            self._divide(optimizer.state)
+        for group, penalty, parameters in self._launched:
+            self._launches.take_prox(group, penalty, parameters, optimizer.state, self._at_zero, overflow)
         if overflow is None:
-            self._take(rest, optimizer.state)
+            self._take(optimizer.state)
         else:
-            take = partial(self._take, rest, optimizer.state)
-            unless_overflow(overflow, take, partial(self.written, rest, optimizer.state))
-        finish(optimizer, self._by_rows.values(), self._rule)
-        self._active, self._alone, self._awaiting, self._at_zero, self._by_rows = [], [], [], {}, {}
+            take, written = partial(self._take, optimizer.state), partial(self.written, optimizer.state)
+            unless_overflow(overflow, take, written)
+        if self._by_rows:
+            finish(optimizer, self._by_rows.values(), self._rule)
+        self.alone, self._active, self._launched, self._rest = [], [], [], []
+        self._awaiting, self._at_zero, self._by_rows = [], {}, {}
         remember_weights(optimizer)
 
-    def _launch(self, states: States, overflow: Tensor | None) -> Moving:
-        """Let kernels take the prox of what they accept, a group in one launch; the rest is returned."""
-        rest: Moving = []
+    def _divide(self, states: States) -> None:
+        """Give each moving parameter to a launch of its group, or to the rest, which takes the eager path."""
+        self._launched, self._rest, self._begins = [], [], False
         for group, bound in self._active:
-            taken: dict[torch.device, list[Tensor]] = {}
+            launched: dict[torch.device, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None or parameter in self._handed_over or parameter in self._by_rows:
+                if parameter.grad is None or parameter in self._by_rows:
                     continue
-                if self._launches.accepts(group, bound.penalty, parameter, states[parameter], gradient=False):
-                    taken.setdefault(parameter.device, []).append(parameter)
+                state = states.get(parameter, {})
+                self._begins |= self._rule.adaptive and not state
+                runs = group.get("fused") is not False and kernels.runs_on(parameter.device)
+                if runs and self._launches.accepts(group, bound.penalty, parameter, state, gradient=False):
+                    launched.setdefault(parameter.device, []).append(parameter)
                 else:
-                    rest.append((group, bound, parameter))
-            for device, parameters in taken.items():
-                self._launches.take_prox(group, bound.on(device), parameters, states, self._at_zero, overflow)
-        return rest
+                    self._rest.append((group, bound.on(parameter.device), parameter))
+            self._launched += [(group, bound.on(device), parameters) for device, parameters in launched.items()]
 
     def hand_over(self, states: States, accepts: Callable[[Any, Penalty, Tensor], bool]) -> Iterator[tuple[Any, ...]]:
-        """The operands of `overwrite` for what somebody else is to overwrite.
+        """The operands of `overwrite` for what somebody else is to overwrite, of what no kernel takes.
 
         Args:
             states: of the parameters, which the optimizer has just moved.
             accepts: whether somebody takes a parameter of a group with a penalty.
         """
-        for group, bound, parameter in self._moving():
-            penalty, state = bound.on(parameter.device), states[parameter]
-            if accepts(group, penalty, parameter) and not self._launches.accepts(
-                group, penalty, parameter, state, gradient=False
-            ):
-                self._handed_over.add(parameter)
-                yield self.operands(group, penalty, parameter, state)
+        self._divide(states)
+        self._begins, rest, self._rest = False, self._rest, []
+        for group, penalty, parameter in rest:
+            if accepts(group, penalty, parameter):
+                yield self.operands(group, penalty, parameter, states[parameter])
+            else:
+                self._rest.append((group, penalty, parameter))
 
-    def _take(self, rest: Moving, states: States) -> None:
-        for group, bound, parameter in rest:
-            penalty, state = bound.on(parameter.device), states[parameter]
+    def _take(self, states: States) -> None:
+        for group, penalty, parameter in self._rest:
+            state = states[parameter]
             if group.get("differentiable", False):
                 with torch.enable_grad():
                     step, held = self._rule.step(group, state), self._at_zero.get(parameter)
@@ -185,22 +198,21 @@ class ProximalStep:
                 self.overwrite(*self.operands(group, penalty, parameter, state))
 
     def weights_at_zero(self, *, whole: bool) -> dict[Tensor, Any]:
-        """Which weights are 0, by penalised parameter that is about to move; of none under SGD.
+        """Which weights are 0, by penalised parameter that is about to move.
 
         The limit of an adaptive prox keeps weights that are not zero from being wiped out; those that are may be held.
 
         Args:
             whole: whether each parameter has one mask.
         """
-        if not self._rule.adaptive:
-            return {}
-        held = {}
-        for group, bound, parameter in self._moving():
-            shared = hasattr(parameter, "device_mesh")  # a DTensor, of which this process holds a shard
-            part = parameter.detach().to_local() if shared else parameter.detach()
-            one = whole or group.get("differentiable", False) or kernels.runs_on(parameter.device)
-            held[parameter] = zeros_of(bound.penalty, part, whole=one or (shared and not bound.penalty.separable))
-        return held
+        at_zero: dict[Tensor, Any] = {}
+        for group, _, parameters in self._launched:
+            at_zero |= self._launches.zeros_of(group, parameters)
+        for group, penalty, parameter in self._rest:
+            one = whole or self.steady or group.get("differentiable", False) or kernels.runs_on(parameter.device)
+            one = one or (hasattr(parameter, "device_mesh") and not penalty.separable)
+            at_zero[parameter] = zeros_of(penalty, local(parameter), whole=one)
+        return at_zero
 
     def operands(
         self, group: Mapping[str, Any], penalty: Penalty, parameter: Tensor, state: dict[str, Any]
@@ -215,19 +227,10 @@ class ProximalStep:
         """
         return penalty, parameter.detach(), self._rule.step(group, state), self._at_zero.get(parameter)
 
-    def written(self, rest: Moving, states: States) -> list[Tensor]:
+    def written(self, states: States) -> list[Tensor]:
         """What `overwrite` overwrites."""
         del states
-        return [parameter for *_, parameter in rest]
-
-    def _moving(self) -> Moving:
-        """The penalised parameters that the optimizer's own step moves: those with a gradient, a dense one."""
-        return [
-            (group, bound, parameter)
-            for group, bound in self._active
-            for parameter in group["params"]
-            if parameter.grad is not None and parameter not in self._by_rows
-        ]
+        return [parameter for *_, parameter in self._rest]
 
 
 def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> Tensor:

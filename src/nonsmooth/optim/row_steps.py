@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from nonsmooth.optim.local_prox import local_prox_, mask_of_zeros
 from nonsmooth.optim.missed_steps import LONGEST, MISSED, Missed, bring_up, forget, on_rows, with_missed
 from nonsmooth.optim.penalty_reader import Bound, version_of
-from nonsmooth.optim.sparse_gradients import takes_rows
 from nonsmooth.torch_optimizers import AdaptiveStep, Rule
 
 FOLLOWED = "_nonsmooth_followed"
@@ -59,9 +58,7 @@ def begin(
         _check_up_to_date(optimizer, parameter, rows)
     for parameter, rows in named.items():
         bring_up(optimizer, parameter, rows if parameter.grad.is_sparse else None)  # type: ignore[union-attr]
-    steps: dict[Tensor, RowStep] = {}
-    if not takes_rows(optimizer):
-        return steps
+    steps = {}
     for group, bound in active:
         for parameter in group["params"]:
             if parameter.grad is not None and parameter.grad.is_sparse:

@@ -19,22 +19,20 @@ ACCEPTED_BY_ROWS = (
 )
 
 
-def takes_rows(optimizer: Optimizer) -> bool:
-    """Whether a step of torch's own leaves rows without a gradient as they are."""
-    return isinstance(optimizer, SGD | Adagrad)
+def takes_rows(kind: type[Optimizer]) -> bool:
+    """Whether torch's own step may leave rows without a gradient as they are."""
+    return issubclass(kind, SGD | Adagrad)
 
 
 def reason_against(optimizer: Optimizer, group: Mapping[str, Any], penalty: Penalty, parameter: Tensor) -> str | None:
     """Why a sparse gradient cannot be accepted; None where it can.
 
     Args:
-        optimizer: of torch, with a prox that has no memory.
+        optimizer: one of a class that takes rows.
         group: the parameter's.
         penalty: λR.
         parameter: with its gradient.
     """
-    if not takes_rows(optimizer):
-        return ALL_MOVE
     for name in ("momentum", "weight_decay"):
         if group.get(name, 0) != 0:
             return f"{name} is {group[name]!r}, which moves every coordinate"

@@ -25,7 +25,7 @@ from nonsmooth.optim.launches import MEMORY, memory_of
 from nonsmooth.optim.local_prox import lift_, local_prox_
 from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.penalty_reader import is_off
-from nonsmooth.optim.proximal_step import Moving, ProximalStep, States
+from nonsmooth.optim.proximal_step import ProximalStep, States
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative
 from nonsmooth.penalties.scalars import tensor_like
@@ -87,22 +87,13 @@ class SteadyStep(ProximalStep):
             ValueError: as `check_before_step`, or an option of a steady optimizer is out of its range.
         """
         super().before(optimizer, compiled=compiled)
-        for group, _ in [*self._active, *self._alone]:
+        for group, _ in [*self._active, *self.alone]:
             _check_options(group)
 
-    def weights_at_zero(self, *, whole: bool) -> dict[Tensor, Any]:
-        """Which weights are 0, by penalised parameter that is about to move.
-
-        Args:
-            whole: as always.
-        """
-        del whole
-        return {parameter: parameter.detach() == 0 for *_, parameter in self._moving()}
-
-    def written(self, rest: Moving, states: States) -> list[Tensor]:
+    def written(self, states: States) -> list[Tensor]:
         """The weights, and the memory of each."""
-        memories = [memory_of(parameter, group, states[parameter]) for group, _, parameter in rest]
-        return [*super().written(rest, states), *(state[name] for state in memories for name in MEMORY)]
+        memories = [memory_of(parameter, group, states[parameter]) for group, _, parameter in self._rest]
+        return [*super().written(states), *(state[name] for state in memories for name in MEMORY)]
 
     def operands(
         self, group: Mapping[str, Any], penalty: Any, parameter: Tensor, state: dict[str, Any]
@@ -122,8 +113,8 @@ class SteadyStep(ProximalStep):
             from nonsmooth.optim.distributed import on_this_process  # noqa: PLC0415  torch.distributed is slow to import
 
             penalty, point, step = on_this_process(penalty, point, step)
-            pull, at_zero = pull.to_local(), at_zero.to_local()
-        return penalty, point, step, at_zero, pull, number(state["pulls"]), group["forgetting"]
+            pull = pull.to_local()
+        return penalty, point, step, at_zero.bool(), pull, number(state["pulls"]), group["forgetting"]
 
 
 class Steady(Proximal):

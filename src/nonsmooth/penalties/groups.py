@@ -122,7 +122,7 @@ def along(shape: torch.Size, dim: Dimensions) -> Groups:
     summed = [d for d in range(len(shape)) if d not in kept]
     broadcast = [n if d in kept else 1 for d, n in enumerate(shape)]
 
-    count = math.prod(shape[d] for d in kept)
+    count = math.prod([shape[d] for d in kept])
 
     def total(values: Tensor) -> Tensor:
         return (values.sum(summed) if summed else values).reshape(-1)
@@ -135,7 +135,7 @@ def along(shape: torch.Size, dim: Dimensions) -> Groups:
         def take(values: Tensor) -> Tensor:
             return values.permute(*kept, *summed).reshape(count, -1)[chosen]
 
-        return take, along(torch.Size([int(chosen.sum()), math.prod(shape[d] for d in summed)]), 0)
+        return take, along(torch.Size([int(chosen.sum()), math.prod([shape[d] for d in summed])]), 0)
 
     def spread(numbers: Tensor) -> Tensor:
         return numbers.reshape(broadcast)

@@ -64,10 +64,8 @@ class Rule:
         del state
         return number(group["lr"])
 
-    def constant(self, group: Group, state: State) -> Number:
-        """G(1), by which D is larger than α_t/P."""
-        del group, state
-        return 1.0
+    forward = rate
+    """α_t·G(1)."""
 
     def alternating(self, group: Group, state: State) -> Number:
         """G(-1)."""
@@ -99,7 +97,7 @@ class Rule:
 
     def numbers(self, group: Group, state: State) -> dict[str, Any]:
         """The numbers of `AdaptiveStep`: of D, and of the limit D(c√v̂ + dε) after t steps."""
-        count, full = number(state["step"]), self.rate(group, state) * self.constant(group, state)
+        count, full = number(state["step"]), self.forward(group, state)
         correction, epsilon = self.correction(group, state), group["eps"]
         ratio = count / WARM_UP
         times: Any = ratio.clamp(max=LONGEST) if isinstance(ratio, Tensor) else min(ratio, LONGEST)
@@ -124,10 +122,14 @@ class SGDRule(Rule):
     threshold = "2/(α·G), G = (1-τ)/(1+μ), Nesterov (1+2μ)/(1+μ), without momentum 1"
     adaptive = False
 
-    def step(self, group: Group, state: State) -> UnitStep:
-        """D."""
+    def forward(self, group: Group, state: State) -> Number:
+        """α, α(1-τ)/(1-μ) or α/(1-μ)."""
         rate = self.rate(group, state)
         return rate * (1 - group["dampening"]) / (1 - group["momentum"]) if group["momentum"] else rate
+
+    def step(self, group: Group, state: State) -> UnitStep:
+        """D."""
+        return self.forward(group, state)
 
     def alternating(self, group: Group, state: State) -> Number:
         """1, (1-τ)/(1+μ) or (1+2μ)/(1+μ)."""
@@ -174,10 +176,10 @@ class NAdamRule(AdamRule):
         now, following = (first * (1 - 0.5 * 0.96 ** (t * group["momentum_decay"])) for t in (count, count + 1))
         return following / (1 - product * following), (1 - now) / (1 - product)
 
-    def constant(self, group: Group, state: State) -> Number:
-        """A(1-β₁ᵗ) + b."""
+    def forward(self, group: Group, state: State) -> Number:
+        """The rate times a(1-β₁ᵗ) + b."""
         past, present = self._terms(group, state)
-        value: Number = present + past * (1 - group["betas"][0] ** number(state["step"]))
+        value: Number = self.rate(group, state) * (present + past * (1 - group["betas"][0] ** number(state["step"])))
         return value
 
     def alternating(self, group: Group, state: State) -> Number:
@@ -197,10 +199,10 @@ class RMSpropRule(Rule):
 
     threshold = "(2+2μ)/α on P = √v + ε"
 
-    def constant(self, group: Group, state: State) -> Number:
-        """1/(1-μ)."""
-        del state
-        return 1 / (1 - group["momentum"]) if group["momentum"] else 1.0
+    def forward(self, group: Group, state: State) -> Number:
+        """The rate over 1-μ."""
+        rate = self.rate(group, state)
+        return rate / (1 - group["momentum"]) if group["momentum"] else rate
 
     def alternating(self, group: Group, state: State) -> Number:
         """1/(1+μ)."""
@@ -227,6 +229,8 @@ class AdagradRule(Rule):
         """α/(1 + (t-1)·decay)."""
         value: Number = number(group["lr"]) / (1 + (number(state["step"]) - 1) * group["lr_decay"])
         return value
+
+    forward = rate
 
     def square(self, group: Group, state: State) -> Tensor:
         """S."""
