@@ -301,6 +301,24 @@ def test_complex_weights_under_sgd():
         assert distance([torch.view_as_real(lazy.detach())], [torch.view_as_real(dense.detach())]) < 1e-13
 
 
+class Normed(nn.Module):
+    """An embedding with a row that has no gradient, and rows that are scaled when they are read."""
+
+    def __init__(self, sparse):
+        super().__init__()
+        self.words = nn.Embedding(ROWS, WIDTH, sparse=sparse, padding_idx=3, max_norm=1.2)
+
+    def forward(self, indices):
+        return self.words(indices).sum((0, 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_and_norms_that_a_forward_pass_bounds(kind):
+    sparse, dense = (Run(kind, L1(0.05), sparse=sparse, model=Normed).train(20) for sparse in (True, False))
+    assert float(dense.embeddings[0].detach().norm(dim=1).max()) > 0.9
+    assert_alike(sparse, dense)
+
+
 class Tied(nn.Module):
     """A decoder that reads all rows of the weight which an embedding reads by row."""
 
