@@ -18,6 +18,7 @@ from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.row_steps import RowStep, begin, finish
+from nonsmooth.optim.small_tensors import Bundle, Moving, bundled
 from nonsmooth.optim.sparse_gradients import ALL_MOVE, takes_rows
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
@@ -75,7 +76,8 @@ class ProximalStep:
         self._awaiting: list[Tensor] = []
         self._at_zero: dict[Tensor, Any] = {}
         self._launched: list[tuple[Any, Penalty, list[Tensor]]] = []
-        self._rest: list[tuple[Any, Penalty, Tensor]] = []
+        self._rest: list[Moving] = []
+        self._bundles: list[Bundle] = []
         self._begins = False
         self._against_sparse = None if takes_rows(kind) and not self.steady else ALL_MOVE
         self._by_rows: dict[Tensor, RowStep] = {}
@@ -108,6 +110,8 @@ class ProximalStep:
         self._active = [pair for pair in active if all(pair[0] is not group for group, _ in self.alone)]
         self._divide(optimizer.state)
         whole = graphs is not None
+        if not whole and not self.steady:
+            self._bundles, self._rest = bundled(self._rule, self._rest, optimizer.state)
         self._at_zero = self.weights_at_zero(whole=whole) if self.steady or self._rule.adaptive else {}
         if getattr(optimizer, "found_inf", None) is not None:
             self._awaiting = awaiting_momentum(optimizer)
@@ -156,8 +160,10 @@ class ProximalStep:
         overflow = getattr(optimizer, "found_inf", None)
         if overflow is not None:  # a fused optimizer under GradScaler
             forget_unwritten(optimizer, self._awaiting)
-        if self._begins:
+        if self._begins and self._launched:
             self._divide(optimizer.state)
+            bundled_before = {parameter for bundle in self._bundles for parameter in bundle.parameters}
+            self._rest = [each for each in self._rest if each[-1] not in bundled_before]
         for group, penalty, parameters in self._launched:
             self._launches.take_prox(group, penalty, parameters, optimizer.state, self._at_zero, overflow)
         if overflow is None:
@@ -167,7 +173,7 @@ class ProximalStep:
             unless_overflow(overflow, take, written)
         if self._by_rows:
             finish(optimizer, self._by_rows.values(), self._rule)
-        self.alone, self._active, self._launched, self._rest = [], [], [], []
+        self.alone, self._active, self._launched, self._bundles, self._rest = [], [], [], [], []
         self._awaiting, self._at_zero, self._by_rows = [], {}, {}
         remember_weights(optimizer)
 
@@ -204,6 +210,8 @@ class ProximalStep:
                 self._rest.append((group, penalty, parameter))
 
     def _take(self, states: States) -> None:
+        for bundle in self._bundles:
+            bundle.take_prox(states)
         for group, penalty, parameter in self._rest:
             state = states[parameter]
             if group.get("differentiable", False):
@@ -224,6 +232,8 @@ class ProximalStep:
         at_zero: dict[Tensor, Any] = {}
         for group, _, parameters in self._launched:
             at_zero |= self._launches.zeros_of(group, parameters)
+        for bundle in self._bundles:
+            bundle.look()
         for group, penalty, parameter in self._rest:
             one = whole or self.steady or group.get("differentiable", False) or kernels.runs_on(parameter.device)
             one = one or (hasattr(parameter, "device_mesh") and not penalty.separable)
@@ -246,7 +256,8 @@ class ProximalStep:
     def written(self, states: States) -> list[Tensor]:
         """What `overwrite` overwrites."""
         del states
-        return [parameter for *_, parameter in self._rest]
+        together = [parameter for bundle in self._bundles for parameter in bundle.parameters]
+        return together + [parameter for *_, parameter in self._rest]
 
 
 def _differentiable_prox(penalty: Penalty, parameter: Tensor, step: UnitStep, held: Held | None) -> Tensor:
