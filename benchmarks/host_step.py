@@ -154,11 +154,11 @@ def page(made: list[torch.nn.Parameter], repeats: int) -> str:
     lines = [
         "# The host's side of a step",
         "",
-        f"How long a step keeps Python: the {len(made)} tensors of GPT-2 small, {matrices} of them with a penalty, made "
-        "so small that arithmetic takes no time, and kernels that are not launched. Where this is longer than the step "
-        f"takes on a GPU, the GPU may have to wait. Medians of {repeats} repeats in one process, each in another order; "
-        f"torch {torch.__version__}, one thread of {platform.machine()}. Torch's own steps do their arithmetic here, and "
-        "what launches take on a GPU is missing on both sides.",
+        f"How long a step keeps Python: the {len(made)} tensors of GPT-2 small, {matrices} of them with a penalty, "
+        "made so small that arithmetic takes no time, and kernels that are not launched. Where this is longer than the "
+        "step takes on a GPU, the GPU may have to wait. What launches take on a GPU is missing, torch's and ours alike, "
+        f"and torch's own steps do their arithmetic here. Medians of {repeats} repeats in one process, each in another "
+        f"order; torch {torch.__version__}, one thread of {platform.machine()}.",
         "",
         "| step | ms | beyond torch's of the kind |",
         "|---|---|---|",
@@ -169,7 +169,11 @@ def page(made: list[torch.nn.Parameter], repeats: int) -> str:
         beyond = f"{times[case.name] - base:.2f}" if case.is_ours and "NAdam" not in case.name else ""
         name = case.name if case.is_ours else f"**{case.name}**"
         lines.append(f"| {name} | {times[case.name]:.2f} | {beyond} |")
-    lines += ["", "Where the time goes, in percent, as a profiler sees it, which makes small functions look larger:", ""]
+    lines += [
+        "",
+        "Where the time goes, in percent, as a profiler sees it, which makes small functions look larger:",
+        "",
+    ]
     lines += [f"| step | {' | '.join(PARTS)} | the rest |", "|---" * (len(PARTS) + 2) + "|"]
     for case in listed:
         if case.is_ours:
