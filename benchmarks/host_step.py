@@ -156,7 +156,7 @@ def page(made: list[torch.nn.Parameter], repeats: int) -> str:
         "",
         f"How long a step keeps Python: the {len(made)} tensors of GPT-2 small, {matrices} of them with a penalty, "
         "made so small that arithmetic takes no time, and kernels that are not launched. Where this is longer than the "
-        "step takes on a GPU, the GPU may have to wait. What launches take on a GPU is missing, torch's and ours alike, "
+        "step takes on a GPU, the GPU may have to wait. What launches take there is missing, torch's and ours alike, "
         f"and torch's own steps do their arithmetic here. Medians of {repeats} repeats in one process, each in another "
         f"order; torch {torch.__version__}, one thread of {platform.machine()}.",
         "",
