@@ -1,4 +1,6 @@
-"""A step under `torch.compile`: the prox of everything is one graph, which a λ or a step size that changes reuses.
+"""A step under `torch.compile`: one graph, which a λ or a step size that changes reuses.
+
+SGD's and Adam's own steps are in it where a penalty is; of the others there is the prox alone.
 
 What looks at groups, penalties and states stays outside of the graph. Its results go in as tensors: torch's compiler
 would take numbers for constants, and compile anew where one changes.
@@ -8,12 +10,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
+from nonsmooth import kernels
+from nonsmooth.optim.graph_steps import adam_step_, sgd_step_
 from nonsmooth.optim.launches import KINDS, is_extreme
 from nonsmooth.optim.proximal_step import ProximalStep
 from nonsmooth.penalties import GroupL1, Penalty, SparseGroupL1
@@ -28,22 +33,44 @@ def compiled_step(optimizer: Optimizer, base: Callable[[Optimizer], Any], prox: 
         base: torch's own step.
         prox: what the optimizer does about penalties.
     """
-    before(prox, optimizer)
-    base(optimizer)
-    _overwrite(prox.overwrite, _gathered(prox, optimizer))
+    groups = before(prox, optimizer)
+    try:
+        if groups is None or optimizer.param_groups:
+            base(optimizer)
+    finally:
+        _restore(optimizer, groups)
+    _overwrite(prox.overwrite, *_gathered(prox, optimizer))
     after(prox, optimizer)
 
 
-def _overwrite(overwrite: Callable[..., None], gathered: list[tuple[Any, ...]]) -> None:
+def _overwrite(
+    overwrite: Callable[..., None],
+    steps: list[tuple[Callable[..., None], Penalty, list[Any], dict[str, Any]]],
+    rest: list[tuple[Any, ...]],
+) -> None:
     """The graph: a frame of its own, since the compiler ends a graph at what it is told to leave out."""
-    for operands in gathered:
-        overwrite(*operands)
+    with torch.no_grad():
+        for step_, penalty, operands, options in steps:
+            step_(overwrite, penalty, *operands, **options)
+        for each in rest:
+            overwrite(*each)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def before(prox: ProximalStep, optimizer: Optimizer) -> None:
-    """`ProximalStep.before`, outside of graphs."""
-    prox.before(optimizer, compiled=True)
+def before(prox: ProximalStep, optimizer: Optimizer) -> list[dict[str, Any]] | None:
+    """`ProximalStep.before`, outside of graphs; all groups, where the optimizer is left with some for its own step."""
+    prox.before(optimizer, graphs=partial(_is_for_graphs, whole=True))
+    if not prox.alone:
+        return None
+    groups, alone = optimizer.param_groups, {id(group) for group, _ in prox.alone}
+    optimizer.param_groups = [group for group in groups if id(group) not in alone]
+    return groups
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _restore(optimizer: Optimizer, groups: list[dict[str, Any]] | None) -> None:
+    if groups is not None:
+        optimizer.param_groups = groups
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -54,29 +81,43 @@ def after(prox: ProximalStep, optimizer: Optimizer) -> None:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 @torch.no_grad()
-def _gathered(prox: ProximalStep, optimizer: Optimizer) -> list[tuple[Any, ...]]:
-    """The operands of what a graph takes; the optimizer's step is left with the rest."""
+def _gathered(prox: ProximalStep, optimizer: Optimizer) -> tuple[list[Any], list[Any]]:
+    """The operands of whole steps, and of what else a graph takes; the optimizer's step is left with the rest."""
     if getattr(optimizer, "found_inf", None) is not None:
-        return []
-    return [_as_tensors(operands) for operands in prox.hand_over(optimizer.state, _is_for_graphs)]
+        return [], []
+    step_ = sgd_step_ if isinstance(optimizer, SGD) else adam_step_
+    steps = []
+    for group, penalty, operands, options in prox.whole_steps(optimizer):
+        decay = group["weight_decay"]
+        options["decayed"] = isinstance(decay, Tensor) or decay != 0
+        steps.append((step_, _with_tensor(penalty, operands[0][0]), operands, options))
+    return steps, [_as_tensors(operands) for operands in prox.hand_over(optimizer.state, _is_for_graphs)]
 
 
-def _is_for_graphs(group: dict[str, Any], penalty: Penalty, parameter: Tensor) -> bool:
-    """Whether a prox has neither a decomposition nor a look at its own numbers in it."""
+def _is_for_graphs(group: Any, penalty: Penalty, parameter: Tensor, *, whole: bool = False) -> bool:
+    """Whether a prox, or a whole step, has neither a decomposition nor a look at its own numbers in it."""
     known = type(penalty) in (*KINDS, GroupL1, SparseGroupL1) and not group.get("differentiable", False)
     plain = not parameter.is_complex() and not hasattr(parameter, "device_mesh")
-    return known and plain and not is_extreme(penalty, parameter)
+    precise = not whole or (parameter.dtype in (torch.float32, torch.float64) and not kernels.runs_on(parameter.device))
+    return known and plain and precise and not is_extreme(penalty, parameter)
+
+
+def _with_tensor(penalty: Penalty, point: Tensor) -> Penalty:
+    """A penalty whose λ is a tensor on the device of a point."""
+    there = copy.copy(penalty)
+    object.__setattr__(there, "strength", _tensor(penalty.strength, point))
+    return there
 
 
 def _as_tensors(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands whose numbers are tensors on the device of the point, the second of them."""
     penalty, point, step, *others = operands
+    if isinstance(step, AdaptiveStep):
+        step = step.of_parts(lambda value: _tensor(value, point))
+    return _with_tensor(penalty, point), point, *(_tensor(value, point) for value in (step, *others))
 
-    def tensor(value: Any) -> Any:
-        if not isinstance(value, float | int):
-            return value
-        return torch.full((), value, dtype=torch.promote_types(point.dtype, torch.float32), device=point.device)
 
-    there = copy.copy(penalty)
-    object.__setattr__(there, "strength", tensor(penalty.strength))
-    return there, point, step.of_parts(tensor) if isinstance(step, AdaptiveStep) else tensor(step), *map(tensor, others)
+def _tensor(value: Any, point: Tensor) -> Any:
+    if not isinstance(value, float | int):
+        return value
+    return torch.full((), value, dtype=torch.promote_types(point.dtype, torch.float32), device=point.device)

@@ -185,31 +185,43 @@ class Launches:
         """
         from nonsmooth.kernels.steps import adam_step_, sgd_step_  # noqa: PLC0415  needs Triton
 
+        operands, options = self.step_operands(optimizer, group, penalty, parameters)
+        scale = getattr(optimizer, "grad_scale", None)
+        table = self._keep(id(group), operands[0], Table)[0]
+        step_ = sgd_step_ if isinstance(optimizer, SGD) else adam_step_
+        step_(
+            KINDS[type(penalty)][0], *operands, table=table, scaled=scale is not None,
+            strengths=_strengths(penalty, operands[0]), **options,
+        )  # fmt: skip
+
+    def step_operands(
+        self, optimizer: Optimizer, group: Group, penalty: Penalty, parameters: Sequence[Tensor]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The tensors, numbers and options of a whole step; the state is made where it is missing, and counts the step.
+
+        Args:
+            optimizer: as for `take_step`.
+            group: of SGD, Adam or AdamW.
+            penalty: λR.
+            parameters: those with a gradient.
+        """
         overflow, scale = getattr(optimizer, "found_inf", None), getattr(optimizer, "grad_scale", None)
         own = [optimizer.state[parameter] for parameter in parameters]
         points, grads = _locals(parameters), _locals([parameter.grad for parameter in parameters])
-        table, numbers = self._keep(id(group), points, Table)
-        is_sgd = isinstance(optimizer, SGD)
+        numbers, is_sgd = self._keep(id(group), points, Table)[1], isinstance(optimizer, SGD)
         begin = _begin_sgd if is_sgd else _begin_adam
         rows = begin(parameters, group, own, overflow)
         rows |= {Row.RATE: group["lr"], Row.WEIGHT_DECAY: group["weight_decay"], **_strength_rows(penalty)}
         rows |= {**self._metric_rows(group, own), **self._remember(group, parameters, own, overflow), **_halt(overflow)}
         rows |= {} if scale is None else {Row.GRAD_SCALE: scale}
-        options: dict[str, Any] = {
-            "table": table, "maximize": group["maximize"], "scaled": scale is not None, "pulls": self._pulls(own),
-            "strengths": _strengths(penalty, points),
-        }  # fmt: skip
-        kind = KINDS[type(penalty)][0]
+        options: dict[str, Any] = {"maximize": group["maximize"], "pulls": self._pulls(own)}
         if is_sgd:
             momenta = _locals([state["momentum_buffer"] for state in own]) if group["momentum"] else None
-            sgd_step_(kind, points, grads, momenta, numbers(rows), nesterov=group["nesterov"], **options)
-            return
+            return [points, grads, momenta, numbers(rows)], {**options, "nesterov": group["nesterov"]}
         averages, squares = (_locals([state[name] for state in own]) for name in ("exp_avg", "exp_avg_sq"))
-        largest = _locals([state["max_exp_avg_sq"] for state in own]) if group["amsgrad"] else None
-        adam_step_(
-            kind, points, grads, averages, squares, numbers(rows), largest_squares=largest,
-            decoupled=group.get("decoupled_weight_decay", False), **options,
-        )  # fmt: skip
+        options["largest_squares"] = _locals([state["max_exp_avg_sq"] for state in own]) if group["amsgrad"] else None
+        options["decoupled"] = group.get("decoupled_weight_decay", False)
+        return [points, grads, averages, squares, numbers(rows)], options
 
     def _keep(self, what: Any, points: list[Tensor], kind: Any) -> tuple[Any, Numbers]:
         """A table and numbers of a group: a graph that has captured them needs them, so none is ever replaced."""
@@ -289,11 +301,13 @@ def _begin_adam(
     names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * bool(group["amsgrad"])
     for parameter, state in zip(parameters, states, strict=True):
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            # As torch does it: on a device where its counts have to be there.
+            on_device = group.get("capturable") or group.get("fused")
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device if on_device else "cpu")
             state.update({n: torch.zeros_like(parameter, memory_format=torch.preserve_format) for n in names})
     counts = [state["step"] for state in states]
     _count(counts, overflow)
-    count = torch.stack(counts).double()
+    count: Any = torch.stack(counts).double()
     first, second = group["betas"]
     return {
         Row.FIRST_BETA: first,

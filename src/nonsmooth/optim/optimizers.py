@@ -99,7 +99,8 @@ class Proximal(PenalizedOptimizer):
 class ProxSGD(Proximal, SGD):
     """torch.optim.SGD, then the prox with step α(1-τ)/(1-μ): ISTA without momentum, on a full batch.
 
-    Takes every option of torch.optim.SGD, and:
+    Takes every option of torch.optim.SGD; on a GPU `fused=True` takes step and prox in one pass over memory,
+    `fused=False` the prox in eager PyTorch. And:
 
     Args:
         penalty: λR, for all groups that do not bring their own.
@@ -112,7 +113,8 @@ class ProxSGD(Proximal, SGD):
 class ProxAdam(Proximal, Adam):
     """torch.optim.Adam (AMSGrad too), then the prox in its metric, D = α/(√v̂ + ε).
 
-    Takes every option of torch.optim.Adam, and:
+    Takes every option of torch.optim.Adam; on a GPU `fused=True` takes step and prox in one pass over memory,
+    `fused=False` the prox in eager PyTorch. And:
 
     Args:
         penalty: λR, for all groups that do not bring their own.
@@ -125,7 +127,8 @@ class ProxAdam(Proximal, Adam):
 class ProxAdamW(Proximal, AdamW):
     """torch.optim.AdamW, then the prox in its metric, D = α/(√v̂ + ε).
 
-    Takes every option of torch.optim.AdamW, and:
+    Takes every option of torch.optim.AdamW; on a GPU `fused=True` takes step and prox in one pass over memory,
+    `fused=False` the prox in eager PyTorch. And:
 
     Args:
         penalty: λR, for all groups that do not bring their own.

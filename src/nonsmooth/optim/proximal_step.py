@@ -41,6 +41,10 @@ def prox_parameter(penalty: Penalty, parameter: Tensor, step: UnitStep, held: He
         local_prox_(penalty, parameter, step, held)
 
 
+Accepts = Callable[[Any, Penalty, Tensor], bool]
+"""Whether somebody takes a parameter of a group with a penalty."""
+
+
 class ProximalStep:
     """What a step of an optimizer does about penalties: `before` its own step, in its stead, and `after` it.
 
@@ -81,33 +85,36 @@ class ProximalStep:
         """
         check_before_step(optimizer, self.reader, ahead=True)
 
-    def before(self, optimizer: Optimizer, *, compiled: bool = False) -> None:
+    def before(self, optimizer: Optimizer, *, graphs: Accepts | None = None) -> None:
         """Check, and look at the weights that the optimizer is about to move.
 
         Args:
             optimizer: about to step.
-            compiled: whether torch's compiler takes its step, so that no kernel does, and the prox of whole parameters.
+            graphs: under torch's compiler, whether a graph can take the whole step of a parameter.
 
         Raises:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
         active = check_before_step(optimizer, self.reader)
-        replaces = self._replaces and not compiled
-        alone = [
-            replaces and group.get("fused") is True and self._steps_alone(group, bound, optimizer.state)
-            for group, bound in active
-        ]
-        self.alone = [pair for pair, is_alone in zip(active, alone, strict=True) if is_alone]
-        self._active = [pair for pair, is_alone in zip(active, alone, strict=True) if not is_alone]
+        self.alone = [(group, bound) for group, bound in active if self._is_alone(optimizer, group, bound, graphs)]
+        self._active = [pair for pair in active if all(pair[0] is not group for group, _ in self.alone)]
         self._divide(optimizer.state)
-        self._at_zero = self.weights_at_zero(whole=compiled) if self.steady or self._rule.adaptive else {}
+        whole = graphs is not None
+        self._at_zero = self.weights_at_zero(whole=whole) if self.steady or self._rule.adaptive else {}
         if getattr(optimizer, "found_inf", None) is not None:
             self._awaiting = awaiting_momentum(optimizer)
 
-    def _steps_alone(self, group: Mapping[str, Any], bound: Bound, states: States) -> bool:
-        """Whether a kernel takes the whole step of a group, which is then on one device."""
+    def _is_alone(self, optimizer: Optimizer, group: Mapping[str, Any], bound: Bound, graphs: Accepts | None) -> bool:
+        """Whether the whole step of a group, which is on one device, is taken by a kernel, or by a graph."""
+        if not self._replaces or (graphs is None and group.get("fused") is not True):
+            return False
+        if graphs is not None and getattr(optimizer, "found_inf", None) is not None:
+            return False
         moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if graphs is not None:
+            return all(graphs(group, bound.penalty, parameter) for parameter in moving)
+        states = optimizer.state
         return (
             bound.penalty.separable
             and len({parameter.device for parameter in moving}) == 1
@@ -120,12 +127,21 @@ class ProximalStep:
 
     @torch.no_grad()
     def instead(self, optimizer: Optimizer) -> list[dict[str, Any]]:
-        """Take the steps of the groups that kernels take alone; the others are returned."""
-        for group, bound in self.alone:
-            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
-            self._launches.take_step(optimizer, group, bound.on(moving[0].device), moving)
+        """Let kernels take the steps of the groups that are theirs alone; the others are returned."""
+        for group, penalty, parameters in self._moving_alone():
+            self._launches.take_step(optimizer, group, penalty, parameters)
         alone = {id(group) for group, _ in self.alone}
         return [group for group in optimizer.param_groups if id(group) not in alone]
+
+    def whole_steps(self, optimizer: Optimizer) -> Iterator[tuple[Any, Penalty, list[Any], dict[str, Any]]]:
+        """The groups whose whole step somebody else is to take, with penalties, operands and options of the step."""
+        for group, penalty, parameters in self._moving_alone():
+            yield group, penalty, *self._launches.step_operands(optimizer, group, penalty, parameters)
+
+    def _moving_alone(self) -> Iterator[tuple[Any, Penalty, list[Tensor]]]:
+        for group, bound in self.alone:
+            if moving := [parameter for parameter in group["params"] if parameter.grad is not None]:
+                yield group, bound.on(moving[0].device), moving
 
     @torch.no_grad()
     def after(self, optimizer: Optimizer) -> None:

@@ -25,7 +25,7 @@ from nonsmooth.optim.launches import MEMORY, memory_of
 from nonsmooth.optim.local_prox import lift_, local_prox_
 from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.penalty_reader import is_off
-from nonsmooth.optim.proximal_step import ProximalStep, States
+from nonsmooth.optim.proximal_step import Accepts, ProximalStep, States
 from nonsmooth.penalties import Penalty, SeparablePenalty, from_specification
 from nonsmooth.penalties.penalty import check_not_negative
 from nonsmooth.penalties.scalars import tensor_like
@@ -79,14 +79,14 @@ class SteadyStep(ProximalStep):
     steady = True
     overwrite = staticmethod(_threshold_)
 
-    def before(self, optimizer: Optimizer, *, compiled: bool = False) -> None:
+    def before(self, optimizer: Optimizer, *, graphs: Accepts | None = None) -> None:
         """Check, and look at the weights that the optimizer is about to move.
 
         Raises:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`, or an option of a steady optimizer is out of its range.
         """
-        super().before(optimizer, compiled=compiled)
+        super().before(optimizer, graphs=graphs)
         for group, _ in [*self._active, *self.alone]:
             _check_options(group)
 
