@@ -68,9 +68,11 @@ def as_on_a_device(on_device: bool) -> Iterator[None]:
     Args:
         on_device: whether counts of steps are taken for the device's.
     """
-    function = importlib.import_module("triton.runtime.jit").JITFunction
+    compiled = importlib.import_module("triton.runtime.jit").JITFunction
+    interpreted = importlib.import_module("triton.runtime.interpreter").GridExecutor
     with (
-        mock.patch.object(function, "run", lambda *arguments, **options: None),
+        mock.patch.object(compiled, "run", lambda *arguments, **options: None),
+        mock.patch.object(interpreted, "__call__", lambda *arguments, **options: None),
         mock.patch.object(kernels, "runs_on", lambda device: True),
         mock.patch.object(kernels, "INTERPRETED", on_device),
     ):
