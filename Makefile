@@ -40,7 +40,9 @@ test-browser: $(VENV)/installed-test ## run the tests of the report in Chromium,
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 test-gpu: $(VENV)/installed-test ## run the tests that need a GPU, and those of the kernels there; skipped without one
-	@$(BIN)/python -m pytest -n 8 -m 'not slow and not processes' tests/gpu tests/kernels $(ARGS)
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	$(BIN)/python -m pytest -n 8 -m 'not slow and not processes' tests/gpu tests/kernels $(ARGS); \
+	else echo "No GPU: torch.cuda.is_available() is False, so nothing is tested."; fi
 
 lint: $(VENV)/installed-lint ## check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check

@@ -71,7 +71,7 @@ class Launches:
         self._rule, self._steady = rule, steady
         self._kept: dict[Any, tuple[Any, Numbers]] = {}
         self._fits: dict[Tensor, tuple[Any, ...]] = {}
-        self._looked: dict[torch.dtype, tuple[Penalty, bool]] = {}
+        self._looked: dict[tuple[torch.dtype, int], tuple[Penalty, bool]] = {}
 
     def accepts(self, group: Group, penalty: Penalty, parameter: Tensor, state: State, *, gradient: bool) -> bool:
         """Whether kernels take a parameter, with this penalty and as its tensors lie in memory.
@@ -95,12 +95,13 @@ class Launches:
         return bool(known[4]) and not self._is_extreme(penalty, parameter)
 
     def _is_extreme(self, penalty: Penalty, parameter: Tensor) -> bool:
-        """`is_extreme`, looked at once for all parameters of a dtype where it is the same for them."""
-        if not isinstance(penalty, SeparablePenalty) or isinstance(penalty.strength, Tensor):
+        """`is_extreme`, looked at once for all parameters for which it is the same."""
+        if isinstance(penalty.strength, Tensor):
             return is_extreme(penalty, parameter)
-        looked = self._looked.get(parameter.dtype)
+        alike = (parameter.dtype, 0 if isinstance(penalty, SeparablePenalty) else parameter.numel())
+        looked = self._looked.get(alike)
         if looked is None or looked[0] is not penalty:
-            looked = self._looked[parameter.dtype] = penalty, is_extreme(penalty, parameter)
+            looked = self._looked[alike] = penalty, is_extreme(penalty, parameter)
         return looked[1]
 
     def _qualifies(self, penalty: Penalty, parameter: Tensor, others: list[Tensor]) -> bool:
