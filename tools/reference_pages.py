@@ -46,7 +46,7 @@ PAGES = (
         "Penalties on a model, averages, existing optimizers",
         "Say which weights are penalised, attach a penalty to an optimizer that exists, average weights and keep "
         "their zeros.",
-        {"nonsmooth.optim": "penalize attach takes_prox averaged SparseAverage"},
+        {"nonsmooth.optim": "penalize attach takes_prox follow catch_up averaged SparseAverage"},
     ),
     Page(
         "penalties",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -16,12 +17,25 @@ from nonsmooth.kernels.tables import Table, qualifies
 
 def test_programs_run_on_devices_and_on_a_cpu_only_where_they_are_interpreted(monkeypatch):
     cpu, cuda, meta = (torch.device(name) for name in ("cpu", "cuda", "meta"))
+    monkeypatch.setattr(nonsmooth.kernels, "_works_on", lambda device: True)
     monkeypatch.setattr(nonsmooth.kernels, "INTERPRETED", False)
     assert [nonsmooth.kernels.runs_on(device) for device in (cpu, cuda, meta)] == [False, True, False]
     monkeypatch.setattr(nonsmooth.kernels, "INTERPRETED", True)
     assert [nonsmooth.kernels.runs_on(device) for device in (cpu, cuda, meta)] == [True, False, False]
-    monkeypatch.setattr(nonsmooth.kernels, "_has_triton", lambda: False)
+    monkeypatch.setattr(nonsmooth.kernels, "_works_on", lambda device: False)
     assert not nonsmooth.kernels.runs_on(cpu)
+
+
+def test_where_triton_fails_a_warning_says_so_once_and_steps_go_on():
+    """A stand-in for an old GPU, or for a machine without a C compiler: a device that there is no driver of."""
+    nowhere = torch.device("xpu" if torch.cuda.is_available() else "cuda", 7)
+    nonsmooth.kernels._works_on.cache_clear()
+    with pytest.warns(RuntimeWarning, match="Triton cannot run on"):
+        assert not nonsmooth.kernels._works_on(nowhere)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not nonsmooth.kernels._works_on(nowhere)
+    nonsmooth.kernels._works_on.cache_clear()
 
 
 @pytest.mark.processes

@@ -147,3 +147,10 @@ def test_the_prox_by_shards_on_a_grid_of_four_processes(tmp_path):
     check_shards(found["tensor_parallel"])
     assert any("StridedShard" in case for case in found["tensor_parallel"])
     assert {case.split(";")[0] for case in found["tensor_parallel"]} >= set(SPLIT_GROUPS)
+
+
+def test_ddp_with_sparse_gradients_ends_with_the_weights_of_one_process(tmp_path):
+    report = run_together(PROGRAMS / "sparse_embeddings.py", 2, tmp_path)
+    assert len(report) == 4
+    assert_equal_to_rounding(report)
+    assert any(one["zeros"] for one in report.values())

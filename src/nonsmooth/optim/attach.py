@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from nonsmooth.optim import optimizers
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.group_checks import check_group, is_adaptive
+from nonsmooth.optim.missed_steps import catch_up, catch_up_before_loading
 from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, penalty_of, warn_of_vectors
 from nonsmooth.optim.penalized import with_own_penalties, with_penalties
@@ -182,14 +183,19 @@ def _hook(optimizer: Optimizer) -> None:
         del arguments, options
         prox.after(stepping)
 
+    def load(loading: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        catch_up_before_loading(loading)
+        return with_penalties(state, loading)
+
     def specify(saving: Optimizer) -> None:
+        catch_up(saving)
         for group in saving.param_groups:
             prox.reader(group)
 
     optimizer.register_step_pre_hook(check)
     handle = optimizer.register_step_post_hook(threshold)
     optimizer._optimizer_step_post_hooks.move_to_end(handle.id, last=False)  # type: ignore[attr-defined]
-    optimizer.register_load_state_dict_pre_hook(lambda loading, state: with_penalties(state, loading))
+    optimizer.register_load_state_dict_pre_hook(load)
     optimizer.register_state_dict_pre_hook(specify)
     optimizer.register_state_dict_post_hook(lambda saving, state: with_own_penalties(state))
     # torch gives this to groups that come later as it is, and they would share a dictionary.

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nonsmooth.optim.evaluation import unwrapped
+from nonsmooth.optim.missed_steps import catch_up
 from nonsmooth.optim.parameter_groups import check_model, penalty_of
 from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.prox_taken import takes_prox
@@ -108,6 +109,7 @@ class SparseAverage(AveragedModel):
                 "None)"
             )
         average: Any = None if decay is None else get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        catch_up(optimizer)
         super().__init__(model, multi_avg_fn=average, use_buffers=use_buffers)
         self._training, self._decay = training, decay
         self._uniform = not rule_of(type(training.optimizer)).adaptive
@@ -133,6 +135,7 @@ class SparseAverage(AveragedModel):
         Args:
             model: the network in training.
         """
+        catch_up(self._training.optimizer)
         super().update_parameters(model)
         parameters, optimizer = list(model.parameters()), self._training.optimizer
         for index, (group, penalty) in self._training.penalties().items():

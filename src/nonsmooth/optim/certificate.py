@@ -20,6 +20,7 @@ from nonsmooth.deprecation import renamed_attribute
 from nonsmooth.extremes import largest
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.evaluation import ClosureResult, evaluate, unwrapped, whole
+from nonsmooth.optim.missed_steps import catch_up
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.prox_taken import prox_notes
@@ -159,6 +160,7 @@ def certify(
     """
     if not tolerance >= 0:
         raise ValueError(f"tolerance is {tolerance}; accepted is a number of at least 0")
+    catch_up(optimizer)
     notes = prox_notes(optimizer)
     optimizer = unwrapped(optimizer)
     found = evaluate(optimizer, closure)

@@ -73,7 +73,7 @@ class DualAveraging(PenalizedOptimizer):
     def _check_before_step(self, *, ahead: bool = False) -> None:
         for parameter in chain.from_iterable(group["params"] for group in self.param_groups):
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
-                refuse_sparse(parameter, "dual averaging", way_out="")
+                refuse_sparse(parameter, "dual averaging moves every coordinate", way_out="")
         check_before_step(self, self._reader, ahead=ahead)
         for group in self.param_groups:
             self.check_options(group)

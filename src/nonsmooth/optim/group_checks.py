@@ -13,6 +13,7 @@ from torch.optim import SGD, Optimizer
 
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader, is_off
+from nonsmooth.optim.sparse_gradients import ACCEPTED_BY_ROWS, ALL_MOVE, reason_against
 from nonsmooth.penalties import from_specification
 from nonsmooth.penalties.penalty import check_not_negative
 from nonsmooth.torch_optimizers import AdaptiveStep, number, rule_of
@@ -75,6 +76,7 @@ def check_before_step(
     reader: PenaltyReader,
     *,
     ahead: bool = False,
+    against_sparse: str | None = ALL_MOVE,
 ) -> Active:
     """Raise, before anything is changed, where a step with a penalty would be wrong.
 
@@ -84,14 +86,15 @@ def check_before_step(
         optimizer: before its step.
         reader: of its penalties.
         ahead: whether gradients are not there yet, so that every parameter counts.
+        against_sparse: why no sparse gradient is accepted; None where rows without a gradient may take the prox later.
 
     Returns:
         The groups whose λ is not 0, with their penalties.
 
     Raises:
         TypeError: a penalty is none.
-        ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not fit,
-            or a step is too large for a penalty that is not convex.
+        ValueError: a gradient is sparse where that is not accepted, an option is out of its range, a penalty has
+            invalid numbers or does not fit, or a step is too large for a penalty that is not convex.
     """
     active = reader.active(optimizer.param_groups)
     for group, bound in active:
@@ -112,7 +115,9 @@ def check_before_step(
                     bound.on(each.device)
                     bound.fits.add((each.shape, each.dtype, each.device))
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
-                refuse_sparse(parameter)
+                reason = against_sparse or reason_against(optimizer, group, bound.penalty, parameter)
+                if reason is not None:
+                    refuse_sparse(parameter, reason)
     return active
 
 
@@ -134,20 +139,18 @@ def check_options(group: Mapping[str, Any]) -> None:
             )
 
 
-def refuse_sparse(
-    parameter: Tensor, mover: str = "a penalty", way_out: str = ", or put it in a group with penalty=None"
-) -> None:
+def refuse_sparse(parameter: Tensor, reason: str, way_out: str = ", or put it in a group with penalty=None") -> None:
     """Raise for a gradient that is not dense.
 
     Args:
         parameter: with its gradient.
-        mover: what needs a dense one.
+        reason: why a dense one is needed.
         way_out: what helps beside a dense gradient.
 
     Raises:
         ValueError: always.
     """
     raise ValueError(
-        f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; {mover} moves "  # type: ignore[union-attr]
-        f"every coordinate, so only dense gradients are accepted: build the embedding with sparse=False{way_out}"
+        f"grad of a parameter of shape {tuple(parameter.shape)} has layout {parameter.grad.layout}; {reason}. "  # type: ignore[union-attr]
+        f"{ACCEPTED_BY_ROWS}; else build the embedding with sparse=False{way_out}"
     )

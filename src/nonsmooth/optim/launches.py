@@ -7,6 +7,7 @@ here. What they do not take, such as complex parameters or a penalty of a user's
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -87,12 +88,14 @@ class Launches:
             return False
         square = self._rule.square(group, state) if self._rule.adaptive and state else None
         grad = parameter.grad if gradient else None
-        form = (square, parameter.stride(), None if grad is None else (grad.stride(), grad.dtype), type(penalty))
-        known = self._fits.get(parameter)
-        if known is None or known[0] is not square or known[1:4] != form[1:]:
+        form = (parameter.stride(), None if grad is None else (grad.stride(), grad.dtype), type(penalty))
+        seen, known, fits = self._fits.get(parameter, (None, None, False))
+        if form != known or (seen is None) != (square is None) or (seen is not None and seen() is not square):
             others = [local(each) for each in (square, grad) if each is not None]
-            known = self._fits[parameter] = (*form, self._qualifies(penalty, parameter, others))
-        return bool(known[4]) and not self._is_extreme(penalty, parameter)
+            fits = self._qualifies(penalty, parameter, others)
+            # No reference that would keep a state alive which has been replaced.
+            self._fits[parameter] = (None if square is None else weakref.ref(square), form, fits)
+        return fits and not self._is_extreme(penalty, parameter)
 
     def _is_extreme(self, penalty: Penalty, parameter: Tensor) -> bool:
         """`is_extreme`, looked at once for all parameters for which it is the same."""

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
+from nonsmooth.optim.following import follow
+from nonsmooth.optim.missed_steps import catch_up, catch_up_before_loading
 from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.proximal_step import ProximalStep
@@ -57,8 +60,9 @@ class Proximal(PenalizedOptimizer):
 
         Raises:
             TypeError: a group holds something else than a penalty; nothing has been changed then.
-            ValueError: a gradient is sparse, an option is out of its range, a penalty has invalid numbers or does not
-                fit, or the step is too large for a penalty that is not convex; nothing has been changed then.
+            ValueError: a gradient is sparse where that is not accepted, or was taken at rows that have missed steps,
+                an option is out of its range, a penalty has invalid numbers or does not fit, or the step is too large
+                for a penalty that is not convex; nothing has been changed then.
         """
         loss, prox = None, self._prox
         if closure is not None:
@@ -86,6 +90,28 @@ class Proximal(PenalizedOptimizer):
         prox.after(self)
         return loss
 
+    def follow(self, model: nn.Module) -> None:
+        """Let the embeddings of a model bring up to date what they are about to read: `nonsmooth.optim.follow`."""
+        follow(self, model)
+
+    def catch_up(self) -> None:
+        """Take the proxes that rows of embeddings missed under sparse gradients: `nonsmooth.optim.catch_up`."""
+        catch_up(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What torch's gives, and the penalties; the weights are brought up to date, so that they go with it."""
+        catch_up(self)
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` gave; groups without a penalty, as in older checkpoints, keep the one they have here.
+
+        Raises:
+            ValueError: a penalty is not known or does not fit; nothing has been changed then.
+        """
+        catch_up_before_loading(self)
+        super().load_state_dict(state_dict)
+
     @property
     def _prox(self) -> ProximalStep:
         # Not among what torch pickles and copies, so it is made anew where it is missing.
@@ -98,6 +124,8 @@ class Proximal(PenalizedOptimizer):
 
 class ProxSGD(Proximal, SGD):
     """torch.optim.SGD, then the prox with step α(1-τ)/(1-μ): ISTA without momentum, on a full batch.
+
+    Without momentum and weight decay it takes sparse gradients of embeddings; see `follow`.
 
     Takes every option of torch.optim.SGD; on a GPU `fused=True` takes step and prox in one pass over memory,
     `fused=False` the prox in eager PyTorch. And:
@@ -166,6 +194,8 @@ class ProxRMSprop(Proximal, RMSprop):
 
 class ProxAdagrad(Proximal, Adagrad):
     """torch.optim.Adagrad, then the prox in its metric, D = α_t/(√s + ε).
+
+    Without weight decay it takes sparse gradients of embeddings; see `follow`.
 
     Takes every option of torch.optim.Adagrad, and:
 

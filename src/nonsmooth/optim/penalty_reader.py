@@ -73,15 +73,15 @@ class Bound:
         away = {name: value for name, value in self._floats.items() if value.device != device}
         if not away:
             return self.penalty
-        versions = [_version(value) for value in away.values()]
+        versions = [version_of(value) for value in away.values()]
         if device in self._copies and self._copies[device][0] == versions:
             return self._copies[device][1]
         moved = copy.copy(self.penalty)
         for name, value in away.items():
             source, version, there = self._moved.get((name, device), (None, 0, value))
-            if source is not value or version != _version(value):
+            if source is not value or version != version_of(value):
                 there = value.to(device)
-                self._moved[name, device] = (value, _version(value), there)
+                self._moved[name, device] = (value, version_of(value), there)
             object.__setattr__(moved, name, there)
         self._copies[device] = (versions, moved)
         return moved
@@ -158,14 +158,14 @@ def to_specification(penalty: Any) -> dict[str, Any] | None:
     raise TypeError(f"penalty is {penalty!r}; accepted is a nonsmooth.penalties.Penalty, its specification, or None")
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
     """How often a tensor has been changed in place."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 def _versions(items: tuple[Any, ...]) -> list[int]:
     """Those of the tensors whose values may be looked at: for others the host would have to wait."""
-    return [_version(v) for _, v in items if isinstance(v, Tensor) and v.device.type == "cpu"]
+    return [version_of(v) for _, v in items if isinstance(v, Tensor) and v.device.type == "cpu"]
 
 
 def _form(value: Any) -> Any:

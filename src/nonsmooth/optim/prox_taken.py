@@ -7,6 +7,9 @@ takes the zeros away again. Neither changes any number that a user looks at.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -54,6 +57,20 @@ def remember_weights(optimizer: Optimizer) -> None:
             for parameter in group["params"]
             if not parameter.is_inference()
         }
+
+
+@contextmanager
+def writing(optimizer: Optimizer, parameter: Tensor) -> Iterator[None]:
+    """Within, the optimizer writes what belongs to its last steps: what others have written meanwhile stays known."""
+    before = None if parameter.is_inference() else parameter._version
+    sampled, sample = optimizer.__dict__.get(SAMPLE_AFTER_PROX) or (None, None)
+    as_it_was = parameter is sampled and sample is not None and not _is_another(parameter, sample)
+    yield
+    versions = optimizer.__dict__.get(VERSIONS_AFTER_PROX, {})
+    if before is not None and parameter in versions:
+        versions[parameter] += parameter._version - before
+    if as_it_was:
+        optimizer.__dict__[SAMPLE_AFTER_PROX] = (parameter, _sample(parameter))
 
 
 def _sample(parameter: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit
 from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
 from nonsmooth.optim.prox_taken import remember_weights
+from nonsmooth.optim.row_steps import RowStep, begin, finish
+from nonsmooth.optim.sparse_gradients import ALL_MOVE, takes_rows
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 
@@ -75,6 +77,8 @@ class ProximalStep:
         self._launched: list[tuple[Any, Penalty, list[Tensor]]] = []
         self._rest: list[tuple[Any, Penalty, Tensor]] = []
         self._begins = False
+        self._against_sparse = None if takes_rows(kind) and not self.steady else ALL_MOVE
+        self._by_rows: dict[Tensor, RowStep] = {}
 
     def check(self, optimizer: Optimizer) -> None:
         """Raise where a step would be wrong whatever its gradients.
@@ -83,7 +87,7 @@ class ProximalStep:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        check_before_step(optimizer, self.reader, ahead=True)
+        check_before_step(optimizer, self.reader, ahead=True, against_sparse=self._against_sparse)
 
     def before(self, optimizer: Optimizer, *, graphs: Accepts | None = None) -> None:
         """Check, and look at the weights that the optimizer is about to move.
@@ -96,7 +100,10 @@ class ProximalStep:
             TypeError: as `check_before_step`.
             ValueError: as `check_before_step`.
         """
-        active = check_before_step(optimizer, self.reader)
+        against_sparse = self._against_sparse or (None if graphs is None else "torch.compile takes the step")
+        active = check_before_step(optimizer, self.reader, against_sparse=against_sparse)
+        if self._against_sparse is None:
+            self._by_rows = begin(optimizer, active, self._rule)
         self.alone = [(group, bound) for group, bound in active if self._is_alone(optimizer, group, bound, graphs)]
         self._active = [pair for pair in active if all(pair[0] is not group for group, _ in self.alone)]
         self._divide(optimizer.state)
@@ -158,8 +165,10 @@ class ProximalStep:
         else:
             take, written = partial(self._take, optimizer.state), partial(self.written, optimizer.state)
             unless_overflow(overflow, take, written)
+        if self._by_rows:
+            finish(optimizer, self._by_rows.values(), self._rule)
         self.alone, self._active, self._launched, self._rest = [], [], [], []
-        self._awaiting, self._at_zero = [], {}
+        self._awaiting, self._at_zero, self._by_rows = [], {}, {}
         remember_weights(optimizer)
 
     def _divide(self, states: States) -> None:
@@ -168,7 +177,7 @@ class ProximalStep:
         for group, bound in self._active:
             launched: dict[torch.device, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None:
+                if parameter.grad is None or parameter in self._by_rows:
                     continue
                 state = states.get(parameter, {})
                 self._begins |= self._rule.adaptive and not state
