@@ -55,7 +55,8 @@ def memory_of(parameter: Tensor, group: Group, state: dict[str, Any]) -> dict[st
     """A parameter's state, in which there is the memory of a steady optimizer now."""
     if "pull" not in state:
         state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
-        on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
+        # As torch's own counts of steps; an optimizer that has none, SGD, can always be captured in a graph.
+        on_device = group.get("capturable", "momentum" in group) or group.get("fused")
         state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
     return state
 
