@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-processes test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-gpu docs constraints clean
+.PHONY: help reproduce test test-processes test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-gpu bench-host docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,9 @@ test-browser: $(VENV)/installed-test ## run the tests of the report in Chromium,
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 test-gpu: $(VENV)/installed-test ## run the tests that need a GPU, and those of the kernels there; skipped without one
-	@$(BIN)/python -m pytest -n 8 -m 'not slow and not processes' tests/gpu tests/kernels $(ARGS)
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	$(BIN)/python -m pytest -n 8 -m 'not slow and not processes' tests/gpu tests/kernels $(ARGS); \
+	else echo "No GPU: torch.cuda.is_available() is False, so nothing is tested."; fi
 
 lint: $(VENV)/installed-lint ## check format, style, types and the direction of imports
 	@$(BIN)/ruff format --check
@@ -88,6 +90,9 @@ bench-zero: $(VENV)/installed-run ## networks with parts that start at zero: wri
 
 bench-gpu: $(VENV)/installed-bench ## steps on a GPU, which it needs: write docs/benchmarks/gpu.md and gpu.json
 	@$(BIN)/python benchmarks/gpu_step.py --output docs/benchmarks/gpu.md $(ARGS)
+
+bench-host: $(VENV)/installed-test ## what a step on a GPU keeps Python busy for: write docs/benchmarks/host-step.md
+	@$(BIN)/python benchmarks/host_step.py --output docs/benchmarks/host-step.md $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/; every warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)

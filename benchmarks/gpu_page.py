@@ -43,7 +43,8 @@ one launch for each kind of tile.
 
 Time is that between two events on the device around a step. All steps of a family take turns in one process, each after
 256 MB were written, so that no cache holds its tensors, and while the device is still busy, since Python is ahead of
-it in training; medians. *Host* is how long the call of `step()` keeps Python. *Ratio* is over the family's first step.
+it in training; medians. *Host* is how long the call of `step()` keeps Python
+(see [the host's side of a step](host-step.md)). *Ratio* is over the family's first step.
 *Over its own* is over torch's step of the same implementation. *Memory* is the peak beyond what was there before the
 step, in units of all parameters.
 

@@ -68,9 +68,11 @@ def as_on_a_device(on_device: bool) -> Iterator[None]:
     Args:
         on_device: whether counts of steps are taken for the device's.
     """
-    function = importlib.import_module("triton.runtime.jit").JITFunction
+    compiled = importlib.import_module("triton.runtime.jit").JITFunction
+    interpreted = importlib.import_module("triton.runtime.interpreter").GridExecutor
     with (
-        mock.patch.object(function, "run", lambda *arguments, **options: None),
+        mock.patch.object(compiled, "run", lambda *arguments, **options: None),
+        mock.patch.object(interpreted, "__call__", lambda *arguments, **options: None),
         mock.patch.object(kernels, "runs_on", lambda device: True),
         mock.patch.object(kernels, "INTERPRETED", on_device),
     ):
@@ -154,11 +156,11 @@ def page(made: list[torch.nn.Parameter], repeats: int) -> str:
     lines = [
         "# The host's side of a step",
         "",
-        f"How long a step keeps Python: the {len(made)} tensors of GPT-2 small, {matrices} of them with a penalty, made "
-        "so small that arithmetic takes no time, and kernels that are not launched. Where this is longer than the step "
-        f"takes on a GPU, the GPU may have to wait. Medians of {repeats} repeats in one process, each in another order; "
-        f"torch {torch.__version__}, one thread of {platform.machine()}. Torch's own steps do their arithmetic here, and "
-        "what launches take on a GPU is missing on both sides.",
+        f"How long a step keeps Python: the {len(made)} tensors of GPT-2 small, {matrices} of them with a penalty, "
+        "made so small that arithmetic takes no time, and kernels that are not launched. Where this is longer than the "
+        "step takes on a GPU, the GPU may have to wait. What launches take there is missing, torch's and ours alike, "
+        f"and torch's own steps do their arithmetic here. Medians of {repeats} repeats in one process, each in another "
+        f"order; torch {torch.__version__}, one thread of {platform.machine()}.",
         "",
         "| step | ms | beyond torch's of the kind |",
         "|---|---|---|",

@@ -17,14 +17,13 @@ from gpu_runs import (
     parameters,
 )
 
-from nonsmooth.optim import ProxNAdam, ProxRMSprop, SteadyNAdam, SteadyRMSprop, SteadySGD
+from nonsmooth.optim import ProxNAdam, ProxRMSprop, SteadyNAdam, SteadyRMSprop
 
 pytestmark = pytest.mark.gpu
 
 WARM_UP, REPLAYS = 3, 4
 CAPTURABLE = [
-    *(Case(case.kind, case.options, (True,)) for case in CASES if case.kind is SteadySGD),
-    *(case for case in CASES if case.kind.parent is torch.optim.SGD and case.kind is not SteadySGD),
+    *(case for case in CASES if case.kind.parent is torch.optim.SGD),
     *(
         Case(case.kind, {**case.options, "capturable": True}, tuple(f for f in case.fused if f is not False))
         for case in CASES
@@ -36,7 +35,7 @@ CAPTURABLE = [
         if case.kind in (ProxNAdam, ProxRMSprop, SteadyNAdam, SteadyRMSprop)
     ),
 ]
-"""All but Adagrad, which torch does not capture, and SteadySGD without `fused`, whose count of steps is on the host."""
+"""All but Adagrad, which torch does not capture."""
 
 
 def build(case, fused, penalty, device):

@@ -98,7 +98,7 @@ def test_a_step_takes_no_memory_of_the_weights_size(kind, fused, penalty, most, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("penalty", [L1(0.5), GroupL1(0.01)], ids=["L1", "GroupL1"])
+@pytest.mark.parametrize("penalty", [L1(0.5), GroupL1(0.2)], ids=["L1", "GroupL1"])
 def test_more_than_2_to_the_31_elements(penalty, device):
     """The last rows take the steps that they take as a tensor of their own."""
     rows, columns, last = (1 << 20) + 3, 2056, 64
@@ -108,6 +108,7 @@ def test_more_than_2_to_the_31_elements(penalty, device):
     weight = torch.nn.Parameter(torch.ones(rows, columns, device=device, dtype=torch.bfloat16))
     assert weight.numel() > 1 << 31
     ends = 0.2 * torch.randn(last, columns, device=device, generator=torch.Generator(device).manual_seed(1))
+    ends[:8] *= 1e-3  # rows that vanish
     with torch.no_grad():
         weight[-last:] = ends
     small = torch.nn.Parameter(weight.detach()[-last:].clone())

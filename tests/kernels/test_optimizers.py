@@ -210,6 +210,19 @@ def test_numbers_at_the_ends_of_the_range_take_the_eager_path(device, calls):
     assert calls.names == []
 
 
+@pytest.mark.parametrize("penalty", [MCP(0.1), GroupL1(0.1)], ids=lambda penalty: type(penalty).__name__)
+def test_a_lambda_that_leaves_the_range_takes_the_eager_path_until_it_is_back(penalty, device, calls):
+    weights = [torch.nn.Parameter(torch.ones(4, 3, device=device)) for _ in range(2)]
+    optimizer = ProxSGD(weights, lr=0.1, penalty=penalty)
+    for strength, launched in ((0.1, 1), (1e39, 0), (0.1, 1)):
+        optimizer.param_groups[0]["penalty"]["strength"] = strength
+        calls.names.clear()
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        assert len(calls.names) == launched
+
+
 @pytest.mark.parametrize("which", ["gradient", "square"])
 def test_tensors_that_lie_in_memory_in_another_way_are_right_all_the_same(which, device):
     weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2, device=device, dtype=torch.float64))

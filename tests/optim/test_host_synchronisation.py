@@ -166,3 +166,21 @@ def test_nor_does_the_prox_after_a_fused_step_that_may_have_overflowed(kind, opt
 def test_a_number_that_would_be_copied_is_found():
     with pytest.raises(AssertionError, match="as_tensor"):
         torch.as_tensor(0.1, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "place"),
+    [
+        (SteadySGD, {"lr": 0.1}, "meta"),
+        (SteadyAdam, {"capturable": True}, "meta"),
+        (SteadyAdam, {}, "cpu"),
+        (SteadyRMSprop, {"momentum": 0.5}, "cpu"),
+    ],
+)
+def test_what_a_graph_may_capture_is_counted_on_the_device(kind, options, place):
+    """A count on the host would stand still while the graph is replayed."""
+    weight = torch.nn.Parameter(torch.empty(6, 5, device="meta"))
+    optimizer = kind([weight], penalty=L1(0.1), **options)
+    weight.grad = torch.empty(6, 5, device="meta")
+    optimizer.step()
+    assert optimizer.state[weight]["pulls"].device.type == place

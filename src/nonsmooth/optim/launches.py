@@ -55,7 +55,8 @@ def memory_of(parameter: Tensor, group: Group, state: dict[str, Any]) -> dict[st
     """A parameter's state, in which there is the memory of a steady optimizer now."""
     if "pull" not in state:
         state["pull"] = torch.zeros_like(parameter, dtype=torch.promote_types(parameter.dtype, torch.float32))
-        on_device = group.get("capturable") or group.get("fused")  # as torch's own counts of steps
+        # As torch's own counts of steps; an optimizer that has none, SGD, can always be captured in a graph.
+        on_device = group.get("capturable", "momentum" in group) or group.get("fused")
         state["pulls"] = torch.zeros((), device=parameter.device if on_device else "cpu")
     return state
 
@@ -72,7 +73,7 @@ class Launches:
         self._rule, self._steady = rule, steady
         self._kept: dict[Any, tuple[Any, Numbers]] = {}
         self._fits: dict[Tensor, tuple[Any, ...]] = {}
-        self._looked: dict[torch.dtype, tuple[Penalty, bool]] = {}
+        self._looked: dict[tuple[torch.dtype, int], tuple[Penalty, bool]] = {}
 
     def accepts(self, group: Group, penalty: Penalty, parameter: Tensor, state: State, *, gradient: bool) -> bool:
         """Whether kernels take a parameter, with this penalty and as its tensors lie in memory.
@@ -98,12 +99,13 @@ class Launches:
         return fits and not self._is_extreme(penalty, parameter)
 
     def _is_extreme(self, penalty: Penalty, parameter: Tensor) -> bool:
-        """`is_extreme`, looked at once for all parameters of a dtype where it is the same for them."""
-        if not isinstance(penalty, SeparablePenalty) or isinstance(penalty.strength, Tensor):
+        """`is_extreme`, looked at once for all parameters for which it is the same."""
+        if isinstance(penalty.strength, Tensor):
             return is_extreme(penalty, parameter)
-        looked = self._looked.get(parameter.dtype)
+        alike = (parameter.dtype, 0 if isinstance(penalty, SeparablePenalty) else parameter.numel())
+        looked = self._looked.get(alike)
         if looked is None or looked[0] is not penalty:
-            looked = self._looked[parameter.dtype] = penalty, is_extreme(penalty, parameter)
+            looked = self._looked[alike] = penalty, is_extreme(penalty, parameter)
         return looked[1]
 
     def _qualifies(self, penalty: Penalty, parameter: Tensor, others: list[Tensor]) -> bool:
