@@ -332,3 +332,16 @@ def test_an_optimizer_is_freed_without_the_garbage_collector(device):
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("kind", "options"), [WHOLE[0], WHOLE[3], (ProxAdam, {"lr": 0.1})])
+@pytest.mark.parametrize("penalty", [L1(0.1), GroupL1(0.1)], ids=["L1", "GroupL1"])
+def test_a_graph_of_gradients_from_before_a_step_is_refused_after_it(kind, options, penalty, device):
+    """As after any step of torch's: the weights that it was built with are gone."""
+    weight = torch.nn.Parameter(torch.ones(4, 3, device=device))
+    optimizer = kind([weight], penalty=penalty, **options)
+    loss = weight.square().sum()
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

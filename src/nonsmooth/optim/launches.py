@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.optim import SGD, Optimizer
 
 from nonsmooth import kernels
@@ -168,6 +169,7 @@ class Launches:
             rows = {**_strength_rows(penalty), **self._metric_rows(group, own), **_halt(overflow)}
             sparse = isinstance(penalty, SparseGroupL1)
             group_prox_(points, numbers(rows), dim=penalty.dim, weights=weights, sparse=sparse, table=table, **roles)
+            increment_version(parameters)  # torch does not see what a kernel writes
             return
         from nonsmooth.kernels.separable import separable_prox_  # noqa: PLC0415  needs Triton
 
@@ -178,6 +180,7 @@ class Launches:
             KINDS[type(penalty)][0], points, numbers(rows), table=table, pulls=self._pulls(own),
             strengths=_strengths(penalty, points), **roles,
         )  # fmt: skip
+        increment_version(parameters)
 
     def take_step(self, optimizer: Optimizer, group: Group, penalty: Penalty, parameters: Sequence[Tensor]) -> None:
         """Take a whole step of SGD or Adam, prox included, in one pass over memory.
@@ -198,6 +201,7 @@ class Launches:
             KINDS[type(penalty)][0], *operands, table=table, scaled=scale is not None,
             strengths=_strengths(penalty, operands[0]), **options,
         )  # fmt: skip
+        increment_version(parameters)
 
     def step_operands(
         self, optimizer: Optimizer, group: Group, penalty: Penalty, parameters: Sequence[Tensor]
