@@ -110,7 +110,9 @@ class ProximalStep:
         self._active = [pair for pair in active if all(pair[0] is not group for group, _ in self.alone)]
         self._divide(optimizer.state)
         whole = graphs is not None
-        if not whole and not self.steady:
+        # On a CPU one operation for each, as SGD's prox is, is as fast as to put them side by side.
+        many = self._rule.adaptive or any(parameter.device.type != "cpu" for *_, parameter in self._rest)
+        if many and not whole and not self.steady:
             self._bundles, self._rest = bundled(self._rule, self._rest, optimizer.state)
         self._at_zero = self.weights_at_zero(whole=whole) if self.steady or self._rule.adaptive else {}
         if getattr(optimizer, "found_inf", None) is not None:

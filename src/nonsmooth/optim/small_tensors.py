@@ -81,13 +81,11 @@ def bundled(rule: Rule, moving: list[Moving], states: Mapping[Tensor, State]) ->
 
 
 def _is_small(group: Group, penalty: Penalty, parameter: Tensor, counts: list[Any]) -> bool:
-    # On a CPU one operation for each is as fast as to put them side by side.
-    worthwhile = bool(counts) or parameter.device.type != "cpu"
     by_coordinate = any(isinstance(value, Tensor) and value.ndim for value in vars(penalty).values())
     plain = not parameter.is_complex() and not hasattr(parameter, "device_mesh") and parameter.numel() <= SMALL
     on_host = all(not isinstance(count, Tensor) or count.device.type == "cpu" for count in counts)
     uniform = penalty.separable and not by_coordinate and not group.get("differentiable", False)
-    return worthwhile and uniform and plain and on_host
+    return uniform and plain and on_host
 
 
 def _side_by_side(tensors: list[Any]) -> Tensor:
