@@ -25,7 +25,7 @@ from nonsmooth.optim import (
     SteadyRMSprop,
     SteadySGD,
     attach,
-    launches,
+    launch_operands,
 )
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, SparseGroupL1, TransformedL1
 
@@ -315,7 +315,7 @@ def test_numbers_of_states_on_the_host_and_on_the_device_are_the_same(device):
         each = [rule.numbers(group, state) for state in states]
         counts = [name for name in ("step", "mu_product") if name in states[0]]
         together = rule.numbers(group, {n: torch.stack([state[n].double() for state in states]) for n in counts})
-        for name in launches.NUMBERS:
+        for name in launch_operands.NUMBERS:
             found = torch.as_tensor(together[name], dtype=torch.float64).expand(3)
             assert found.tolist() == pytest.approx([float(numbers[name]) for numbers in each], rel=1e-12)
 

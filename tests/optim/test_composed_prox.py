@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonsmooth.optim.composed_prox import composed, numbers_of
+from nonsmooth.optim.embeddings.composed_prox import composed, numbers_of
 from nonsmooth.penalties import L1, ElasticNet, GroupL1
 
 

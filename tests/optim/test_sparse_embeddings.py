@@ -30,7 +30,7 @@ from nonsmooth.optim import (
     missed_steps,
     row_steps,
 )
-from nonsmooth.optim.missed_steps import MISSED
+from nonsmooth.optim.embeddings.missed_steps import MISSED
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, Penalty, SparseGroupL1, TransformedL1
 
 ROWS, WIDTH = 24, 3

@@ -4,10 +4,10 @@ from nonsmooth.optim.attach import attach
 from nonsmooth.optim.averages import SparseAverage, averaged
 from nonsmooth.optim.certificate import Certificate, certify
 from nonsmooth.optim.dual_averaging import RDA
+from nonsmooth.optim.embeddings.following import follow
+from nonsmooth.optim.embeddings.missed_steps import catch_up
 from nonsmooth.optim.extended_dual_averaging import XRDA
-from nonsmooth.optim.following import follow
 from nonsmooth.optim.lasso_gap import lasso_gap
-from nonsmooth.optim.missed_steps import catch_up
 from nonsmooth.optim.optimizers import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
 from nonsmooth.optim.parameter_groups import penalize
 from nonsmooth.optim.prox_taken import takes_prox

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nonsmooth.optim import optimizers
+from nonsmooth.optim.embeddings.missed_steps import catch_up, catch_up_before_loading
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.group_checks import check_group, is_adaptive
-from nonsmooth.optim.missed_steps import catch_up, catch_up_before_loading
 from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, penalty_of, warn_of_vectors
 from nonsmooth.optim.penalized import with_own_penalties, with_penalties

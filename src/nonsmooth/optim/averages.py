@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from nonsmooth.optim.embeddings.missed_steps import catch_up
 from nonsmooth.optim.evaluation import unwrapped
-from nonsmooth.optim.missed_steps import catch_up
 from nonsmooth.optim.parameter_groups import check_model, penalty_of
 from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.prox_taken import takes_prox

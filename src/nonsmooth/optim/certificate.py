@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 from nonsmooth.deprecation import renamed_attribute
 from nonsmooth.extremes import largest
 from nonsmooth.foreign_text import visible
+from nonsmooth.optim.embeddings.missed_steps import catch_up
 from nonsmooth.optim.evaluation import ClosureResult, evaluate, unwrapped, whole
-from nonsmooth.optim.missed_steps import catch_up
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.prox_taken import prox_notes

@@ -19,7 +19,7 @@ from torch.optim import SGD, Optimizer
 
 from nonsmooth import kernels
 from nonsmooth.optim.graph_steps import adam_step_, sgd_step_
-from nonsmooth.optim.launches import KINDS, is_extreme
+from nonsmooth.optim.launch_operands import KINDS, is_extreme
 from nonsmooth.optim.proximal_step import ProximalStep
 from nonsmooth.penalties import GroupL1, Penalty, SparseGroupL1
 from nonsmooth.torch_optimizers import AdaptiveStep

@@ -12,8 +12,8 @@ from torch.nn.parameter import is_lazy
 from torch.optim import SGD, Optimizer
 
 from nonsmooth.foreign_text import visible
+from nonsmooth.optim.embeddings.sparse_gradients import ACCEPTED_BY_ROWS, ALL_MOVE, reason_against
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader, is_off
-from nonsmooth.optim.sparse_gradients import ACCEPTED_BY_ROWS, ALL_MOVE, reason_against
 from nonsmooth.penalties import from_specification
 from nonsmooth.penalties.penalty import check_not_negative
 from nonsmooth.torch_optimizers import AdaptiveStep, number, rule_of

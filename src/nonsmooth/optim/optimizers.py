@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
-from nonsmooth.optim.following import follow
-from nonsmooth.optim.missed_steps import catch_up, catch_up_before_loading
+from nonsmooth.optim.embeddings.following import follow
+from nonsmooth.optim.embeddings.missed_steps import catch_up, catch_up_before_loading
 from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.penalty_reader import to_specification
 from nonsmooth.optim.proximal_step import ProximalStep

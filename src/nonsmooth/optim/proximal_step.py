@@ -11,15 +11,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nonsmooth import kernels
+from nonsmooth.optim.embeddings.row_steps import RowStep, begin, finish
+from nonsmooth.optim.embeddings.sparse_gradients import ALL_MOVE, takes_rows
 from nonsmooth.optim.group_checks import Active, check_before_step
-from nonsmooth.optim.launches import Launches, local
+from nonsmooth.optim.launch_operands import local
+from nonsmooth.optim.launches import Launches
 from nonsmooth.optim.local_prox import Held, limit_of, local_prox_, within_limit, zeros_of
 from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless_overflow
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
 from nonsmooth.optim.prox_taken import remember_weights
-from nonsmooth.optim.row_steps import RowStep, begin, finish
 from nonsmooth.optim.small_tensors import Bundle, Moving, bundled
-from nonsmooth.optim.sparse_gradients import ALL_MOVE, takes_rows
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 

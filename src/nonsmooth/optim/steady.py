@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, Optimizer, RMSprop
 
-from nonsmooth.optim.launches import MEMORY, memory_of
+from nonsmooth.optim.launch_operands import MEMORY, memory_of
 from nonsmooth.optim.local_prox import lift_, local_prox_
 from nonsmooth.optim.optimizers import Proximal
 from nonsmooth.optim.penalty_reader import is_off

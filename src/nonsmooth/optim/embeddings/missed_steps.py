@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nonsmooth.optim.composed_prox import Numbers, composed, numbers_of
+from nonsmooth.optim.embeddings.composed_prox import Numbers, composed, numbers_of
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.local_prox import local_prox_, mask_of_zeros
 from nonsmooth.optim.penalty_reader import version_of

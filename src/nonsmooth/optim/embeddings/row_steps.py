@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.optim.embeddings.missed_steps import LONGEST, MISSED, Missed, bring_up, forget, on_rows, with_missed
 from nonsmooth.optim.local_prox import local_prox_, mask_of_zeros
-from nonsmooth.optim.missed_steps import LONGEST, MISSED, Missed, bring_up, forget, on_rows, with_missed
 from nonsmooth.optim.penalty_reader import Bound, version_of
 from nonsmooth.torch_optimizers import AdaptiveStep, Rule
 

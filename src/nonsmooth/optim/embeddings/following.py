@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nonsmooth.optim.embeddings.missed_steps import MISSED, bring_up
+from nonsmooth.optim.embeddings.row_steps import FOLLOWED
+from nonsmooth.optim.embeddings.sparse_gradients import ACCEPTED_BY_ROWS
 from nonsmooth.optim.evaluation import unwrapped
-from nonsmooth.optim.missed_steps import MISSED, bring_up
 from nonsmooth.optim.parameter_groups import check_model
-from nonsmooth.optim.row_steps import FOLLOWED
-from nonsmooth.optim.sparse_gradients import ACCEPTED_BY_ROWS
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
