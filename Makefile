@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-processes test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-gpu bench-host docs constraints clean
+.PHONY: help reproduce test test-processes test-kernels test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-gpu bench-host docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ test: $(VENV)/installed-test ## run the tests (one file: ARGS=tests/test_house.p
 
 test-processes: $(VENV)/installed-test ## run the tests that start programs, the documentation's examples among them
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m 'processes and not slow' $(ARGS)
+
+test-kernels: $(VENV)/installed-test ## run the tests of Triton's programs, interpreted where there is no GPU
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m 'kernels and not slow and not processes' $(ARGS)
 
 test-slow: $(VENV)/installed-test ## run the tests that take more than a few seconds each
 	@$(BIN)/python -m pytest -m slow $(ARGS)
@@ -50,7 +53,7 @@ lint: $(VENV)/installed-lint ## check format, style, types and the direction of 
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-check: lint test test-processes docs ## lint, test and docs
+check: lint test test-processes test-kernels docs ## lint, test and docs
 
 bench: $(VENV)/installed-run ## time the ensemble recursion against loops, and write docs/benchmarks/ensemble.md
 	@$(BIN)/python benchmarks/ensemble.py --output docs/benchmarks/ensemble.md $(ARGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,13 @@ with pytest.MonkeyPatch.context() as patch:
     for program in ("separable", "steps", "groups"):
         if importlib.util.find_spec(f"nonsmooth.kernels.{program}") is not None:
             importlib.import_module(f"nonsmooth.kernels.{program}")
+
+
+def pytest_collection_modifyitems(items):
+    """The interpreter is slow, so these tests are run by themselves."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("kernels")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -27,9 +27,8 @@ from nonsmooth.optim import (
     catch_up,
     certify,
     follow,
-    missed_steps,
-    row_steps,
 )
+from nonsmooth.optim.embeddings import missed_steps, row_steps
 from nonsmooth.optim.embeddings.missed_steps import MISSED
 from nonsmooth.penalties import L0, L1, MCP, SCAD, ElasticNet, GroupL1, Nuclear, Penalty, SparseGroupL1, TransformedL1
 
