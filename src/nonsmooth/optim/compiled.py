@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from nonsmooth import kernels
-from nonsmooth.optim.graph_steps import adam_step_, sgd_step_
+from nonsmooth.optim.graph_steps import adam_step_, in_precision, sgd_step_
 from nonsmooth.optim.launch_operands import KINDS, is_extreme
 from nonsmooth.optim.proximal_step import ProximalStep
 from nonsmooth.penalties import GroupL1, Penalty, SparseGroupL1
@@ -59,7 +59,7 @@ def _overwrite(
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def before(prox: ProximalStep, optimizer: Optimizer) -> list[dict[str, Any]] | None:
     """`ProximalStep.before`, outside of graphs; all groups, where the optimizer is left with some for its own step."""
-    prox.before(optimizer, graphs=partial(_is_for_graphs, whole=True))
+    prox.before(optimizer, graphs=partial(_is_for_graphs, prox, whole=True))
     if not prox.alone:
         return None
     groups, alone = optimizer.param_groups, {id(group) for group, _ in prox.alone}
@@ -90,15 +90,21 @@ def _gathered(prox: ProximalStep, optimizer: Optimizer) -> tuple[list[Any], list
     for group, penalty, operands, options in prox.whole_steps(optimizer):
         decay = group["weight_decay"]
         options["decayed"] = isinstance(decay, Tensor) or decay != 0
+        decoupled = options.get("decoupled", False)
+        operands[-1] = in_precision(operands[-1], operands[0][0].dtype, decoupled=decoupled)
         steps.append((step_, _with_tensor(penalty, operands[0][0]), operands, options))
-    return steps, [_as_tensors(operands) for operands in prox.hand_over(optimizer.state, _is_for_graphs)]
+    return steps, [_as_tensors(operands) for operands in prox.hand_over(optimizer.state, partial(_is_for_graphs, prox))]
 
 
-def _is_for_graphs(group: Any, penalty: Penalty, parameter: Tensor, *, whole: bool = False) -> bool:
+def _is_for_graphs(prox: ProximalStep, group: Any, penalty: Penalty, parameter: Tensor, *, whole: bool = False) -> bool:
     """Whether a prox, or a whole step, has neither a decomposition nor a look at its own numbers in it."""
+    grouped = isinstance(penalty, GroupL1 | SparseGroupL1)
     known = type(penalty) in (*KINDS, GroupL1, SparseGroupL1) and not group.get("differentiable", False)
     plain = not parameter.is_complex() and not hasattr(parameter, "device_mesh")
     precise = not whole or (parameter.dtype in (torch.float32, torch.float64) and not kernels.runs_on(parameter.device))
+    # Outside of a graph the host looks when Newton's method is done, which on a CPU costs nothing.
+    if grouped and prox.adaptive and parameter.device.type == "cpu":
+        return False
     return known and plain and precise and not is_extreme(penalty, parameter)
 
 

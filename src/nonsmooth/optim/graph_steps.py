@@ -17,6 +17,9 @@ from nonsmooth.torch_optimizers import AdaptiveStep
 
 Role = Sequence[Tensor] | None
 
+REST_OF_FIRST, REST_OF_SECOND = len(Row), len(Row) + 1
+"""Rows of `in_precision`: 1 - β₁ and 1 - β₂."""
+
 
 def sgd_step_(
     overwrite: Callable[..., None],
@@ -39,7 +42,7 @@ def sgd_step_(
         points: w.
         grads: g.
         momenta: the momentum buffers; None for no momentum.
-        numbers: as for the kernel.
+        numbers: what `in_precision` gives.
         nesterov: Nesterov's momentum.
         maximize: whether f is to grow.
         decayed: whether there is a weight decay.
@@ -49,13 +52,13 @@ def sgd_step_(
         own = numbers[:, place]
         at_zero, grad = point == 0, -grads[place] if maximize else grads[place]
         if decayed:
-            grad = grad + own[Row.WEIGHT_DECAY].to(point) * point
+            grad = grad + own[Row.WEIGHT_DECAY] * point
         if momenta is not None:
-            momentum, buffer = own[Row.MOMENTUM].to(point), momenta[place]
-            buffer.copy_(momentum * buffer + (1 - own[Row.DAMPENING]).to(point) * grad)
+            momentum, buffer = own[Row.MOMENTUM], momenta[place]
+            buffer.copy_(momentum * buffer + own[Row.DAMPENING] * grad)
             grad = grad + momentum * buffer if nesterov else buffer
-        point.sub_(own[Row.RATE].to(point) * grad)
-        overwrite(penalty, point, own[Row.STEP].to(point), at_zero, *_memory(pulls, place, own))
+        point.sub_(own[Row.RATE] * grad)
+        overwrite(penalty, point, own[Row.STEP], at_zero, *_memory(pulls, place, own))
 
 
 def adam_step_(
@@ -82,7 +85,7 @@ def adam_step_(
         grads: g.
         averages: the running means of the gradients.
         squares: the running means of their squares.
-        numbers: as for the kernel.
+        numbers: what `in_precision` gives.
         largest_squares: the largest squares so far, for AMSGrad.
         decoupled: whether the weight decay is AdamW's.
         maximize: whether f is to grow.
@@ -94,19 +97,18 @@ def adam_step_(
         at_zero, grad = point == 0, -grads[place] if maximize else grads[place]
         decay, moved = own[Row.WEIGHT_DECAY], point
         if decayed and decoupled:
-            moved = point - (own[Row.RATE] * decay).to(point) * point
+            moved = point - decay * point
         elif decayed:
-            grad = grad + decay.to(point) * point
+            grad = grad + decay * point
         average, square = averages[place], squares[place]
-        first, second = own[Row.FIRST_BETA], own[Row.SECOND_BETA]
-        average.copy_(first.to(point) * average + (1 - first).to(point) * grad)
-        square.copy_(second.to(point) * square + (1 - second).to(point) * grad * grad)
+        average.copy_(own[Row.FIRST_BETA] * average + own[REST_OF_FIRST] * grad)
+        square.copy_(own[Row.SECOND_BETA] * square + own[REST_OF_SECOND] * grad * grad)
         if largest_squares is not None:
             square = torch.maximum(largest_squares[place], square, out=largest_squares[place])
-        below = square.sqrt() / own[Row.ROOT_CORRECTION].to(point) + own[Row.DIVISOR].to(point)
-        point.copy_(moved - (own[Row.RATE] / own[Row.CORRECTION]).to(point) * average / below)
+        below = square.sqrt() / own[Row.ROOT_CORRECTION] + own[Row.DIVISOR]
+        point.copy_(moved - own[Row.RATE] * average / below)
         scale, epsilon, full, times, slack = (
-            own[row].to(point) for row in (Row.SCALE, Row.EPSILON, Row.FULL, Row.TIMES, Row.SLACK)
+            own[row] for row in (Row.SCALE, Row.EPSILON, Row.FULL, Row.TIMES, Row.SLACK)
         )
         step = AdaptiveStep(scale, epsilon, square, None, full, times, slack)
         overwrite(penalty, point, step, at_zero, *_memory(pulls, place, own))
@@ -116,4 +118,27 @@ def _memory(pulls: Role, place: int, own: Tensor) -> tuple[Any, ...]:
     """What `overwrite` of a steady optimizer takes beside: its memory, how many pulls it is of, and its forgetting."""
     if pulls is None:
         return ()
-    return pulls[place], own[Row.COUNT].to(pulls[place]), own[Row.FORGETTING].to(pulls[place])
+    return pulls[place], own[Row.COUNT], own[Row.FORGETTING]
+
+
+def in_precision(numbers: Tensor, dtype: torch.dtype, *, decoupled: bool) -> Tensor:
+    """The numbers as a graph takes them: what would be worked out of them for each coordinate, in the points' type.
+
+    Torch's compiler puts such arithmetic into its loops, where double precision takes the vectors away.
+
+    Args:
+        numbers: as for the kernel.
+        dtype: of the points.
+        decoupled: whether the weight decay is AdamW's.
+
+    Returns:
+        The rows of `Row`, in which RATE is divided by CORRECTION, DAMPENING is 1 - τ, and a decoupled WEIGHT_DECAY is
+        multiplied by RATE; and two more: 1 - β₁ and 1 - β₂.
+    """
+    made = torch.cat([numbers, 1 - numbers[Row.FIRST_BETA : Row.SECOND_BETA + 1]])
+    made[Row.DAMPENING] = 1 - numbers[Row.DAMPENING]
+    if decoupled:
+        made[Row.WEIGHT_DECAY] *= numbers[Row.RATE]
+    if not bool(torch.isnan(numbers[Row.CORRECTION]).any()):
+        made[Row.RATE] /= numbers[Row.CORRECTION]
+    return made.to(dtype)

@@ -108,6 +108,9 @@ def lift_(limit: Tensor, zeros: Tensor | None) -> None:
     if zeros is None:
         return
     far = torch.finfo(limit.dtype).max
+    if torch.compiler.is_compiling():  # which has no vectors for masks as numbers
+        limit.copy_(torch.where((zeros.unsqueeze(-1) if limit.ndim > zeros.ndim else zeros) != 0, far, limit))
+        return
     if zeros.dtype == torch.int64:
         limit.put_(zeros, limit.new_full((), far).expand(zeros.shape))
         return

@@ -60,6 +60,7 @@ class ProximalStep:
         replaces: whether a kernel may take the whole step of a group, torch's own included.
 
     Attributes:
+        adaptive: whether the metric differs by coordinate.
         alone: the groups of which a kernel takes the whole step at hand, with their penalties.
     """
 
@@ -71,6 +72,7 @@ class ProximalStep:
 
     def __init__(self, kind: type[Optimizer], reader: PenaltyReader, *, replaces: bool = False) -> None:
         self.reader, self._rule, self._replaces = reader, rule_of(kind), replaces
+        self.adaptive = self._rule.adaptive
         self._launches = Launches(self._rule, steady=self.steady)
         self._active: Active = []
         self.alone: list[Any] = []
