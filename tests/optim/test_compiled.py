@@ -67,6 +67,8 @@ def test_a_compiled_step_is_the_same_step(kind, options):
 @pytest.mark.parametrize("penalty", [ElasticNet(0.1), GroupL1(0.05)], ids=lambda penalty: type(penalty).__name__)
 @pytest.mark.parametrize(("kind", "options"), CASES[:3])
 def test_a_compiled_step_is_the_same_step_for_other_penalties(kind, options, penalty):
+    if options.get("fused") and isinstance(penalty, GroupL1):
+        pytest.skip("torch's fused step is one operation, and groups in its metric take the eager path on a CPU")
     assert_compiles(kind, options, penalty, "aot_eager")
 
 
