@@ -269,8 +269,8 @@ def table(threads, repeats, scale):
         "coordinates, 3 for groups in Adam's metric. The fused step reads and writes each of its four arrays once and "
         "does all arithmetic in registers; the prox in Adam's metric has to read √v again, and eager PyTorch passes "
         "over each block of it some eight times, in the cache. *Compiled* is "
-        "`torch.compile(optimizer.step)`: the fused base step stays what it was, and the prox of each tensor "
-        "becomes one pass. What a compiled step allocates is not counted.",
+        "`torch.compile(optimizer.step)`: the optimizer's own step and the prox become one pass. What a compiled "
+        "step allocates, and the time of compiling it once, are not counted.",
         "",
         "Made by `make bench-step-time` (`python benchmarks/step_time.py --output docs/benchmarks/step-time.md`).",
     ]
