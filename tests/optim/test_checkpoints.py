@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
+import nonsmooth.optim
 from nonsmooth.optim import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
 from nonsmooth.penalties import L1, MCP, ElasticNet, GroupL1, SparseGroupL1, TransformedL1
 
@@ -303,3 +305,20 @@ def test_a_penalty_is_shown_where_torch_shows_options():
     text = repr(ProxSGD([torch.nn.Parameter(torch.ones(3))], lr=1.0, penalty=L1(0.1)))
     assert text.startswith("ProxSGD (")
     assert "'strength': 0.1" in text
+
+
+EARLIER = torch.load(Path(__file__).parent / "states" / "before_kernels.pt", weights_only=True)
+"""By optimizer: the state after four steps that an earlier version wrote, and the step that it took next."""
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_a_checkpoint_of_an_earlier_version_goes_on_as_there(name):
+    found = EARLIER[name]
+    weight = torch.nn.Parameter(found["weight"].clone())
+    penalty = L1(9.0) if name.startswith("Steady") else GroupL1(9.0)
+    optimizer = getattr(nonsmooth.optim, name)([weight], penalty=penalty, **found["options"])
+    optimizer.load_state_dict(found["state"])
+    weight.grad = found["grad"]
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), found["after"], rtol=1e-6, atol=1e-6)
+    assert not torch.equal(found["after"], found["weight"])
