@@ -26,6 +26,14 @@ def test_programs_run_on_devices_and_on_a_cpu_only_where_they_are_interpreted(mo
     assert not nonsmooth.kernels.runs_on(cpu)
 
 
+def test_a_warning_says_where_kernels_are_interpreted():
+    """Somebody may have set it for programs of their own."""
+    nonsmooth.kernels._works_on.cache_clear()
+    with pytest.warns(RuntimeWarning, match="TRITON_INTERPRET is 1"):
+        assert nonsmooth.kernels._works_on(torch.device("cpu"))
+    nonsmooth.kernels._works_on.cache_clear()
+
+
 def test_where_triton_fails_a_warning_says_so_once_and_steps_go_on():
     """A stand-in for an old GPU, or for a machine without a C compiler: a device that there is no driver of."""
     nowhere = torch.device("xpu" if torch.cuda.is_available() else "cuda", 7)

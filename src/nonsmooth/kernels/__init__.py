@@ -32,9 +32,16 @@ def runs_on(device: torch.device) -> bool:
 
 @cache
 def _works_on(device: torch.device) -> bool:
-    found = importlib.util.find_spec("triton") is not None
-    if not found or device.type == "cpu":
-        return found
+    if importlib.util.find_spec("triton") is None:
+        return False
+    if device.type == "cpu":
+        warnings.warn(
+            "TRITON_INTERPRET is 1, so proximal steps on the CPU interpret the kernels, which is slow; without it, "
+            "or with fused=False, they are eager PyTorch",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return True
     try:
         from nonsmooth.kernels.separable import mark_zeros_  # noqa: PLC0415  needs Triton
         from nonsmooth.kernels.tables import Table  # noqa: PLC0415  imports what is here
