@@ -11,6 +11,7 @@ from nonsmooth.optim.lasso_gap import lasso_gap
 from nonsmooth.optim.optimizers import ProxAdagrad, ProxAdam, ProxAdamW, ProxNAdam, ProxRMSprop, ProxSGD
 from nonsmooth.optim.parameter_groups import penalize
 from nonsmooth.optim.prox_taken import takes_prox
+from nonsmooth.optim.sparsity_target import SparsityTarget
 from nonsmooth.optim.steady import SteadyAdagrad, SteadyAdam, SteadyAdamW, SteadyNAdam, SteadyRMSprop, SteadySGD
 from nonsmooth.optim.tensor_certificate import TensorCertificate
 
@@ -25,6 +26,7 @@ __all__ = [
     "ProxRMSprop",
     "ProxSGD",
     "SparseAverage",
+    "SparsityTarget",
     "SteadyAdagrad",
     "SteadyAdam",
     "SteadyAdamW",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import compress
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +13,14 @@ from nonsmooth.optim.embeddings.missed_steps import catch_up, catch_up_before_lo
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.group_checks import check_group, is_adaptive
 from nonsmooth.optim.optimizers import Proximal
-from nonsmooth.optim.parameter_groups import check_model, choose, dimensions, penalty_of, warn_of_vectors
+from nonsmooth.optim.parameter_groups import (
+    check_model,
+    choose,
+    dimensions,
+    part_of_group,
+    penalty_of,
+    warn_of_vectors,
+)
 from nonsmooth.optim.penalized import with_own_penalties, with_penalties
 from nonsmooth.optim.penalty_reader import PenaltyReader, is_off, to_specification
 from nonsmooth.optim.prox_taken import ATTACHED, takes_prox
@@ -141,8 +147,8 @@ def _split(
         if all(kinds) or not any(kinds):
             groups.append({**group, "penalty": specification if all(kinds) else None})
             continue
-        groups.append({**_part(group, kinds), "penalty": specification})
-        rest = {**_part(group, [not kind for kind in kinds]), "penalty": None}
+        groups.append({**part_of_group(group, kinds), "penalty": specification})
+        rest = {**part_of_group(group, [not kind for kind in kinds]), "penalty": None}
         added.append({k: v.clone() if isinstance(v, Tensor) else v for k, v in rest.items()})
     if added and getattr(optimizer.step, "_wrapped_by_lr_sched", False):
         raise ValueError(
@@ -151,12 +157,6 @@ def _split(
             "scheduler"
         )
     return groups + added
-
-
-def _part(group: dict[str, Any], kept: list[bool]) -> dict[str, Any]:
-    """A group with some of its parameters."""
-    lists = {name: group[name] for name in ("params", "param_names") if name in group}
-    return {**group, **{name: list(compress(value, kept)) for name, value in lists.items()}}
 
 
 def _hook(optimizer: Optimizer) -> None:

@@ -20,10 +20,11 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nonsmooth.optim.embeddings.missed_steps import catch_up
-from nonsmooth.optim.evaluation import unwrapped
+from nonsmooth.optim.evaluation import unwrapped, whole
 from nonsmooth.optim.parameter_groups import check_model, penalty_of
 from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.prox_taken import takes_prox
+from nonsmooth.optim.target_state import keeps_zeros
 from nonsmooth.penalties import Penalty
 from nonsmooth.penalties.names import written_name
 from nonsmooth.torch_optimizers import AdaptiveStep, rule_of
@@ -166,7 +167,11 @@ class SparseAverage(AveragedModel):
         """
         model: nn.Module = copy.deepcopy(self.module)
         parameters = list(model.parameters())
-        for index, (_, present) in self._training.penalties().items():
+        for index, (group, present) in self._training.penalties().items():
+            if keeps_zeros(self._training.optimizer, group):
+                # λ is 0, so no pull tells; what stays zero is so in the weights themselves.
+                present.zero_keeper(whole(self._training.parameters[index].detach()))(parameters[index])
+                continue
             count = float(getattr(self, f"updates_{index}", 0))
             if is_off(present) or count == 0 or self._kinds[index] != _kind(present):
                 continue

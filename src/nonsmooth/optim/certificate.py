@@ -25,6 +25,7 @@ from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.penalty_reader import is_off
 from nonsmooth.optim.prox_taken import prox_notes
 from nonsmooth.optim.quadratic_gap import quadratic_gap
+from nonsmooth.optim.target_state import keeps_zeros
 from nonsmooth.optim.tensor_certificate import (
     Distances,
     TensorCertificate,
@@ -164,7 +165,7 @@ def certify(
     notes = prox_notes(optimizer)
     optimizer = unwrapped(optimizer)
     found = evaluate(optimizer, closure)
-    measured, decays, penalties, unfelt = [], [], [], []
+    measured, decays, penalties, unfelt, kept = [], [], [], [], []
     for index, group in enumerate(optimizer.param_groups):
         penalty = penalty_of(group)
         for name, parameter in named_parameters(index, group):
@@ -175,6 +176,9 @@ def certify(
                 unfelt.append(part + name)
             slope, decay = _weight_decay(optimizer, group, parameter, point)
             gradient = gradient + slope if slope is not None else gradient
+            if penalty is not None and keeps_zeros(optimizer, group):
+                gradient = penalty.along_zeros(point, gradient)
+                kept.append(name)
             found.gradients[parameter] = gradient
             decays.append(decay)
             penalties.append(0.0 if penalty is None else _value(penalty, point))
@@ -197,6 +201,8 @@ def certify(
             f"the loss does not feel the norm of {', '.join(unfelt)}, as where a model divides by it or "
             "normalises the output: only the penalty acts on it, and λ says nothing about it",
         )
+    if kept:
+        notes += (f"what is zero stays zero in {', '.join(kept)}: certified is the loss of the other weights, λ is 0",)
     gap = None
     if quadratic and not wrong:
         gap, reason = quadratic_gap(optimizer, closure, found, found.signed_loss + decay)

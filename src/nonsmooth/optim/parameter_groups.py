@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from itertools import compress
 from typing import Any
 
 from torch import Tensor, nn
@@ -167,6 +168,13 @@ def named_parameters(index: int, group: Mapping[str, Any]) -> list[tuple[str, Te
     """The parameters of a group with their names, or "group.index" where it has none."""
     names = group.get("param_names") or [f"{index}.{i}" for i in range(len(group["params"]))]
     return list(zip(names, group["params"], strict=True))
+
+
+def part_of_group(group: Mapping[str, Any], kept: Iterable[bool]) -> dict[str, Any]:
+    """A group with some of its parameters, and all of its options."""
+    kept = list(kept)
+    lists = {name: group[name] for name in ("params", "param_names") if name in group}
+    return {**group, **{name: list(compress(value, kept)) for name, value in lists.items()}}
 
 
 def _matches(argument: str, patterns: Iterable[str], names: Mapping[str, str]) -> set[str]:

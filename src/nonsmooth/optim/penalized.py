@@ -11,6 +11,7 @@ from nonsmooth.foreign_text import visible
 from nonsmooth.optim.group_checks import check_group, is_adaptive
 from nonsmooth.optim.parameter_groups import dimensions, warn_of_vectors
 from nonsmooth.optim.penalty_reader import PenaltyReader, is_off, to_specification
+from nonsmooth.optim.target_state import SPARED, TARGET
 from nonsmooth.penalties import from_specification
 
 
@@ -89,6 +90,9 @@ class PenalizedOptimizer(Optimizer):
 OPTIONS = ("penalty", "forgetting")
 """Options of groups that torch's optimisers do not have, and so their checkpoints neither."""
 
+OF_EACH_GROUP = ("params", "param_names", "penalty", TARGET, SPARED)
+"""What need not be the same in groups that become one."""
+
 
 def with_own_penalties(state_dict: dict[str, Any]) -> dict[str, Any]:
     """A state with copies of the penalties in its groups, which a λ that changes later leaves as they are."""
@@ -145,10 +149,7 @@ def _regrouped(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, An
     groups = []
     for group in own:
         sources = [home[name][1] for name in group["param_names"]]
-        options = [
-            {key: value for key, value in source.items() if key not in ("params", "param_names", "penalty")}
-            for source in sources
-        ]
+        options = [{key: value for key, value in source.items() if key not in OF_EACH_GROUP} for source in sources]
         if any(each != options[0] for each in options):
             listed = ", ".join(map(visible, group["param_names"]))
             raise ValueError(
@@ -156,6 +157,7 @@ def _regrouped(state_dict: dict[str, Any], optimizer: Optimizer) -> dict[str, An
                 "optimizer in one; accepted is one set of options for each group"
             )
         numbers = [home[name][0] for name in group["param_names"]]
-        groups.append({**(options[0] if options else {}), "params": numbers, "param_names": list(group["param_names"]),
-                       "penalty": group.get("penalty")})  # fmt: skip
+        target = {key: sources[0][key] for key in (TARGET, SPARED) if key in group and key in sources[0]}
+        kept = {"params": numbers, "param_names": list(group["param_names"]), "penalty": group.get("penalty")}
+        groups.append({**target, **(options[0] if options else {}), **kept})
     return {**state_dict, "param_groups": groups}

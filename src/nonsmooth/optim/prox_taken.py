@@ -18,6 +18,7 @@ from nonsmooth.optim.evaluation import layers, unwrapped
 from nonsmooth.optim.parameter_groups import named_parameters, penalty_of
 from nonsmooth.optim.penalized import PenalizedOptimizer
 from nonsmooth.optim.penalty_reader import is_off
+from nonsmooth.optim.target_state import TARGET, is_active
 
 VERSIONS_AFTER_PROX = "_nonsmooth_versions"
 SAMPLE_AFTER_PROX = "_nonsmooth_sample"
@@ -93,10 +94,15 @@ def prox_notes(optimizer: Optimizer) -> tuple[str, ...]:
         optimizer: as the user has it, wrapped or not.
     """
     *wrappers, inner = layers(optimizer)
+    idle = [group for group in inner.param_groups if TARGET in group and not is_active(inner, group)]
+    without_target = (
+        "a sparsity target lies in the groups, as from a checkpoint or in a copy, and nothing acts upon it; build "
+        "SparsityTarget for this optimizer, then load the checkpoint",
+    )
     penalized = [(index, group) for index, group in enumerate(inner.param_groups) if not is_off(penalty_of(group))]
     if not penalized:
-        return ()
-    notes = []
+        return without_target if idle else ()
+    notes = list(without_target) if idle else []
     if not takes_prox(inner):
         notes.append(
             f"no prox is taken: {type(inner).__name__} has a penalty in its groups, as from a checkpoint, and does not "

@@ -204,6 +204,26 @@ class _Grouped(Penalty):
         pull: Tensor = self.strength * (share * self.group_weights(point, groups) + (1 - share) * sizes.sqrt())
         return pull
 
+    def units(self, shape: torch.Size) -> int:
+        """The number of groups."""
+        return self.groups(shape).count
+
+    def unit_sizes(self, point: Tensor) -> Tensor:
+        """The root mean square of each group, (G,), which does not grow with the group's size."""
+        groups = self.groups(point.shape)
+        real = point.abs() if point.is_complex() else point
+        return groups.norms(point) / groups.sizes(real).clamp(min=1).sqrt()
+
+    def zero_units(self, point: Tensor) -> Tensor:
+        """How many groups are zero as a whole."""
+        real = point.real.dtype if point.is_complex() else point.dtype
+        return (self.groups(point.shape).total((point != 0).to(real)) == 0).sum()
+
+    def above(self, point: Tensor, size: float) -> Tensor:
+        """Where the groups are whose root mean square exceeds `size`."""
+        sizes = self.unit_sizes(point)
+        return self.groups(point.shape).spread((sizes > size).to(sizes.dtype)) != 0
+
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The smallest λ for which every group's ‖S(g, λ₁)‖ ≤ λ_g; by bisection where both parts are there."""
         groups, share = self.groups(gradient_at_zero.shape), self.group_share()

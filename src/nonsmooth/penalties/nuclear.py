@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -130,11 +131,51 @@ class Nuclear(Penalty):
                 break
         return point
 
+    def units(self, shape: torch.Size) -> int:
+        """The rank of a full matrix."""
+        return min(shape[0], math.prod(shape[1:]))
+
+    def unit_sizes(self, point: Tensor) -> Tensor:
+        """The singular values, those that are rounding set to 0."""
+        values: Tensor = torch.linalg.svdvals(self._precise(point))
+        return torch.where(values > _cutoff(values), values, 0)
+
+    def zero_units(self, point: Tensor) -> Tensor:
+        """The rank that is missing from a full one."""
+        return (self.unit_sizes(point) == 0).sum()
+
+    def above(self, point: Tensor, size: float) -> None:
+        """None: a singular value is no set of coordinates."""
+        del point, size
+
+    def cut_(self, point: Tensor, size: float) -> None:
+        """Set to zero the singular values of at most `size`."""
+        left, values, right = torch.linalg.svd(self._precise(point), full_matrices=False)
+        rank = int((values > max(size, _cutoff(values))).sum())
+        point.copy_(_product(left, values, right, rank).reshape(point.shape))
+
+    def zero_keeper(self, point: Tensor) -> Callable[[Tensor], object]:
+        """What lowers the rank of another tensor, in place, to the rank that this one has."""
+        rank = int((self.unit_sizes(point) > 0).sum())
+
+        def keep(other: Tensor) -> None:
+            parts = torch.linalg.svd(self._precise(other), full_matrices=False)
+            other.copy_(_product(parts.U, parts.S, parts.Vh, rank).reshape(other.shape))
+
+        return keep
+
+    def along_zeros(self, point: Tensor, gradient: Tensor) -> Tensor:
+        """The part of a gradient that is tangent to the matrices of the same rank: G - (1-UUᵀ)G(1-VVᵀ)."""
+        left, right = self._range(self._precise(point))
+        slope = self._precise(gradient)
+        outside = slope - left @ (left.mH @ slope)
+        outside = outside - (outside @ right.mH) @ right
+        return (slope - outside).reshape(gradient.shape).to(gradient.dtype)
+
     def _range(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Orthonormal bases of the column and the row space of a matrix."""
         left, values, right = torch.linalg.svd(point, full_matrices=False)
-        cutoff = RANK_CUTOFF * torch.finfo(values.dtype).eps * (float(values.max()) if values.numel() else 0.0)
-        rank = int((values > cutoff).sum())
+        rank = int((values > _cutoff(values)).sum())
         return left[:, :rank], right[:rank]
 
     def subgradient(self, point: Tensor) -> Tensor:
@@ -165,6 +206,16 @@ class Nuclear(Penalty):
         """The largest singular value of the gradient."""
         values: Tensor = torch.linalg.svdvals(self._precise(gradient_at_zero))
         return values.max() if values.numel() else values.new_zeros(())
+
+
+def _product(left: Tensor, values: Tensor, right: Tensor, rank: int) -> Tensor:
+    """The matrix of the largest singular values."""
+    return (left[:, :rank] * values[:rank].to(left.dtype)) @ right[:rank]
+
+
+def _cutoff(values: Tensor) -> float:
+    """What rounding may leave of a singular value that is zero."""
+    return RANK_CUTOFF * float(torch.finfo(values.dtype).eps) * (float(values.max()) if values.numel() else 0.0)
 
 
 def _times(matrix: Tensor, unit: float) -> Tensor:

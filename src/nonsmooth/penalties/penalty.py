@@ -10,7 +10,7 @@ import dataclasses
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, ClassVar, TypeGuard
 
@@ -89,6 +89,43 @@ class Penalty(ABC):
         """Where R does not depend on the point, as with weights of 0: bool, of its shape; None if nowhere."""
         del point
         return None
+
+    def units(self, shape: torch.Size) -> int:
+        """How many parts of a tensor of that shape R can set to zero, each as one: its coordinates.
+
+        A penalty that zeroes something else, such as groups or singular values, says so here and in the next methods.
+        """
+        return math.prod(shape)
+
+    def unit_sizes(self, point: Tensor) -> Tensor:
+        """How large each of these parts is, (units,): the magnitude of each coordinate."""
+        return point.abs().flatten()
+
+    def zero_units(self, point: Tensor) -> Tensor:
+        """How many of the parts in `unit_sizes` are zero, an integer tensor without dimensions."""
+        return point.numel() - torch.count_nonzero(point)
+
+    def above(self, point: Tensor, size: float) -> Tensor | None:
+        """Where the parts are whose `unit_sizes` exceed `size`: bool, broadcasts against the point.
+
+        None where parts are no sets of coordinates.
+        """
+        return point.abs() > size
+
+    def cut_(self, point: Tensor, size: float) -> None:
+        """Set to zero, in place, the parts whose `unit_sizes` are at most `size`."""
+        kept = self.above(point, size)
+        assert kept is not None, "a penalty whose parts are no sets of coordinates has its own way to cut"
+        point.masked_fill_(~kept, 0)
+
+    def zero_keeper(self, point: Tensor) -> Callable[[Tensor], object]:
+        """What puts back to zero, in place, the parts of another tensor that are zero here: single coordinates."""
+        zero = point == 0
+        return lambda other: other.masked_fill_(zero, 0)
+
+    def along_zeros(self, point: Tensor, gradient: Tensor) -> Tensor:
+        """The part of a gradient along which the parts that are zero stay zero."""
+        return torch.where(point == 0, 0, gradient)
 
     @property
     def largest_step(self) -> float:

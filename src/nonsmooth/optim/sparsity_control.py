@@ -1,0 +1,115 @@
+"""Which share of zeros is due in the course of training, and how λ follows: numbers alone, no tensors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+RAMP, RAMP_TO_SETTLE = 0.9, 0.6
+"""Share of the steps up to the release in which the goal rises, and of all steps where λ is to settle instead."""
+
+RISE = 3
+"""The goal rises as 1 - (1-t)³, as gradual magnitude pruning does (Zhu & Gupta 2017, equation 1)."""
+
+INTEGRAL, PROPORTIONAL = 300.0, 20.0
+"""What log λ gains where the share is behind by 1 for the whole of training, and for as long as it is behind by 1."""
+
+SATURATION = 0.1
+"""How far behind counts: λ may grow by e³ in a tenth of the training, and shrinking weights takes time."""
+
+RETREAT = 5.0
+"""How much faster λ falls where there are too many zeros: what is zero too long is lost."""
+
+UPDATES = 2000
+"""How often λ is set in the course of training, at most; counting zeros more often would cost time and gain nothing."""
+
+
+BY_PENALTY = 0.9
+"""What part of the zeros λ makes until the release; the rest are the smallest weights then."""
+
+KEPT_FREE = 0.5
+"""What part of the weights that are to stay, the largest ones, is without a penalty until the release."""
+
+LOOKS = 100
+"""How often it is looked which weights are large, in the course of training."""
+
+LARGEST_RISE = math.log(1e4)
+"""Of log λ, above the first: there is nothing left that more could push to zero."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is due at which step.
+
+    Attributes:
+        sparsity: the share of zeros to arrive at, in (0, 1).
+        steps: the length of training, in steps of the optimizer.
+        release: the share of the steps after which the zeros are kept and λ is 0, in (0, 1]; None for never.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    sparsity: float
+    steps: int
+    release: float | None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sparsity < 1:
+            raise ValueError(f"sparsity is {self.sparsity!r}; accepted is a share of zeros in (0, 1)")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, Integral) or self.steps < 1:
+            raise ValueError(f"steps is {self.steps!r}; accepted is the number of steps of the training, from 1")
+        if self.release is not None and not 0 < self.release <= 1:
+            raise ValueError(f"release is {self.release!r}; accepted is a share of the steps in (0, 1], or None")
+
+    def settings(self) -> dict[str, Any]:
+        """The attributes, as plain numbers."""
+        release = None if self.release is None else float(self.release)
+        return {"sparsity": float(self.sparsity), "steps": int(self.steps), "release": release}
+
+    @property
+    def interval(self) -> int:
+        """Steps from one change of λ to the next."""
+        return max(1, self.steps // UPDATES)
+
+    @property
+    def release_step(self) -> int | None:
+        """The step after which the zeros are kept."""
+        return None if self.release is None else max(1, round(self.release * self.steps))
+
+    @property
+    def look_interval(self) -> int:
+        """Steps from one look at the sizes of the weights to the next."""
+        return self.interval * max(1, round(self.steps / (self.interval * LOOKS)))
+
+    def goal(self, step: int) -> float:
+        """The share of zeros that is due after a step."""
+        end = RAMP_TO_SETTLE * self.steps if self.release_step is None else RAMP * self.release_step
+        return self.sparsity * (1 - (1 - min(1.0, step / end)) ** RISE)
+
+    def due(self, step: int) -> float:
+        """The share of zeros that λ is to make after a step."""
+        return self.goal(step) * (1.0 if self.release_step is None else BY_PENALTY)
+
+    def small(self, step: int) -> float:
+        """The share of the smallest parts that the penalty is on."""
+        return 1 - KEPT_FREE * (1 - self.goal(step))
+
+    def push(self, behind: float) -> float:
+        """What is added to log λ for good.
+
+        Args:
+            behind: the goal minus the share of zeros.
+        """
+        felt = _saturated(behind)
+        return INTEGRAL * felt * (1.0 if felt > 0 else RETREAT) * self.interval / self.steps
+
+    def lift(self, behind: float) -> float:
+        """What is added to log λ as long as the share is behind."""
+        return PROPORTIONAL * _saturated(behind)
+
+
+def _saturated(behind: float) -> float:
+    return min(SATURATION, max(-SATURATION, behind))
