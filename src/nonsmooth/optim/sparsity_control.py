@@ -29,11 +29,8 @@ UPDATES = 2000
 BY_PENALTY = 0.9
 """What part of the zeros λ makes until the release; the rest are the smallest weights then."""
 
-KEPT_FREE = 0.5
-"""What part of the weights that are to stay, the largest ones, is without a penalty until the release."""
-
 LOOKS = 100
-"""How often it is looked which weights are large, in the course of training."""
+"""How often it is looked which groups are large, in the course of training."""
 
 LARGEST_RISE = math.log(1e4)
 """Of log λ, above the first: there is nothing left that more could push to zero."""
@@ -92,10 +89,6 @@ class Schedule:
     def due(self, step: int) -> float:
         """The share of zeros that λ is to make after a step."""
         return self.goal(step) * (1.0 if self.release_step is None else BY_PENALTY)
-
-    def small(self, step: int) -> float:
-        """The share of the smallest parts that the penalty is on."""
-        return 1 - KEPT_FREE * (1 - self.goal(step))
 
     def push(self, behind: float) -> float:
         """What is added to log λ for good.

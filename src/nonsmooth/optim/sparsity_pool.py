@@ -146,13 +146,21 @@ def _largest_pull(penalty: Penalty, gradient: Tensor) -> float:
     return float(penalty.lam_max(gradient)) or float(gradient.abs().max())
 
 
-def size_at(pool: Sequence[Member], share: float) -> float:
-    """The size that a share of the parts does not exceed, of a sample of `SAMPLE` of them where there are more."""
-    sizes = [penalty.unit_sizes(whole(parameter)).float() for penalty, parameter in pool]
+def spare(pool: Iterable[Group], share: float) -> None:
+    """Leave the penalty on that share of the groups of weights, the smallest, alone; single weights have it all.
+
+    Groups are few and alike, so all of them would shrink together, and die within a few steps. Single weights are many
+    and so unlike that they do not; and which of them can go shows better where all have to pay.
+    """
+    chosen = [group for group in pool if hasattr(penalty_of(group), "groups")]
+    if not chosen:
+        return
+    sizes = [penalty.unit_sizes(whole(parameter)).float() for penalty, parameter in members(chosen)]
     apart = -(-sum(each.numel() for each in sizes) // SAMPLE)
     sample = torch.cat([each[::apart].cpu() for each in sizes])
     rank = round(share * len(sample))
-    return float(sample.kthvalue(rank).values) if rank else -1.0
+    for group in chosen:
+        group[SPARED] = float(sample.kthvalue(rank).values) if rank else 0.0
 
 
 def cut_to(pool: Sequence[Member], zeros: int) -> None:

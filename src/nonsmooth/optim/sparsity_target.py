@@ -30,7 +30,7 @@ from nonsmooth.optim.sparsity_pool import (
     first_scale,
     members,
     set_strengths,
-    size_at,
+    spare,
     split,
     unit_name,
 )
@@ -202,9 +202,7 @@ class SparsityTarget:
         _write(pool, first=first, log_rise=log_rise)
         set_strengths(pool, first * math.exp(log_rise + schedule.lift(behind)))
         if schedule.release_step is not None and (state["first"] == 0 or step % schedule.look_interval == 0):
-            size = size_at(found, schedule.small(step + schedule.look_interval))
-            for group in pool:
-                group[SPARED] = size
+            spare(pool, schedule.goal(step + schedule.look_interval))
 
     def _arrive(self, pool: list[Group]) -> bool:
         """Make the zeros as many as there are to be, and let the penalty go; returns whether weights were written."""
