@@ -1,0 +1,1 @@
+"""Choose how sparse a model is to be."""
