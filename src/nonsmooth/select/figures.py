@@ -1,0 +1,64 @@
+"""Figures of paths and of stability selection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from nonsmooth.figures import Axis, Figure, Panel, Series
+
+if TYPE_CHECKING:
+    from nonsmooth.select.paths import PathPoint, SparsityPath
+
+TONES = ("a", "b", "c", "d", "e")
+
+
+def path_figure(path: SparsityPath, criteria: Iterable[str]) -> Figure:
+    """Score and share of zeros against λ, with what criteria choose.
+
+    Args:
+        path: to draw.
+        criteria: to be marked.
+    """
+    x = [point.strength or None for point in path.points]
+    scores = [point.score for point in path.points]
+    band = ()
+    if path.error_of:
+        low, high = ([point.score + sign * point.error for point in path.points] for sign in (-1, 1))
+        band = (Series("band", f"± standard error over {path.error_of}", x, low=low, high=high, tone="ours"),)
+    chosen = _chosen(path, criteria)
+    marks = [
+        Series("points", f"{name}: λ = {point.strength:.3g}", [point.strength], [point.score], tone=tone)
+        for (name, point), tone in zip(chosen, TONES, strict=False)
+    ]
+    share_marks = [
+        Series("points", mark.name, mark.x, [point.share], tone=mark.tone)
+        for mark, (_, point) in zip(marks, chosen, strict=True)
+    ]
+    axis = Axis("λ", log=True)
+    shares = Series("line", "mean over seeds", x, [point.share for point in path.points], tone="ours")
+    return Figure(
+        "Score and zeros along the path",
+        "How good the models are on validation data, and how many of their weights are zero, by λ"
+        + (f"; chosen are {', '.join(point_text(name, point) for name, point in chosen)}." if chosen else "."),
+        (
+            Panel("Score", axis, Axis("score on validation data"),
+                  (*band, Series("line", "mean over seeds", x, scores, tone="ours"), *marks)),
+            Panel("Zeros", axis, Axis("share of weights that are zero"), (shares, *share_marks)),
+        ),
+    )  # fmt: skip
+
+
+def point_text(name: str, point: PathPoint) -> str:
+    """A choice in a sentence."""
+    return f"λ = {point.strength:.3g} by {name} ({100 * point.share:.1f} % zeros)"
+
+
+def _chosen(path: SparsityPath, criteria: Iterable[str]) -> list[tuple[str, PathPoint]]:
+    found = []
+    for criterion in criteria:
+        if criterion == "one-standard-error" and not path.error_of:
+            continue
+        found.append((criterion, path.choose(criterion)))
+    return [(name, point) for name, point in found if math.isfinite(point.score) and point.strength > 0]
