@@ -11,33 +11,33 @@ from typing import TYPE_CHECKING, Any
 from nonsmooth.extras import require
 
 if TYPE_CHECKING:
-    from nonsmooth.select.paths import PathPoint as PathPoint
-    from nonsmooth.select.paths import SparsityPath as SparsityPath
+    from nonsmooth.select.path_results import PathPoint as PathPoint
+    from nonsmooth.select.path_results import SparsityPath as SparsityPath
     from nonsmooth.select.paths import sparsity_path as sparsity_path
     from nonsmooth.select.refitting import Refit as Refit
     from nonsmooth.select.refitting import refit as refit
-    from nonsmooth.select.stability import StabilitySelection as StabilitySelection
     from nonsmooth.select.stability import stability_selection as stability_selection
+    from nonsmooth.select.stability_results import StabilitySelection as StabilitySelection
 
 _MODULES = {
-    "PathPoint": "paths",
+    "PathPoint": "path_results",
     "Refit": "refitting",
-    "SparsityPath": "paths",
-    "StabilitySelection": "stability",
+    "SparsityPath": "path_results",
+    "StabilitySelection": "stability_results",
     "refit": "refitting",
     "sparsity_path": "paths",
     "stability_selection": "stability",
 }
-_IN_CELLS = ("paths", "stability")
-"""Modules that keep what they measure in the lab's cells."""
+_WITHOUT_EXTRA = ("refitting",)
+"""The module that needs torch alone."""
 
-__all__ = list(_MODULES)  # noqa: PLE0605
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'nonsmooth.select' has no attribute {name!r}")
-    if _MODULES[name] in _IN_CELLS:
+    if _MODULES[name] not in _WITHOUT_EXTRA:
         require("reproduce", f"nonsmooth.select.{name}")
     value = globals()[name] = getattr(import_module(f"nonsmooth.select.{_MODULES[name]}"), name)
     return value

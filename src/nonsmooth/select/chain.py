@@ -163,7 +163,7 @@ class Chain(PathCode):
                 "network with hidden layers would stay at zero for every λ; accepted there is direction='up'"
             )
 
-    def _certified(self, model: nn.Module, optimizer: Any, seed: int) -> dict[str, float]:
+    def _certified(self, model: nn.Module, optimizer: Any, seed: int) -> dict[str, Any]:
         """What a certificate on the training data says; NaN where no loss was given."""
         names = ("loss", "penalty", "residual", "typical_residual", "movement")
         loss = self.loss

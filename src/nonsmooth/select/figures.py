@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from nonsmooth.figures import Axis, Figure, Panel, Series
 
 if TYPE_CHECKING:
-    from nonsmooth.select.paths import PathPoint, SparsityPath
+    from nonsmooth.select.path_results import PathPoint, SparsityPath
+    from nonsmooth.select.stability_results import StabilitySelection
 
 TONES = ("a", "b", "c", "d", "e")
 
@@ -23,7 +24,7 @@ def path_figure(path: SparsityPath, criteria: Iterable[str]) -> Figure:
     """
     x = [point.strength or None for point in path.points]
     scores = [point.score for point in path.points]
-    band = ()
+    band: tuple[Series, ...] = ()
     if path.error_of:
         low, high = ([point.score + sign * point.error for point in path.points] for sign in (-1, 1))
         band = (Series("band", f"± standard error over {path.error_of}", x, low=low, high=high, tone="ours"),)
@@ -62,3 +63,24 @@ def _chosen(path: SparsityPath, criteria: Iterable[str]) -> list[tuple[str, Path
             continue
         found.append((criterion, path.choose(criterion)))
     return [(name, point) for name, point in found if math.isfinite(point.score) and point.strength > 0]
+
+
+def stability_figure(selection: StabilitySelection) -> Figure:
+    """How often each feature is chosen, in falling order.
+
+    Args:
+        selection: to draw.
+    """
+    rows = selection.rows()
+    series = []
+    for label, chosen, tone in (("selected", True, "ours"), ("not selected", False, "neutral")):
+        places = [place for place, row in enumerate(rows, start=1) if row["selected"] is chosen]
+        if places:
+            values = [rows[place - 1]["probability"] for place in places]
+            series.append(Series("points", label, places, values, tone=tone))
+    if math.isfinite(selection.threshold):
+        rule = f"threshold {selection.threshold:.2f}: at most {selection.bound:.2g} false"
+        series.append(Series("horizontal", rule, y=[selection.threshold], tone="theory", dashed=True))
+    axes = Axis("features, the one chosen most often first"), Axis("share of subsamples")
+    panel = Panel("Share of subsamples that choose a feature, at its best λ", *axes, tuple(series))
+    return Figure("How often features are chosen", str(selection).partition("\n")[0] + ".", (panel,))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
+import dataclasses
 import functools
 import hashlib
 import inspect
-import json
+import itertools
 import textwrap
-from collections.abc import Callable, Mapping
-from types import CodeType, FunctionType, MethodType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from nonsmooth.lab import Scalar
@@ -41,61 +45,87 @@ def parameters(
 
 def penalty_text(penalty: Penalty) -> str:
     """A penalty without its λ, as a text: its name and numbers, tensors by their digest."""
-    plain = {}
-    for name, value in penalty.specification().items():
-        if isinstance(value, Tensor):
-            content = value.detach().cpu().contiguous()
-            plain[name] = f"{tuple(value.shape)} {hashlib.sha256(content.numpy().tobytes()).hexdigest()[:16]}"
-        elif name != "strength":
-            plain[name] = repr(value)
-    return json.dumps(plain, sort_keys=True)
+    fields = {name: value for name, value in penalty.specification().items() if name != "strength"}
+    return " ".join(_described(fields, set()))
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """A digest of what a function does, as far as its code tells.
+    """A digest of what a function does, as far as its code and what it reads tell.
 
-    Comments and layout do not count. The constants that it reads from its module or from around it count, and so does
-    the code of functions and classes of the same package that it names. Data do not, nor what other packages do.
+    Comments and layout do not count. What it names from its module or from around it does, where that is a number, a
+    text, an array, a tensor, a mapping of such things or an object of settings, and the code of functions and classes
+    of the same package. Not seen are files, data sets and other objects, and what other packages do.
     """
-    return hashlib.sha256("\n".join(_described(function, set())).encode()).hexdigest()[:32]
+    digest = hashlib.sha256()
+    for part in _described(function, set()):
+        digest.update(part.encode() + b"\n")
+    return digest.hexdigest()[:32]
 
 
-def _described(value: Any, seen: set[int]) -> list[str]:
-    if isinstance(value, PLAIN) or (isinstance(value, tuple) and all(isinstance(item, PLAIN) for item in value)):
-        return [repr(value)]
+def _described(value: Any, seen: set[int]) -> Iterator[str]:
+    """What tells a value from others, part by part; of what cannot be told nothing but its type."""
+    if isinstance(value, PLAIN):
+        yield repr(value)
+        return
     if id(value) in seen:
-        return []
+        return
     seen.add(id(value))
+    yield type(value).__qualname__
+    for part in _parts(value):
+        yield from _described(part, seen)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, Tensor | np.ndarray):
+        return _content(value)
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, Mapping):  # lists are not looked at: programs keep logs in them
+        return tuple(itertools.chain.from_iterable((key, value[key]) for key in sorted(value, key=repr)))
     if isinstance(value, functools.partial):
-        parts = [value.func, *value.args, *(part for item in sorted(value.keywords.items()) for part in item)]
-        return ["partial", *(line for part in parts for line in _described(part, seen))]
+        return value.func, value.args, value.keywords
     if isinstance(value, MethodType):
-        return _described(value.__func__, seen) + _described(value.__self__, seen)
+        return value.__func__, value.__self__
     if isinstance(value, FunctionType):
-        return _function(value, seen)
+        return _function(value)
     if isinstance(value, type):
-        methods = [part for _, part in sorted(vars(value).items()) if isinstance(part, FunctionType)]
-        return [value.__qualname__, *(line for part in methods for line in _function(part, seen))]
-    if callable(value) and not isinstance(value, Tensor):  # an instance: its class, and its numbers
-        numbers = [item for item in sorted(vars(value).items()) if isinstance(item[1], PLAIN)]
-        return [repr(numbers), *_described(type(value), seen)]
-    return [type(value).__qualname__]
+        return value.__qualname__, {k: v for k, v in vars(value).items() if isinstance(v, (FunctionType, *PLAIN))}
+    if isinstance(value, SimpleNamespace | argparse.Namespace) or dataclasses.is_dataclass(value) or callable(value):
+        return type(value), {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, PLAIN)}
+    return ()
 
 
-def _function(function: FunctionType, seen: set[int]) -> list[str]:
-    lines = [function.__qualname__, _text(function), repr([d for d in function.__defaults__ or () if _is_plain(d)])]
-    try:
-        around = inspect.getclosurevars(function)
-    except ValueError:  # a variable around it has no value yet
-        return lines
-    for name, value in sorted({**around.globals, **around.nonlocals}.items()):
-        if _is_plain(value) or (callable(value) and _home(value) == _home(function)):
-            lines += [name, *_described(value, seen)]
-    return lines
+def _content(array: Any) -> tuple[str, ...]:
+    """Type, shape and digest of numbers; nothing of a parameter, which training changes, and of what is no array."""
+    if isinstance(array, Tensor):
+        if array.requires_grad or array.layout != torch.strided or array.device.type == "meta":
+            return ()
+        array = array.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy() if array.numel() else np.empty(0)
+    if array.dtype.hasobject:
+        return ()
+    content = np.ascontiguousarray(array)
+    return str(content.dtype), str(content.shape), hashlib.sha256(content.tobytes()).hexdigest()
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, PLAIN) or (isinstance(value, tuple) and all(isinstance(item, PLAIN) for item in value))
+def _function(function: FunctionType) -> Iterator[Any]:
+    """Its text, its defaults, and what it names, the inner functions included."""
+    yield _text(function)
+    yield function.__defaults__ or ()
+    yield function.__kwdefaults__ or {}
+    around = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    for name in sorted(_names(function.__code__) | around.keys()):
+        try:
+            value = around[name].cell_contents if name in around else function.__globals__.get(name)
+        except ValueError:  # it has no value yet
+            continue
+        code = isinstance(value, FunctionType | MethodType | type)
+        if not isinstance(value, ModuleType) and (not code or _home(value) == _home(function)):
+            yield from (name, value)
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (_names(each) for each in code.co_consts if isinstance(each, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def _home(value: Any) -> str:

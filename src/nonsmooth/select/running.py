@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import pickle
 import random
 import sys
@@ -15,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from nonsmooth.lab import Cell, Context, LabError, Record, Store, Watcher, run
 
@@ -44,54 +44,62 @@ class UserCode:
             raise LabError("the run was stopped")
 
 
-def measured(
-    cells: Sequence[Cell],
-    measure: UserCode,
-    folder: Path,
-    *,
-    workers: int,
-    executor: Executor | None,
-    watcher: Watcher | None,
-) -> dict[Cell, Record]:
-    """The records of cells, from the folder or measured now.
+@dataclass(frozen=True)
+class Workers:
+    """Who measures cells.
 
-    One worker is a thread of this process, so that functions of a notebook need not be imported by another one.
-
-    Raises:
-        TypeError: another process could not import one of the functions.
-        ValueError: `workers` is less than 1.
-        LabError: a measurement raised, the folder is in use, or a worker process died; what is stored stays.
-        Interrupted: on Ctrl-C or a request to terminate.
+    Attributes:
+        count: how many at once. One is a thread of this process, so that no other one has to import the functions.
+        executor: in place of processes of the lab.
+        watcher: is told how the run goes.
     """
-    store, context = Store(folder), Context()
-    if executor is not None or workers != 1:
-        if executor is None:
-            check_importable(measure.functions())
-        outcome = run(cells, measure, store, context=context, workers=workers, executor=executor, watcher=watcher)
-    else:
-        with _this_process() as (here, stopping):
-            here_measure = replace(measure, stopping=stopping)
-            outcome = run(cells, here_measure, store, context=context, executor=here, watcher=watcher)
-    if outcome.failures:
-        cell, text = next(iter(outcome.failures.items()))
-        raise LabError(
-            f"{len(outcome.failures)} of {len(cells)} cells failed, and what the others gave is stored. Of seed "
-            f"{cell.seed}:\n{text}"
-        )
-    return dict(outcome.records)
+
+    count: int = 1
+    executor: Executor | None = None
+    watcher: Watcher | None = None
+
+    def measured(self, cells: Sequence[Cell], measure: UserCode, folder: Path) -> dict[Cell, Record]:
+        """The records of cells, from the folder or measured now.
+
+        Raises:
+            TypeError: another process could not import one of the functions.
+            ValueError: the count is less than 1.
+            LabError: a measurement raised, the folder is in use, or a worker process died; what is stored stays.
+            Interrupted: on Ctrl-C or a request to terminate.
+        """
+        store, context = Store(folder), Context()
+        if self.executor is not None or self.count != 1:
+            if self.executor is None:
+                check_importable(measure.functions())
+            how: Any = {"workers": self.count, "executor": self.executor, "watcher": self.watcher}
+            outcome = run(cells, measure, store, context=context, **how)
+        else:
+            with _this_process() as (here, stopping):
+                measure = replace(measure, stopping=stopping)
+                outcome = run(cells, measure, store, context=context, executor=here, watcher=self.watcher)
+        if outcome.failures:
+            cell, text = next(iter(outcome.failures.items()))
+            raise LabError(
+                f"{len(outcome.failures)} of {len(cells)} cells failed, and what the others gave is stored. Of seed "
+                f"{cell.seed}:\n{text}"
+            )
+        return dict(outcome.records)
 
 
 @contextlib.contextmanager
 def _this_process() -> Iterator[tuple[Executor, threading.Event]]:
     """A thread that measures; if the block raises, it ends at the next point at which nothing is lost."""
     threads, stopping = torch.get_num_threads(), threading.Event()
+    limits = importlib.import_module("threadpoolctl")
     # The lab sets this process to one thread.
-    with threadpool_limits(), ThreadPoolExecutor(1) as executor:
-        try:
-            yield executor, stopping
-        finally:
-            stopping.set()
-    torch.set_num_threads(threads)
+    try:
+        with limits.threadpool_limits(), ThreadPoolExecutor(1) as executor:
+            try:
+                yield executor, stopping
+            finally:
+                stopping.set()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def check_importable(functions: Mapping[str, Callable[..., Any] | None]) -> None:
@@ -118,17 +126,17 @@ def check_importable(functions: Mapping[str, Callable[..., Any] | None]) -> None
 def seeded(*seeds: int) -> Iterator[None]:
     """A block in which the global generators of torch, NumPy and Python draw from these seeds; then as before."""
     number = int(np.random.SeedSequence([abs(seed) for seed in seeds]).generate_state(1)[0])
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python, numpy = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(number)
-        np.random.seed(number)  # noqa: NPY002
+        np.random.seed(number)
         random.seed(number)
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+            np.random.set_state(numpy)
 
 
 def checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
