@@ -70,8 +70,8 @@ class PathRun:
 
     @property
     def share(self) -> float:
-        """The share of penalised entries that are zero."""
-        return self.zeros / self.penalized
+        """The share of groups or singular values that are zero, or of entries where the penalty is on entries alone."""
+        return self.zero_units / self.units if self.unit else self.zeros / self.penalized
 
     @property
     def size(self) -> int:

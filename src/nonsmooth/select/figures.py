@@ -41,12 +41,12 @@ def path_figure(path: SparsityPath, criteria: Iterable[str]) -> Figure:
     shares = Series("line", "mean over seeds", x, [point.share for point in path.points], tone="ours")
     return Figure(
         "Score and zeros along the path",
-        "How good the models are on validation data, and how many of their weights are zero, by λ"
+        f"How good the models are on validation data, and how many of their {path.points[0].unit} are zero, by λ"
         + (f"; chosen are {', '.join(point_text(name, point) for name, point in chosen)}." if chosen else "."),
         (
             Panel("Score", axis, Axis("score on validation data"),
                   (*band, Series("line", "mean over seeds", x, scores, tone="ours"), *marks)),
-            Panel("Zeros", axis, Axis("share of weights that are zero"), (shares, *share_marks)),
+            Panel("Zeros", axis, Axis(f"share of {path.points[0].unit} that are zero"), (shares, *share_marks)),
         ),
     )  # fmt: skip
 

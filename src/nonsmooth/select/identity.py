@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import hashlib
 import inspect
-import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -21,6 +20,10 @@ from torch import Tensor
 from nonsmooth.lab import Scalar
 from nonsmooth.penalties import Penalty
 
+PLACES = ("__module__", "__doc__", "__firstlineno__", "__qualname__")
+"""Attributes of a class that say nothing of what it does."""
+
+SETTINGS = (SimpleNamespace, argparse.Namespace)
 PLAIN = (str, int, float, complex, bool, bytes, type(None))
 
 
@@ -46,7 +49,7 @@ def parameters(
 def penalty_text(penalty: Penalty) -> str:
     """A penalty without its λ, as a text: its name and numbers, tensors by their digest."""
     fields = {name: value for name, value in penalty.specification().items() if name != "strength"}
-    return " ".join(_described(fields, set()))
+    return " ".join(_Reader("").parts(fields))
 
 
 def code_digest(function: Callable[..., Any]) -> str:
@@ -54,45 +57,83 @@ def code_digest(function: Callable[..., Any]) -> str:
 
     Comments and layout do not count. What it names from its module or from around it does, where that is a number, a
     text, an array, a tensor, a mapping of such things or an object of settings, and the code of functions and classes
-    of the same package. Not seen are files, data sets and other objects, and what other packages do.
+    of the same package. Not seen are files, data sets and other objects, lists, and what other packages do.
     """
     digest = hashlib.sha256()
-    for part in _described(function, set()):
+    for part in _Reader(_home(inspect.unwrap(_innermost(function)))).parts(function):
         digest.update(part.encode() + b"\n")
     return digest.hexdigest()[:32]
 
 
-def _described(value: Any, seen: set[int]) -> Iterator[str]:
-    """What tells a value from others, part by part; of what cannot be told nothing but its type."""
-    if isinstance(value, PLAIN):
-        yield repr(value)
-        return
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    yield type(value).__qualname__
-    for part in _parts(value):
-        yield from _described(part, seen)
+def _innermost(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, Tensor | np.ndarray):
-        return _content(value)
-    if isinstance(value, tuple):
-        return value
-    if isinstance(value, Mapping):  # lists are not looked at: programs keep logs in them
-        return tuple(itertools.chain.from_iterable((key, value[key]) for key in sorted(value, key=repr)))
-    if isinstance(value, functools.partial):
-        return value.func, value.args, value.keywords
-    if isinstance(value, MethodType):
-        return value.__func__, value.__self__
-    if isinstance(value, FunctionType):
-        return _function(value)
-    if isinstance(value, type):
-        return value.__qualname__, {k: v for k, v in vars(value).items() if isinstance(v, (FunctionType, *PLAIN))}
-    if isinstance(value, SimpleNamespace | argparse.Namespace) or dataclasses.is_dataclass(value) or callable(value):
-        return type(value), {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, PLAIN)}
-    return ()
+class _Reader:
+    """Reads what tells values from others.
+
+    Args:
+        home: the package whose code is read; of other packages the names are.
+    """
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._seen: dict[int, Any] = {}  # with the values: else another one could get the same id
+
+    def parts(self, value: Any) -> Iterator[str]:
+        """Texts that differ where values do; of what cannot be told apart only the type."""
+        if isinstance(value, PLAIN):
+            yield repr(value)
+        elif id(value) not in self._seen:
+            self._seen[id(value)] = value
+            yield type(value).__qualname__
+            for inner in self._inner(value):
+                yield from self.parts(inner)
+
+    def _inner(self, value: Any) -> Iterable[Any]:
+        """What a value consists of."""
+        if isinstance(value, Tensor | np.ndarray):
+            return _content(value)
+        if isinstance(value, tuple):
+            return value
+        if isinstance(value, Mapping):  # lists are not looked at: programs keep logs in them
+            return [item for key in sorted(value, key=repr) for item in (key, value[key])]
+        if isinstance(value, functools.partial):
+            return value.func, value.args, value.keywords
+        if isinstance(value, MethodType):
+            return value.__func__, value.__self__
+        if isinstance(value, FunctionType | type):
+            name = f"{value.__module__}.{value.__qualname__}"
+            return (name,) if _home(value) != self._home else self._code(value)
+        if (
+            isinstance(value, SimpleNamespace | argparse.Namespace)
+            or dataclasses.is_dataclass(value)
+            or callable(value)
+        ):
+            numbers = {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, PLAIN)}
+            numbers.pop("training", None)  # of a module, which changes as it is used
+            return type(value), numbers
+        return ()
+
+    def _code(self, value: Any) -> Iterator[Any]:
+        """The methods of a class; the text of a function, its defaults, and what it and its inner functions name."""
+        if isinstance(value, type):
+            yield value.__qualname__
+            yield {k: v for k, v in vars(value).items() if isinstance(v, (FunctionType, *PLAIN)) and k not in PLACES}
+            return
+        yield _text(value)
+        yield value.__defaults__ or ()
+        yield value.__kwdefaults__ or {}
+        around = dict(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True))
+        for name in sorted(_names(value.__code__) | around.keys()):
+            try:
+                named = around[name].cell_contents if name in around else value.__globals__.get(name)
+            except ValueError:  # it has no value yet
+                continue
+            if not isinstance(named, ModuleType):
+                yield from (name, named)
 
 
 def _content(array: Any) -> tuple[str, ...]:
@@ -100,27 +141,13 @@ def _content(array: Any) -> tuple[str, ...]:
     if isinstance(array, Tensor):
         if array.requires_grad or array.layout != torch.strided or array.device.type == "meta":
             return ()
-        array = array.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy() if array.numel() else np.empty(0)
-    if array.dtype.hasobject:
-        return ()
-    content = np.ascontiguousarray(array)
-    return str(content.dtype), str(content.shape), hashlib.sha256(content.tobytes()).hexdigest()
-
-
-def _function(function: FunctionType) -> Iterator[Any]:
-    """Its text, its defaults, and what it names, the inner functions included."""
-    yield _text(function)
-    yield function.__defaults__ or ()
-    yield function.__kwdefaults__ or {}
-    around = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    for name in sorted(_names(function.__code__) | around.keys()):
-        try:
-            value = around[name].cell_contents if name in around else function.__globals__.get(name)
-        except ValueError:  # it has no value yet
-            continue
-        code = isinstance(value, FunctionType | MethodType | type)
-        if not isinstance(value, ModuleType) and (not code or _home(value) == _home(function)):
-            yield from (name, value)
+        shape = f"{array.dtype} {tuple(array.shape)}"
+        content = array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    else:
+        if array.dtype.hasobject:
+            return ()
+        shape, content = f"{array.dtype} {array.shape}", np.ascontiguousarray(array)
+    return shape, hashlib.sha256(content.tobytes()).hexdigest()
 
 
 def _names(code: CodeType) -> set[str]:

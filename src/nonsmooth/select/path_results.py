@@ -29,10 +29,10 @@ class PathPoint:
         score: the mean over seeds.
         error: the standard error of the score: over seeds where there are several, else over validation examples; NaN
             where neither is known.
-        share: the share of penalised entries that are exactly 0, the mean over seeds.
-        size: how many groups or singular values are left, or entries where the penalty is on entries alone; the mean
-            over seeds.
-        unit: what `size` counts: "groups", "singular values" or "weights".
+        share: the share that is zero of the groups or singular values, or of the entries where the penalty is on
+            entries alone; the mean over seeds.
+        size: how many of these are left, the mean over seeds.
+        unit: what they are: "groups", "singular values" or "weights".
         residual: the largest `relative_residual` of the certificates; NaN where no loss was given.
         runs: one for each seed.
         reason: why it was chosen; "" where it was not.

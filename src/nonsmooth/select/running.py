@@ -52,18 +52,24 @@ class Workers:
         count: how many at once. One is a thread of this process, so that no other one has to import the functions.
         executor: in place of processes of the lab.
         watcher: is told how the run goes.
+
+    Raises:
+        ValueError: the count is less than 1.
     """
 
     count: int = 1
     executor: Executor | None = None
     watcher: Watcher | None = None
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.count, int) and self.count >= 1):
+            raise ValueError(f"workers is {self.count!r}; accepted are whole numbers of at least 1")
+
     def measured(self, cells: Sequence[Cell], measure: UserCode, folder: Path) -> dict[Cell, Record]:
         """The records of cells, from the folder or measured now.
 
         Raises:
             TypeError: another process could not import one of the functions.
-            ValueError: the count is less than 1.
             LabError: a measurement raised, the folder is in use, or a worker process died; what is stored stays.
             Interrupted: on Ctrl-C or a request to terminate.
         """
