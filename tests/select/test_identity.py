@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import linecache
 import subprocess
 import sys
 import textwrap
@@ -55,8 +56,6 @@ def defined(folder, **changes):
     path.write_text(TEMPLATE.format(**{**PLAIN, **changes}))
     namespace = {"__name__": "experiment"}
     sys.modules.pop("experiment", None)
-    import linecache  # noqa: PLC0415
-
     linecache.checkcache(str(path))
     exec(compile(path.read_text(), str(path), "exec"), namespace)
     return namespace["fit"]

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,9 +104,10 @@ class _Reader:
             return value.func, value.args, value.keywords
         if isinstance(value, MethodType):
             return value.__func__, value.__self__
-        if isinstance(value, FunctionType | type):
+        if isinstance(value, FunctionType | BuiltinFunctionType | type):
             name = f"{value.__module__}.{value.__qualname__}"
-            return (name,) if _home(value) != self._home else self._code(value)
+            ours = _home(value) == self._home and not isinstance(value, BuiltinFunctionType)
+            return self._code(value) if ours else (name,)
         if (
             isinstance(value, SimpleNamespace | argparse.Namespace)
             or dataclasses.is_dataclass(value)
