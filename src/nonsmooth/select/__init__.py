@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nonsmooth.extras import require
 
 if TYPE_CHECKING:
+    from nonsmooth.select.chain import PathRun as PathRun
     from nonsmooth.select.path_results import PathPoint as PathPoint
     from nonsmooth.select.path_results import SparsityPath as SparsityPath
     from nonsmooth.select.paths import sparsity_path as sparsity_path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "PathPoint": "path_results",
+    "PathRun": "chain",
     "Refit": "refitting",
     "SparsityPath": "path_results",
     "StabilitySelection": "stability_results",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nonsmooth.figures import Axis, Figure, Panel, Series
@@ -30,39 +31,34 @@ def path_figure(path: SparsityPath, criteria: Iterable[str]) -> Figure:
         band = (Series("band", f"± standard error over {path.error_of}", x, low=low, high=high, tone="ours"),)
     chosen = _chosen(path, criteria)
     marks = [
-        Series("points", f"{name}: λ = {point.strength:.3g}", [point.strength], [point.score], tone=tone)
-        for (name, point), tone in zip(chosen, TONES, strict=False)
+        Series("points", f"{names}: λ = {point.strength:.3g}", [point.strength], [point.score], tone=tone)
+        for (point, names), tone in zip(chosen, TONES, strict=False)
     ]
-    share_marks = [
-        Series("points", mark.name, mark.x, [point.share], tone=mark.tone)
-        for mark, (_, point) in zip(marks, chosen, strict=True)
-    ]
-    axis = Axis("λ", log=True)
-    shares = Series("line", "mean over seeds", x, [point.share for point in path.points], tone="ours")
+    share_marks = [replace(mark, y=[point.share]) for mark, (point, _) in zip(marks, chosen, strict=True)]
+    axis, unit = Axis("λ", log=True), path.points[0].unit
+    label = "mean over seeds" if len(path.seeds) > 1 else "model"
+    shares = Series("line", label, x, [point.share for point in path.points], tone="ours")
+    texts = [f"{100 * point.share:.1f} % zeros by {names}" for point, names in chosen]
     return Figure(
         "Score and zeros along the path",
-        f"How good the models are on validation data, and how many of their {path.points[0].unit} are zero, by λ"
-        + (f"; chosen are {', '.join(point_text(name, point) for name, point in chosen)}." if chosen else "."),
+        f"How good the models are on validation data, and how many of their {unit} are zero, by λ"
+        + (f"; chosen: {', '.join(texts)}." if chosen else "."),
         (
             Panel("Score", axis, Axis("score on validation data"),
-                  (*band, Series("line", "mean over seeds", x, scores, tone="ours"), *marks)),
-            Panel("Zeros", axis, Axis(f"share of {path.points[0].unit} that are zero"), (shares, *share_marks)),
+                  (*band, Series("line", label, x, scores, tone="ours"), *marks)),
+            Panel("Zeros", axis, Axis(f"share of {unit} that are zero"), (shares, *share_marks)),
         ),
     )  # fmt: skip
 
 
-def point_text(name: str, point: PathPoint) -> str:
-    """A choice in a sentence."""
-    return f"λ = {point.strength:.3g} by {name} ({100 * point.share:.1f} % zeros)"
-
-
-def _chosen(path: SparsityPath, criteria: Iterable[str]) -> list[tuple[str, PathPoint]]:
-    found = []
+def _chosen(path: SparsityPath, criteria: Iterable[str]) -> list[tuple[PathPoint, str]]:
+    """The points that criteria choose, each with the names of those that do."""
+    found: dict[int, list[str]] = {}
     for criterion in criteria:
-        if criterion == "one-standard-error" and not path.error_of:
-            continue
-        found.append((criterion, path.choose(criterion)))
-    return [(name, point) for name, point in found if math.isfinite(point.score) and point.strength > 0]
+        if criterion != "one-standard-error" or path.error_of:
+            found.setdefault(path.choose(criterion).index, []).append(criterion)
+    points = [(path.points[index], ", ".join(names)) for index, names in found.items()]
+    return [(point, names) for point, names in points if point.strength > 0]
 
 
 def stability_figure(selection: StabilitySelection) -> Figure:

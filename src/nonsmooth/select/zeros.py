@@ -55,11 +55,8 @@ def count_zeros(optimizer: Any) -> Zeros:
         if isinstance(penalty, Nuclear):
             matrix = point.flatten(1)
             rank = int(torch.linalg.matrix_rank(matrix.to(torch.promote_types(matrix.dtype, torch.float32))))
-            unit, units, zero_units = (
-                "singular values",
-                units + min(matrix.shape),
-                zero_units + min(matrix.shape) - rank,
-            )
+            count = len(matrix.diagonal())
+            unit, units, zero_units = "singular values", units + count, zero_units + count - rank
         elif (groups := getattr(penalty, "groups", None)) is not None:
             left = groups(point.shape).total((point != 0).to(torch.float64)) > 0
             unit, units, zero_units = "groups", units + left.numel(), zero_units + int((~left).sum())
