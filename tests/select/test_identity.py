@@ -88,6 +88,7 @@ def test_training_does_not_make_it_another_function(tmp_path):
     assert code_digest(fit) == before
 
 
+@pytest.mark.processes
 def test_the_digest_is_the_same_in_another_process(tmp_path):
     defined(tmp_path)
     code = "from experiment import fit; from nonsmooth.select.identity import code_digest; print(code_digest(fit))"

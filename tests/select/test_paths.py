@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -253,6 +254,104 @@ def test_what_is_out_of_range_is_refused_before_anything_is_trained(tmp_path, op
     with pytest.raises((ValueError, TypeError), match=message):
         sparsity_path(toy_path.make_model, never, arguments.pop("penalty"), **arguments)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_model_that_diverges_does_not_take_the_others_along(tmp_path):
+    def fit(model, penalty, seed):
+        optimizer = toy_path.fit(model, penalty, seed)
+        if penalty.strength == 0.03:
+            with torch.no_grad():
+                model[0].weight.fill_(torch.nan)
+        return optimizer
+
+    path = sparsity_path(
+        toy_path.make_model, fit, ns.Nuclear(1.0), score=toy_path.score, loss=toy_path.loss, folder=tmp_path,
+        strengths=toy_path.STRENGTHS, seeds=(0, 1),
+    )  # fmt: skip
+    assert [math.isfinite(point.score) for point in path.points] == [True, True, False, True]
+    assert math.isnan(path.points[2].residual)
+    assert "score nan" in str(path)
+    assert path.choose("validation").index != 2
+    assert path.plot().panels[0].series[1].y[2] is None
+
+
+def test_infinite_scores_of_two_seeds_are_no_error(tmp_path):
+    path = sparsity_path(
+        toy_path.make_model, toy_path.fit, ns.L1(1.0), folder=tmp_path, strengths=(0.1, 0.3), seeds=(0, 1),
+        score=lambda model, seed: -math.inf if seed else 1.0,
+    )  # fmt: skip
+    assert path.points[0].score == -math.inf
+    with pytest.raises(ValueError, match="at least one that is finite"):
+        path.choose("validation")
+
+
+def test_rows_of_an_embedding_that_are_behind_are_brought_up_to_date(tmp_path):
+    """What a step has not read misses its prox until somebody asks."""
+    words = torch.arange(6).reshape(2, 3)
+
+    def fit(model, penalty, seed):
+        groups = ns.penalize(model, penalty, exclude=["1.*"])
+        optimizer = ns.ProxSGD(groups, lr=0.1)
+        optimizer.follow(model)
+        for _ in range(100):
+            optimizer.zero_grad()
+            model(words).square().mean().backward()
+            optimizer.step()
+        return optimizer
+
+    path = sparsity_path(
+        lambda seed: nn.Sequential(nn.EmbeddingBag(200, 4, sparse=True), nn.Linear(4, 1)), fit, ns.GroupL1(1.0),
+        score=lambda model, seed: 0.0, folder=tmp_path, strengths=[1.0],
+    )  # fmt: skip
+    (run,) = path.points[0].runs
+    assert (run.units, run.zero_units) == (200, 200)
+    assert not path.model(0)[0].weight.any()
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [ns.L1(1.0), ns.ElasticNet(1.0, 0.5), ns.GroupL1(1.0, dim=1), ns.SparseGroupL1(1.0), ns.TransformedL1(1.0),
+     ns.MCP(1.0), ns.SCAD(1.0), ns.Nuclear(1.0)],
+    ids=lambda penalty: type(penalty).__name__,
+)  # fmt: skip
+def test_every_penalty_has_a_path(tmp_path, penalty):
+    """And its λ_max is the smallest at which zero is stationary, by the distance to the subdifferential."""
+    path = sparsity_path(
+        lambda seed: nn.Linear(6, 1, dtype=torch.float64),
+        lambda model, penalty, seed: toy_fit(model, penalty),
+        penalty,
+        score=lambda model, seed: -float(toy_loss(model)),
+        loss=lambda model, seed: toy_loss(model),
+        folder=tmp_path,
+        n_strengths=3,
+        ratio=0.1,
+    )
+    assert path.exact
+    assert path.points[2].size >= path.points[0].size
+    model = path.model(0)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.copy_(DOUBLE_TARGETS.mean() - DOUBLE_INPUTS.mean(0) @ model.weight[0])
+    (gradient,) = torch.autograd.grad(toy_loss(model), model.weight)
+    for factor, stationary in ((1.001, True), (0.999, False)):
+        distance = replace(penalty, strength=path.strengths[0] * factor).subdiff_distance(model.weight.detach(), gradient)
+        assert bool((distance < 1e-9).all()) is stationary
+
+
+DOUBLE_INPUTS, DOUBLE_TARGETS = toy_path.INPUTS.double(), toy_path.TARGETS.double()
+
+
+def toy_loss(model):
+    return (model(DOUBLE_INPUTS) - DOUBLE_TARGETS).square().mean()
+
+
+def toy_fit(model, penalty):
+    optimizer = ns.ProxSGD(ns.penalize(model, penalty), lr=0.1)
+    for _ in range(30):
+        optimizer.zero_grad()
+        toy_loss(model).backward()
+        optimizer.step()
+    return optimizer
 
 
 @pytest.mark.parametrize("value", [torch.ones(2, 2), torch.ones(1), torch.ones(0)])

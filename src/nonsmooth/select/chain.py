@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from nonsmooth.lab import Cell, Context
 from nonsmooth.lab.checkpoint import load_checkpoint, save_checkpoint
-from nonsmooth.optim import certify, takes_prox
+from nonsmooth.optim import catch_up, certify, takes_prox
 from nonsmooth.penalties import Penalty
 from nonsmooth.select.running import UserCode, seeded
 from nonsmooth.select.zeros import count_zeros, penalized, unfelt
@@ -104,7 +104,8 @@ class PathCode(UserCode):
 class Chain(PathCode):
     """Trains one seed's chain of models, and keeps the weights of each with what was measured of it.
 
-    A file of weights is the checkpoint as well: a chain that was killed goes on after the last whole one.
+    A file of weights is the checkpoint as well: a chain that was killed goes on after the last whole one. Behind a
+    model whose weights are not all finite, it starts afresh.
 
     Attributes:
         score: model, seed → how good it is on validation data.
@@ -123,14 +124,14 @@ class Chain(PathCode):
     def __call__(self, cell: Cell, context: Context) -> dict[str, list[Any]]:
         """Train the models that are missing; a list for each number of a `PathRun`."""
         strengths: Any = cell.parameters["strengths"]
-        with seeded(cell.seed):
-            model = self.make_model(cell.seed)
+        model = self._fresh(cell.seed)
         runs: list[dict[str, Any]] = []
         for place, strength in enumerate(strengths):
             at = weights_file(self.folder, cell, place), f"{cell.key} {place}"
             state = load_checkpoint(*at)
             if state is None:
                 self.stop_if_asked()
+                model = model if is_finite(model) else self._fresh(cell.seed)
                 run = self._train(model, strength, cell.seed, place)
                 save_checkpoint(at[0], {"model": model.state_dict(), "run": asdict(run)}, at[1])
                 runs.append(asdict(run))
@@ -140,11 +141,16 @@ class Chain(PathCode):
             context.progress((place + 1) / len(strengths))
         return {name: [run[name] for run in runs] for name in runs[0]}
 
+    def _fresh(self, seed: int) -> nn.Module:
+        with seeded(seed):
+            return self.make_model(seed)
+
     def _train(self, model: nn.Module, strength: float, seed: int, place: int) -> PathRun:
         start = time.perf_counter()
         with seeded(seed, place + 1):
             optimizer = self.fit(model, with_strength(self.penalty, strength), seed)
             check_penalty_used(optimizer, strength)
+            catch_up(optimizer)
             counted = count_zeros(optimizer)
             if self.down and counted.zeros == counted.penalized:
                 self._check_way_out(model, optimizer, seed)
@@ -178,6 +184,11 @@ class Chain(PathCode):
 def weights_file(folder: Path, cell: Cell, place: int) -> Path:
     """Where the weights of a chain's model lie."""
     return folder / WEIGHTS / cell.key / f"{place:03}.pt"
+
+
+def is_finite(model: nn.Module) -> bool:
+    """Whether all weights of a model are finite numbers."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
 
 
 def with_strength(penalty: Penalty, strength: float) -> Penalty:

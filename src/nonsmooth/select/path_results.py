@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from nonsmooth.extremes import largest
@@ -53,11 +54,14 @@ class PathPoint:
     def of(cls, index: int, runs: Sequence[PathRun]) -> PathPoint:
         """The point that runs with the same λ make."""
         scores = [run.score for run in runs]
-        error = statistics.stdev(scores) / math.sqrt(len(runs)) if len(runs) > 1 else runs[0].score_error
+        error = runs[0].score_error
+        if len(runs) > 1:
+            with np.errstate(invalid="ignore"):  # a score may be infinite
+                error = float(np.std(scores, ddof=1)) / math.sqrt(len(runs))
         return cls(
             index=index,
             strength=runs[0].strength,
-            score=statistics.fmean(scores),
+            score=float(np.mean(scores)),
             error=error,
             share=statistics.fmean(run.share for run in runs),
             size=statistics.fmean(run.size for run in runs),

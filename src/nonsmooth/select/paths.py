@@ -57,10 +57,10 @@ def sparsity_path(
 
     Each seed is a cell of the lab, trained on one thread. What was trained is kept, and the same call goes on from
     there: a run that is killed loses the model in training at most. What tells one experiment from another are `name`,
-    `settings`, the penalty, the strengths, and the code of the four functions: without comments, with the numbers and
-    texts that they read from around them, and with the functions and classes of the same package that they use. So
-    models are trained again where that code was changed. Data that they read, and other packages, are not looked at:
-    name these in `settings`.
+    `settings`, the penalty, the strengths, and the four functions: their code without comments, the numbers, texts,
+    arrays and tensors that they read from around them, and the functions and classes of the same package that they use.
+    Where one of these has changed, models are trained again. Files, data sets that are objects, lists, and other
+    packages are not looked at: name these in `settings`.
 
     The functions are given the seed, which may be more than a seed: where it numbers the fold of a cross-validation
     that `fit`, `loss` and `score` use, the errors are those over folds, and "one-standard-error" is the rule of Breiman
@@ -76,7 +76,7 @@ def sparsity_path(
             example, (examples,), which gives a standard error where there is one seed. No gradients are kept.
         folder: where records, in `cells`, and weights are kept.
         loss: model, seed → the loss on the training data, without the penalty, a tensor: for λ_max, and for the
-            certificate of each model.
+            certificate of each model, in the mode in which `fit` leaves the model.
         strengths: λ; None for λ_max and `n_strengths` below it.
         n_strengths: how many.
         ratio: the smallest over the largest.
@@ -87,7 +87,8 @@ def sparsity_path(
         workers: how many seeds are trained at once; one is trained in this process, so that functions of a notebook
             will do. More are processes that import the functions by name, from a file; a script needs its
             `if __name__ == "__main__":`.
-        executor: trains in place of processes here.
+        executor: trains in place of processes here. Of an executor with threads take one: all draw from the same
+            global generators.
         watcher: is told how the run goes; None for a progress bar in a notebook, and nothing elsewhere.
 
     Raises:

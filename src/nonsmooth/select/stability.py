@@ -111,8 +111,8 @@ def stability_selection(
         complementary: draw pairs of disjoint halves.
         folder: where what was chosen is kept, so that a run that was stopped goes on; None to keep nothing.
         name: of the experiment.
-        settings: scalars and tuples of scalars that tell it from others of its name. The code of `select` tells too, as
-            for `sparsity_path`; data do not.
+        settings: scalars and tuples of scalars that tell it from others of its name. The code of `select` and the
+            arrays that it reads tell too, as for `sparsity_path`.
         workers: how many subsamples are worked on at once, as for `sparsity_path`.
         executor: works on them in place of processes here.
         watcher: is told how the run goes.

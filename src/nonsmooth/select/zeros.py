@@ -54,8 +54,9 @@ def count_zeros(optimizer: Any) -> Zeros:
         zeros, entries = zeros + int((point == 0).sum()), entries + point.numel()
         if isinstance(penalty, Nuclear):
             matrix = point.flatten(1)
-            rank = int(torch.linalg.matrix_rank(matrix.to(torch.promote_types(matrix.dtype, torch.float32))))
-            count = len(matrix.diagonal())
+            count = rank = len(matrix.diagonal())
+            if bool(torch.isfinite(matrix).all()):  # else there are no singular values
+                rank = int(torch.linalg.matrix_rank(matrix.to(torch.promote_types(matrix.dtype, torch.float32))))
             unit, units, zero_units = "singular values", units + count, zero_units + count - rank
         elif (groups := getattr(penalty, "groups", None)) is not None:
             left = groups(point.shape).total((point != 0).to(torch.float64)) > 0
