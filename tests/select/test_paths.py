@@ -333,8 +333,9 @@ def test_every_penalty_has_a_path(tmp_path, penalty):
         model.weight.zero_()
         model.bias.copy_(DOUBLE_TARGETS.mean() - DOUBLE_INPUTS.mean(0) @ model.weight[0])
     (gradient,) = torch.autograd.grad(toy_loss(model), model.weight)
+    zero = model.weight.detach()
     for factor, stationary in ((1.001, True), (0.999, False)):
-        distance = replace(penalty, strength=path.strengths[0] * factor).subdiff_distance(model.weight.detach(), gradient)
+        distance = replace(penalty, strength=path.strengths[0] * factor).subdiff_distance(zero, gradient)
         assert bool((distance < 1e-9).all()) is stationary
 
 
