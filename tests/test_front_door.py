@@ -77,6 +77,8 @@ def test_all_names_can_be_imported_with_a_star():
         ("import nonsmooth.estimators", "sklearn"),
         ("import nonsmooth as ns; ns.ProxRegressor", "sklearn"),
         ("import nonsmooth.lab", "reproduce"),
+        ("from nonsmooth.select import sparsity_path", "reproduce"),
+        ("import nonsmooth as ns; ns.stability_selection", "reproduce"),
         ("import nonsmooth.claims.framework.registry", "reproduce"),
         ("import nonsmooth.report", "reproduce"),
         ("import nonsmooth.data; nonsmooth.data.load_images('digits')", "sklearn"),
@@ -90,6 +92,12 @@ def test_what_lacks_its_extra_says_in_one_line_which_to_install(code, extra):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: ")
     assert last.endswith(f'pip install "nonsmooth[{extra}]"')
+
+
+def test_refitting_and_the_rules_need_no_extra():
+    code = "from nonsmooth.select import refit; from nonsmooth.select.rules import choose; print(*sys.modules)"
+    hide = "import sys; sys.modules.update(dict.fromkeys(['scipy', 'sklearn', 'pyarrow', 'plotly'])); "
+    assert "nonsmooth.lab" not in in_a_new_process(hide + code).split()
 
 
 def test_the_program_without_its_extra_says_so_and_nothing_else():

@@ -103,6 +103,15 @@ PAGES = (
         {"nonsmooth.estimators": "ProxRegressor ProxClassifier Path"},
     ),
     Page(
+        "select",
+        "Choose the sparsity",
+        "Any model along a sequence of λ, the choice of one, refitting on its support, and stability selection.",
+        {
+            "nonsmooth.select": "sparsity_path SparsityPath PathPoint PathRun refit Refit stability_selection "
+            "StabilitySelection"
+        },
+    ),
+    Page(
         "claims",
         "Claims, figures and results",
         "Run a claim, read what was stored, write a claim, draw it.",

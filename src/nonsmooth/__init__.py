@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nonsmooth import penalties as penalties
     from nonsmooth import problems as problems
     from nonsmooth import report as report
+    from nonsmooth import select as select
     from nonsmooth.curvature import optimizer_sharpness as optimizer_sharpness
     from nonsmooth.curvature.kink_gap import kink_gap as kink_gap
     from nonsmooth.curvature.sharpness import sharpness as sharpness
@@ -60,10 +61,15 @@ if TYPE_CHECKING:
     from nonsmooth.penalties import Nuclear as Nuclear
     from nonsmooth.penalties import SparseGroupL1 as SparseGroupL1
     from nonsmooth.penalties import TransformedL1 as TransformedL1
+    from nonsmooth.select import refit as refit
+    from nonsmooth.select import sparsity_path as sparsity_path
+    from nonsmooth.select import stability_selection as stability_selection
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = "curvature data dynamics estimators figures kinks lab models optim penalties problems report".split()
+_SUBPACKAGES = (
+    "curvature data dynamics estimators figures kinks lab models optim penalties problems report select".split()
+)
 _HOMES = {
     name: f"nonsmooth.{home}"
     for home, names in {
@@ -74,11 +80,13 @@ _HOMES = {
         "optim": "RDA XRDA ProxAdagrad ProxAdam ProxAdamW ProxNAdam ProxRMSprop ProxSGD SteadyAdagrad SteadyAdam "
         "SteadyAdamW SteadyNAdam SteadyRMSprop SteadySGD attach averaged certify lasso_gap penalize takes_prox",
         "penalties": "L0 L1 MCP SCAD ElasticNet GroupL1 Nuclear SparseGroupL1 TransformedL1",
+        "select": "refit sparsity_path stability_selection",
     }.items()
     for name in names.split()
 }
-# `from nonsmooth import *` must work without the extra that estimators need.
-__all__ = ["__version__", *(name for name, home in _HOMES.items() if home != "nonsmooth.estimators")]  # noqa: PLE0604
+# `from nonsmooth import *` must work without the extras that these need.
+_WITH_EXTRAS = ("nonsmooth.estimators", "nonsmooth.select")
+__all__ = ["__version__", *(name for name, home in _HOMES.items() if home not in _WITH_EXTRAS)]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
