@@ -1,0 +1,139 @@
+"""The methods of `sparsity_record.py`: how each comes to a share of zeros, and what is tried for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import sparsity_record_ways as ways
+from sparsity_record_ways import Settings
+
+TOLD, ROUNDED, FOUND = "told", "rounded", "found"
+"""How a method comes to a share of zeros: it is told; its small weights are set to zero at the end; its λ is found."""
+
+
+def grid(**values: Sequence[Any]) -> tuple[dict[str, Any], ...]:
+    """All combinations, the last name varying fastest."""
+    return tuple(dict(zip(values, chosen, strict=True)) for chosen in product(*values.values()))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A line of the tables.
+
+    Attributes:
+        label: in tables.
+        way: what trains, from a network, settings, the level, the number of steps and the family of optimizers.
+        kind: "ours", "peer" or "control".
+        arrives: how it comes to a level: `TOLD`, `ROUNDED` or `FOUND`.
+        settings: the combinations to choose from, those worth trying first at the front.
+        strengths: for each family the range of λ, or of whatever makes more zeros; empty if there is no such number.
+        tone: of the figure.
+        marker: of the figure.
+    """
+
+    label: str
+    way: type[ways.Dense]
+    kind: str
+    arrives: str
+    settings: tuple[Settings, ...]
+    strengths: Mapping[str, tuple[float, float]]
+    tone: str
+    marker: str
+
+
+RATES = (3, 1, 10)
+SCHEDULES = (
+    (0.1, 0.7, 0.01),
+    (0.05, 0.5, 0.01),
+    (0.2, 0.8, 0.01),
+    (0.1, 0.5, 0.04),
+    (0.2, 0.9, 0.01),
+    (0.1, 0.7, 0.04),
+)
+"""Of gradual magnitude pruning: start, end and update period in shares of the training."""
+METHODS = {
+    "dense": Method("dense", ways.Dense, "control", ROUNDED, grid(rate=RATES), {}, "neutral", "circle-open"),
+    "target": Method(
+        "SparsityTarget, steady optimizer + L1",
+        ways.Target,
+        "ours",
+        TOLD,
+        grid(release=(0.6, 0.8, 0.5), rate=(3, 10)),
+        {},
+        "ours",
+        "circle",
+    ),
+    "lambda": Method(
+        "λ alone, steady optimizer + L1",
+        ways.Steady,
+        "ours",
+        FOUND,
+        grid(rate=RATES),
+        {"adam": (1e-4, 1e-1), "sgd": (1e-5, 1e-2)},
+        "theory",
+        "triangle",
+    ),
+    "gradual": Method(
+        "gradual magnitude pruning",
+        ways.GradualMagnitude,
+        "peer",
+        TOLD,
+        tuple(
+            {"rate": rate, "start": start, "end": end, "every": every}
+            for (start, end, every), rate in zip(SCHEDULES, (3, 10, 3, 10, 3, 10), strict=True)
+        ),
+        {},
+        "paper",
+        "star",
+    ),
+    "rounding": Method(
+        "dense, rounded at the end", ways.Dense, "control", ROUNDED, grid(rate=RATES), {}, "neutral", "diamond-open"
+    ),
+    "str": Method(
+        "STR",
+        ways.LearnedThresholds,
+        "peer",
+        FOUND,
+        ({"threshold": -10.0, "rate": 3}, {"threshold": -10.0, "rate": 10}, {"threshold": -30.0, "rate": 3}),
+        {"adam": (3e-4, 1e-1), "sgd": (3e-4, 1e-1)},
+        "c",
+        "diamond",
+    ),
+    "spred": Method(
+        "spred, rounded at the end",
+        ways.RedundantFactors,
+        "peer",
+        ROUNDED,
+        grid(rate=RATES),
+        {"adam": (1e-5, 1e-2), "sgd": (1e-5, 1e-2)},
+        "d",
+        "cross",
+    ),
+    "torchao": Method(
+        "torchao PruneOptimizer, ProxLasso",
+        ways.Torchao,
+        "peer",
+        FOUND,
+        ({"healing": 1.0, "rate": 3}, {"healing": 0.6, "rate": 3}, {"healing": 0.6, "rate": 10}),
+        {"adam": (1e-3, 1.0), "sgd": (1e-4, 1e-1)},
+        "b",
+        "plus",
+    ),
+    "torchao-target": Method(
+        "torchao PruneOptimizer, its sparsity constraint",
+        ways.TorchaoTarget,
+        "peer",
+        TOLD,
+        grid(healing=(0.8, 0.6, 0.5), rate=(3, 10), every=(0.01,)),
+        {},
+        "e",
+        "square-open",
+    ),
+}
+"""By name, in the order of the tables. Another variant of ours is another entry."""
+
+PRIMARY = "target"
+"""What the others are compared with, seed by seed."""
