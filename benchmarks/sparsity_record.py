@@ -18,6 +18,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import sparsity_record_page
 from cifar_sparsity import default_data
@@ -31,22 +32,55 @@ from nonsmooth.lab import Cell, Context, Interrupted, Record, SilentWatcher, Sto
 LEVELS = (0.8, 0.9, 0.95, 0.98, 0.99)
 SCALES = {
     "tiny": Scale(
-        *(("tiny",), (0.8, 0.95)),
-        **{"train": 160, "validation": 80, "test": 80, "epochs": 2, "batch": 20, "augment": True},
-        **{"precision": "float32", "family": "adam", "trials": 2, "tuning_seeds": (0,), "report_seeds": (100, 101)},
-        **{"device": "cpu", "seconds": 0.2},
+        networks=("tiny",),
+        levels=(0.8, 0.95),
+        train=320,
+        validation=100,
+        test=100,
+        epochs=3,
+        batch=32,
+        augment=True,
+        precision="float32",
+        family="adam",
+        trials=2,
+        tuning_seeds=(0,),
+        report_seeds=(100, 101),
+        device="cpu",
+        seconds=0.2,
     ),
     "small": Scale(
-        *(("cnn",), LEVELS),
-        **{"train": 6000, "validation": 2000, "test": 4000, "epochs": 8, "batch": 50, "augment": False},
-        **{"precision": "bfloat16", "family": "adam", "trials": 6, "tuning_seeds": (0, 1)},
-        **{"report_seeds": (100, 101, 102, 103, 104), "device": "cpu", "seconds": 15.0},
+        networks=("cnn",),
+        levels=LEVELS,
+        train=6000,
+        validation=2000,
+        test=4000,
+        epochs=8,
+        batch=50,
+        augment=False,
+        precision="bfloat16",
+        family="adam",
+        trials=6,
+        tuning_seeds=(0, 1),
+        report_seeds=(100, 101, 102, 103, 104),
+        device="cpu",
+        seconds=15.0,
     ),
     "record": Scale(
-        *(("resnet18", "vgg19"), LEVELS),
-        **{"train": 45000, "validation": 5000, "test": 10000, "epochs": 18, "batch": 256, "augment": True},
-        **{"precision": "bfloat16", "family": "adam", "trials": 2, "tuning_seeds": (0,)},
-        **{"report_seeds": (100, 101, 102), "device": "cuda", "seconds": 60.0},
+        networks=("resnet18", "vgg19"),
+        levels=LEVELS,
+        train=45000,
+        validation=5000,
+        test=10000,
+        epochs=18,
+        batch=256,
+        augment=True,
+        precision="bfloat16",
+        family="adam",
+        trials=2,
+        tuning_seeds=(0,),
+        report_seeds=(100, 101, 102),
+        device="cuda",
+        seconds=60.0,
     ),
 }
 
@@ -57,8 +91,8 @@ class Lines(SilentWatcher):
     def finished(self, cell: Cell, record: Record) -> None:
         """Print what came out."""
         if cell.claim == EXPERIMENT:
-            p = cell.parameters
-            named = " ".join(f"{name} {value:g}" for name, value in p["settings"])  # type: ignore[union-attr, misc]
+            p: Any = cell.parameters
+            named = " ".join(f"{name} {value:g}" for name, value in p["settings"])
             scores = " ".join(
                 f"{100 * zeros:.2f} %: {score:.4f}"
                 for zeros, score in zip(record["zeros"], record["validation"], strict=True)
@@ -187,7 +221,8 @@ def main() -> None:
     print(page)
     if arguments.output is not None:
         arguments.output.write_text(page, encoding="utf-8")
-        (arguments.output.parent / sparsity_record_page.FIGURE).write_text(figure, encoding="utf-8")
+        if figure:
+            (arguments.output.parent / sparsity_record_page.FIGURE).write_text(figure, encoding="utf-8")
 
 
 if __name__ == "__main__":

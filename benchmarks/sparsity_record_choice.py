@@ -1,4 +1,4 @@
-"""What `sparsity_record.py` chooses on validation images with tuning seeds: settings, and a λ for each level of zeros."""
+"""What `sparsity_record.py` chooses on validation images with tuning seeds: settings, and λ for each level."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ STRENGTHS = 5
 FACTOR = 4.0
 """On λ, where all those tried give too few zeros or too many."""
 NONE_LEFT = 1e-4
-"""The share of weights that counts as none, since zeros are looked for on a logarithmic scale of those that are left."""
+"""The share of weights that counts as none: what is left is looked at on a logarithmic scale."""
 
 
 def tolerance(level: float) -> float:
@@ -104,7 +105,7 @@ class Search:
         else:
             several = self.method.settings[:runs]
             count = runs // len(several)
-        low, high = self.method.strengths[self.scale.family]
+        low, high = self.method.range(self.network)
         strengths = np.geomspace(low, high, count)
         return [{**settings, "strength": float(f"{strength:.4g}")} for settings in several for strength in strengths]
 
@@ -138,8 +139,7 @@ class Search:
 
 def bracket(ordered: Sequence[Trial], level: float) -> tuple[Trial, Trial] | None:
     """Two neighbours, of trials in the order of λ, between which the share of zeros passes the level."""
-    pairs = zip(ordered, ordered[1:], strict=False)
-    return next(((low, high) for low, high in pairs if low.zeros <= level <= high.zeros), None)
+    return next(((low, high) for low, high in pairwise(ordered) if low.zeros <= level <= high.zeros), None)
 
 
 def between(low: Trial, high: Trial, level: float) -> float:

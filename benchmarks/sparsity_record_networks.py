@@ -79,4 +79,7 @@ NETWORKS = {
 def build(network: str, seed: int, device: torch.device) -> nn.Sequential:
     """A network with its starting weights, channels last, which are the same on every device."""
     model = NETWORKS[network].build(torch.Generator().manual_seed(seed))
-    return model.to(device=device, memory_format=torch.channels_last)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model.to(device)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from cifar_sparsity_figure import Series, draw
-from cifar_sparsity_page import interval, table
+from cifar_sparsity_page import Interval, interval, table
 from sparsity_record_choice import Choice, Search, tolerance
-from sparsity_record_methods import METHODS, PRIMARY, ROUNDED, Method
+from sparsity_record_methods import FOUND, METHODS, PRIMARY, ROUNDED, Method
 from sparsity_record_networks import NETWORKS
 from sparsity_record_run import REPORT, Scale, timing_cell
 
@@ -39,7 +38,7 @@ class Entry:
         return abs(statistics.fmean(self.zeros.values()) - self.level) <= tolerance(self.level) + 1e-9
 
     def text(self, seeds: int) -> str:
-        """As in the table of accuracies."""
+        """As in the table of accuracies, in per cent."""
         text = interval(list(self.tests.values())).percent()
         if not self.reached:
             text += f" (at {100 * statistics.fmean(self.zeros.values()):.1f} %)"
@@ -65,6 +64,12 @@ def entries_of(scale: Scale, store: Store, network: str) -> Entries:
                 tests, zeros = ({record.seed: record[name][place] for record in records} for name in ("test", "zeros"))
                 found[method, level] = Entry(method, level, choice, tests, zeros)
     return found
+
+
+def difference(ours: Entry, other: Entry) -> Interval | None:
+    """Of test accuracy, seed by seed; None where they have no seed in common."""
+    both = sorted(ours.tests.keys() & other.tests.keys())
+    return interval([ours.tests[seed] - other.tests[seed] for seed in both]) if both else None
 
 
 def named(method: Method) -> str:
@@ -95,13 +100,12 @@ def difference_table(scale: Scale, entries: Entries) -> list[str]:
         for level in scale.levels:
             ours = entries.get((PRIMARY, level))
             other = entries.get((name, 0.0 if name == "dense" else level))
-            both = sorted(ours.tests.keys() & other.tests.keys()) if ours is not None and other is not None else []
-            if ours is None or other is None or not both:
+            gap = None if ours is None or other is None else difference(ours, other)
+            if gap is None:
                 cells.append(BLANK)
                 continue
-            ahead = interval([ours.tests[seed] - other.tests[seed] for seed in both])
-            text = f"{100 * ahead.mean:+.1f}" + (f" ± {100 * ahead.half:.1f}" if len(both) > 1 else "")
-            cells.append(f"**{text}**" if len(both) > 1 and ahead.mean > ahead.half else text)
+            text = f"{100 * gap.mean:+.1f}" + (f" ± {100 * gap.half:.1f}" if gap.half else "")
+            cells.append(f"**{text}**" if gap.half and gap.mean > gap.half else text)
         body.append([named(method), *cells])
     return table(("compared with", *(f"{100 * level:g} % zeros" for level in scale.levels)), body)
 
@@ -157,36 +161,30 @@ def findings(scale: Scale, network: str, entries: Entries) -> list[str]:
     """What the intervals of the differences say, computed."""
     lines = []
     for level in scale.levels:
-        ours = entries.get((PRIMARY, level))
-        if ours is None:
+        if (PRIMARY, level) not in entries:
             continue
-        ahead, behind, open_ = [], [], []
+        ours = entries[PRIMARY, level]
+        verdicts: dict[str, list[str]] = {"ahead of": [], "behind": [], "not told apart from": []}
         for name, method in METHODS.items():
-            other = entries.get((name, level))
-            if name == PRIMARY or other is None or not other.reached:
+            other = entries.get((name, 0.0 if name == "dense" else level))
+            gap = None if name == PRIMARY or other is None else difference(ours, other)
+            if other is None or gap is None or not gap.half or not (name == "dense" or other.reached):
                 continue
-            both = sorted(ours.tests.keys() & other.tests.keys())
-            if len(both) < 2:
-                continue
-            gap = interval([ours.tests[seed] - other.tests[seed] for seed in both])
-            (ahead if gap.mean > gap.half else behind if -gap.mean > gap.half else open_).append(method.label)
-        parts = [
-            f"{words} {', '.join(names)}"
-            for words, names in (("ahead of", ahead), ("behind", behind), ("not told apart from", open_))
-            if names
-        ]
+            words = "ahead of" if gap.mean > gap.half else "behind" if -gap.mean > gap.half else "not told apart from"
+            verdicts[words].append(method.label)
+        parts = [f"{words} {', '.join(names)}" for words, names in verdicts.items() if names]
         if parts:
-            lines.append(
-                f"- {NETWORKS[network].label}, {100 * level:g} %: {METHODS[PRIMARY].label} is {'; '.join(parts)}."
-            )
+            start = f"- {NETWORKS[network].label}, {100 * level:g} % zeros: {METHODS[PRIMARY].label} "
+            lines.append(f"{start}({ours.text(len(scale.report_seeds))} %) is {'; '.join(parts)}.")
     return lines
 
 
 def introduction(scale: Scale, name: str) -> list[str]:
     """What was done, and how."""
     optimizer = {"adam": "Adam", "sgd": "SGD with momentum 0.9"}[scale.family]
-    found = [method.label for method in METHODS.values() if method.arrives == "found"]
-    rounded = [method.label for method in METHODS.values() if method.arrives == ROUNDED and method.label != "dense"]
+    found = [method.label for method in METHODS.values() if method.arrives == FOUND]
+    rounded = [method.label for key, method in METHODS.items() if method.arrives == ROUNDED and key != "dense"]
+    seeds = ", ".join(map(str, scale.tuning_seeds))
     return [
         "# The record: accuracy at 80 to 99 % zeros",
         "",
@@ -195,21 +193,22 @@ def introduction(scale: Scale, name: str) -> list[str]:
         f"{len(scale.report_seeds)} seeds with its 95 % t interval; a cell is blank where runs are missing.",
         "",
         f"Scale `{name}`: {scale.train:,} training images, {scale.epochs} epochs of batches of {scale.batch} "
-        f"({scale.steps:,} steps), {'flipped and shifted at random' if scale.augment else 'as they are'}, convolutions "
-        f"in {scale.precision}; {optimizer} or what is built on it, its step size falling to zero as a cosine; no "
-        "weight decay but where a method lives on it. The same seed means the same starting weights and batches under "
-        "every method. Accuracies are those of the network after the last step.",
+        f"({scale.steps:,} steps), images {'flipped and shifted at random' if scale.augment else 'as they are'}, "
+        f"convolutions in {scale.precision}; {optimizer} or what is built on it, its step size falling to zero as a "
+        "cosine; no weight decay but where a method lives on it. The same seed means the same starting weights and "
+        "batches under every method. Accuracies are those of the network after the last step.",
         "",
-        f"**Choices.** Every method has {scale.trials} runs per level and tuning seed "
-        f"({', '.join(map(str, scale.tuning_seeds))}), judged on {scale.validation:,} images held out from the training "
-        "set. Methods that are told the level spend them on settings. Those that are rounded at the end "
-        f"({', '.join(rounded)}) keep the largest weights of all layers together, exactly as many as the level says, "
+        f"**Choices.** Every method may have {scale.trials * len(scale.levels)} runs per tuning seed ({seeds}), "
+        f"{scale.trials} for each level, judged on {scale.validation:,} images held out from the training set. Methods "
+        "that are told the level spend them on settings, level by level. Those that are rounded at the end "
+        f"({'; '.join(rounded)}) keep the largest weights of all layers together, exactly as many as the level says, "
         "which is to their favour: each run is judged at all levels, and the best is taken for each. For those whose "
-        f"λ has to be found ({', '.join(found)}), half of the runs try settings and a few λ, and half close in on each "
-        "level with the settings that promise most there; of the runs within a point of the level (at most a fifth "
-        "of the weights left) the best on validation is taken, of none the nearest, and the table says which share it "
-        f"was. The chosen settings are then run with other seeds ({', '.join(map(str, scale.report_seeds))}); only "
-        f"these runs look at the {scale.test:,} test images, and nothing is chosen from them.",
+        f"λ has to be found ({'; '.join(found)}), half of the runs try settings and a few λ, and half close in on each "
+        "level with the settings that promise most there; of the runs within a point of the level (at most a fifth of "
+        "the weights left) the best on validation is taken, and where there is none the nearest. A number that was "
+        "reached elsewhere than within that distance has the share that was reached beside it. The chosen settings are "
+        f"then run with other seeds ({', '.join(map(str, scale.report_seeds))}). Only these runs look at the "
+        f"{scale.test:,} test images, and nothing is chosen from them.",
         "",
     ]
 
@@ -223,9 +222,9 @@ METHOD_NOTES = """## The methods
   steps, masks of the smallest weights of all layers together are found anew each `every` of the steps and held.
 - *Rounded dense*: the dense network, its small weights set to zero at the end, no fine-tuning.
 - *STR* (Kusupati et al. 2020): w ← sign(w)·max(|w| - sigmoid(s), 0) with one s for each layer, which starts at
-  `threshold` and is raised by weight decay, here `strength`. SGD with momentum trains s, as in the paper, whatever trains
-  the weights. The paper's code starts s at -3200 over 500,000 steps with one decay for s and weights; so few steps
-  need a start nearer to zero, and the weights have no decay here, as under the other methods.
+  `threshold` and is raised by weight decay, here `strength`. SGD with momentum trains s, as in the paper, whatever
+  trains the weights. The paper's code starts s at -3200, takes 500,000 steps and has one decay for s and weights; so
+  few steps need a start nearer to zero, and the weights have no decay here, as under the other methods.
 - *spred* (Ziyin & Wang 2023): w = u⊙v with weight decay `strength` on both factors, starting from the weights that the
   others start from. No weight becomes exactly zero, hence the rounding; the paper's fine-tuning after it is not done.
 - *torchao's PruneOptimizer* (prototype.pat): its ProxLasso on single weights, or its GlobalMinSparsityConstraint, which
@@ -239,7 +238,9 @@ def write(scale: Scale, store: Store, name: str) -> tuple[str, str]:
     """The page in Markdown and the figure as SVG."""
     by_network = {network: entries_of(scale, store, network) for network in scale.networks}
     command = "python benchmarks/sparsity_record.py" + (f" --scale {name}" if name != "small" else "")
-    lines = [*introduction(scale, name), f"![Test accuracy against the share of zeros]({FIGURE})", ""]
+    lines = introduction(scale, name)
+    if any(by_network.values()):
+        lines += [f"![Test accuracy against the share of zeros]({FIGURE})", ""]
     found = [line for network in scale.networks for line in findings(scale, network, by_network[network])]
     lines += ["## What it shows", "", *(found or ["Too few runs are there to tell."]), ""]
     for network, entries in by_network.items():

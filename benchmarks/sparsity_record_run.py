@@ -216,8 +216,8 @@ def time_steps(cell: Cell, context: Context) -> dict[str, Any]:
         model = build(p["network"], cell.seed, images.device)
         method = METHODS[name]
         settings = dict(method.settings[0])
-        if p["family"] in method.strengths:
-            settings["strength"] = math.sqrt(math.prod(method.strengths[p["family"]]))
+        if method.strengths:
+            settings["strength"] = math.sqrt(math.prod(method.range(p["network"])))
         running[name] = model, method.way(model, settings, TIMED_LEVEL, TIMED_STEPS, p["family"])
     times: dict[str, list[float]] = {name: [] for name in running}
     for step in range(TIMED_STEPS):
