@@ -217,7 +217,9 @@ def main() -> None:
         context = Context(arguments.device or scale.device, arguments.data)
         with stopped_after(arguments.minutes):
             run_all(bench, context, arguments.workers)
-    page, figure = sparsity_record_page.write(scale, store, arguments.scale)
+    together = {name: SCALES[name] for name in ("small", "record")}
+    shown = together if arguments.scale in together else {arguments.scale: scale}
+    page, figure = sparsity_record_page.write(shown, store)
     print(page)
     if arguments.output is not None:
         arguments.output.write_text(page, encoding="utf-8")

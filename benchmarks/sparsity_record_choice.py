@@ -26,7 +26,7 @@ NONE_LEFT = 1e-4
 
 def tolerance(level: float) -> float:
     """How far from a level the zeros may be: one point, and at most a fifth of the weights that are left."""
-    return min(0.01, (1 - level) / 5)
+    return extremes.smallest(0.01, (1 - level) / 5)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Search:
             return [dict(settings) for settings in self.method.settings[:runs]]
         if self.method.arrives == FOUND:
             runs = max(1, runs // 2)
-            count = min(STRENGTHS, runs)
+            count = STRENGTHS if runs > STRENGTHS else runs
             several = self.method.settings[: runs // count]
         else:
             several = self.method.settings[:runs]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import platform
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from cifar_sparsity_figure import Series, draw
 from cifar_sparsity_page import Interval, interval, table
 from sparsity_record_choice import Choice, Search, tolerance
-from sparsity_record_methods import FOUND, METHODS, PRIMARY, ROUNDED, Method
+from sparsity_record_methods import METHODS, PRIMARY, Method
 from sparsity_record_networks import NETWORKS
 from sparsity_record_run import REPORT, Scale, timing_cell
+from sparsity_record_words import METHOD_NOTES, introduction
 
 from nonsmooth.lab import Record, Store
 
@@ -179,96 +180,57 @@ def findings(scale: Scale, network: str, entries: Entries) -> list[str]:
     return lines
 
 
-def introduction(scale: Scale, name: str) -> list[str]:
-    """What was done, and how."""
-    optimizer = {"adam": "Adam", "sgd": "SGD with momentum 0.9"}[scale.family]
-    found = [method.label for method in METHODS.values() if method.arrives == FOUND]
-    rounded = [method.label for key, method in METHODS.items() if method.arrives == ROUNDED and key != "dense"]
-    seeds = ", ".join(map(str, scale.tuning_seeds))
-    return [
-        "# The record: accuracy at 80 to 99 % zeros",
+def sections(scale: Scale, network: str, entries: Entries, timing: Record | None) -> list[str]:
+    """The tables of one network."""
+    label, primary = NETWORKS[network].label, METHODS[PRIMARY].label
+    lines = [
+        f"## {label}",
         "",
-        "Test accuracy on CIFAR-10 at given shares of zeros among the weights of convolutions and linear layers, at "
-        "equal epochs for all methods, pruning and fine-tuning included. Each number is a mean over "
-        f"{len(scale.report_seeds)} seeds with its 95 % t interval; a cell is blank where runs are missing.",
+        "Test accuracy (%):",
         "",
-        f"Scale `{name}`: {scale.train:,} training images, {scale.epochs} epochs of batches of {scale.batch} "
-        f"({scale.steps:,} steps), images {'flipped and shifted at random' if scale.augment else 'as they are'}, "
-        f"convolutions in {scale.precision}; {optimizer} or what is built on it, its step size falling to zero as a "
-        "cosine; no weight decay but where a method lives on it. The same seed means the same starting weights and "
-        "batches under every method. Accuracies are those of the network after the last step.",
+        *accuracy_table(scale, entries),
+        f"Ahead of each by how many points {primary} is, seed by seed; bold where the interval lies above zero:",
         "",
-        f"**Choices.** Every method may have {scale.trials * len(scale.levels)} runs per tuning seed ({seeds}), "
-        f"{scale.trials} for each level, judged on {scale.validation:,} images held out from the training set. Methods "
-        "that are told the level spend them on settings, level by level. Those that are rounded at the end "
-        f"({'; '.join(rounded)}) keep the largest weights of all layers together, exactly as many as the level says, "
-        "which is to their favour: each run is judged at all levels, and the best is taken for each. For those whose "
-        f"λ has to be found ({'; '.join(found)}), half of the runs try settings and a few λ, and half close in on each "
-        "level with the settings that promise most there; of the runs within a point of the level (at most a fifth of "
-        "the weights left) the best on validation is taken, and where there is none the nearest. A number that was "
-        "reached elsewhere than within that distance has the share that was reached beside it. The chosen settings are "
-        f"then run with other seeds ({', '.join(map(str, scale.report_seeds))}). Only these runs look at the "
-        f"{scale.test:,} test images, and nothing is chosen from them.",
-        "",
+        *difference_table(scale, entries),
     ]
+    if entries:
+        lines += ["What was chosen on validation, and from how many combinations:", "", *choice_table(scale, entries)]
+    if timing is not None:
+        lines += [
+            "Time of a whole training step, forward and backward included: medians; the methods take turns in one "
+            f"process ({timing.origin.get('device', 'cpu')}), each going through its schedule.",
+            "",
+            *time_table(dict(timing.values)),
+        ]
+    return lines
 
 
-METHOD_NOTES = """## The methods
-
-- *SparsityTarget*: L1 under a steady optimizer, λ moved by the target until it lets go at `release` of the steps; then
-  the support is frozen and λ is 0.
-- *λ alone*: the same without a target; λ stays, and so does its shrinkage.
-- *Gradual magnitude pruning* (Zhu & Gupta 2017): the share of zeros rises as a cubic from `start` to `end` of the
-  steps, masks of the smallest weights of all layers together are found anew each `every` of the steps and held.
-- *Rounded dense*: the dense network, its small weights set to zero at the end, no fine-tuning.
-- *STR* (Kusupati et al. 2020): w ← sign(w)·max(|w| - sigmoid(s), 0) with one s for each layer, which starts at
-  `threshold` and is raised by weight decay, here `strength`. SGD with momentum trains s, as in the paper, whatever
-  trains the weights. The paper's code starts s at -3200, takes 500,000 steps and has one decay for s and weights; so
-  few steps need a start nearer to zero, and the weights have no decay here, as under the other methods.
-- *spred* (Ziyin & Wang 2023): w = u⊙v with weight decay `strength` on both factors, starting from the weights that the
-  others start from. No weight becomes exactly zero, hence the rounding; the paper's fine-tuning after it is not done.
-- *torchao's PruneOptimizer* (prototype.pat): its ProxLasso on single weights, or its GlobalMinSparsityConstraint, which
-  is told a share and follows a cubic. From `healing` of the steps on the zeros are frozen and the rest is trained on.
-
-A step size is `rate` times the family's own (0.001 for Adam, 0.03 for SGD).
-"""
-
-
-def write(scale: Scale, store: Store, name: str) -> tuple[str, str]:
-    """The page in Markdown and the figure as SVG."""
-    by_network = {network: entries_of(scale, store, network) for network in scale.networks}
-    command = "python benchmarks/sparsity_record.py" + (f" --scale {name}" if name != "small" else "")
-    lines = introduction(scale, name)
+def write(scales: Mapping[str, Scale], store: Store) -> tuple[str, str]:
+    """The page in Markdown, and the figure as SVG, empty where there is nothing to draw."""
+    by_network = {
+        (name, network): entries_of(scale, store, network)
+        for name, scale in scales.items()
+        for network in scale.networks
+    }
+    lines = introduction(scales)
     if any(by_network.values()):
         lines += [f"![Test accuracy against the share of zeros]({FIGURE})", ""]
-    found = [line for network in scale.networks for line in findings(scale, network, by_network[network])]
-    lines += ["## What it shows", "", *(found or ["Too few runs are there to tell."]), ""]
-    for network, entries in by_network.items():
-        label = NETWORKS[network].label
-        lines += [f"## {label}", "", "Test accuracy (%):", "", *accuracy_table(scale, entries)]
-        lines += [
-            f"Ahead of each by how many points {METHODS[PRIMARY].label} is, seed by seed; bold where the interval lies "
-            "above zero:",
-            "",
-            *difference_table(scale, entries),
-        ]
-    lines += [METHOD_NOTES]
-    for network, entries in by_network.items():
-        lines += [f"## Chosen for {NETWORKS[network].label}", "", *choice_table(scale, entries)]
-        record: Record | None = store.load(timing_cell(scale, network))
-        if record is not None:
-            times: dict[str, Any] = dict(record.values)
-            lines += [
-                f"## Time of a step of {NETWORKS[network].label}",
-                "",
-                "Median of whole training steps, forward and backward included; the methods take turns in one process, "
-                "each going through its schedule.",
-                "",
-                *time_table(times),
-            ]
-    lines += [
-        f"Made by `{command} --output docs/benchmarks/sparsity-record.md`, which goes on where it was stopped; torch "
-        f"{torch.__version__} on {platform.machine()}.",
+    found = [
+        line for (name, network), entries in by_network.items() for line in findings(scales[name], network, entries)
     ]
-    panels = [(NETWORKS[network].label, curves(entries, scale)) for network, entries in by_network.items() if entries]
+    lines += ["## What it shows", "", *(found or ["Too few runs are there to tell."]), ""]
+    for (name, network), entries in by_network.items():
+        scale = scales[name]
+        lines += sections(scale, network, entries, store.load(timing_cell(scale, network)))
+    lines += [METHOD_NOTES]
+    commands = " and ".join(f"`python benchmarks/sparsity_record.py --scale {name}`" for name in scales)
+    lines += [
+        f"Made by {commands} with `--output docs/benchmarks/sparsity-record.md`, which go on where they were stopped; "
+        f"torch {torch.__version__} on {platform.machine()}.",
+    ]
+    panels = [
+        (NETWORKS[network].label, curves(entries, scales[name]))
+        for (name, network), entries in by_network.items()
+        if entries
+    ]
     return "\n".join(lines) + "\n", draw(panels, columns=len(panels)) if panels else ""

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import math
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -273,7 +274,7 @@ def test_the_differences_are_paired(tmp_path):
     differences = np.subtract(target, other)
     assert gap.mean == pytest.approx(differences.mean())
     assert gap.half == pytest.approx(stats.t.ppf(0.975, 1) * stats.sem(differences))
-    page, _ = pages.write(TINY, store, "tiny")
+    page, _ = pages.write({"tiny": TINY}, store)
     assert f"| gradual magnitude pruning | +1.5 ± {100 * gap.half:.1f} |  |" in page
     assert "not told apart from gradual magnitude pruning" in page
 
@@ -302,7 +303,7 @@ def test_the_smallest_scale_runs_from_end_to_end_and_again_runs_nothing(tmp_path
         tuning = cell.parameters["stage"] == "choice"
         assert cell.seed in (TINY.tuning_seeds if tuning else TINY.report_seeds)
         assert ("test" in store.load(cell).values) is not tuning
-    page, figure = pages.write(TINY, store, "tiny")
+    page, figure = pages.write({"tiny": TINY}, store)
     accuracies = page.split("Test accuracy (%):")[1].split("Ahead of each")[0]
     rows = {text.split(" | ")[0].strip("| *"): text for text in accuracies.splitlines() if text.startswith("| ")}
     assert [label in rows for label in ("gradual magnitude pruning", "STR")] == [True, True]
@@ -316,3 +317,14 @@ def test_the_smallest_scale_runs_from_end_to_end_and_again_runs_nothing(tmp_path
         for name in ("gradual", "rounding"):
             entry = pages.entries_of(TINY, store, "tiny")[name, level]
             assert all(abs(zeros - level) < 1e-3 for zeros in entry.zeros.values())
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_by_its_time_goes_on(tmp_path):
+    command = [sys.executable, benchmark.__file__, "--scale", "tiny", "--data", "digits", "--store", str(tmp_path)]
+    command += ["--methods", "dense", "gradual", "--levels", "0.95", "--output", str(tmp_path / "page.md")]
+    stopped = subprocess.run(
+        [*command, "--minutes", "0.0001"], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "the same command goes on from here" in stopped.stdout
+    assert "Too few runs" in (tmp_path / "page.md").read_text(encoding="utf-8")
