@@ -5,7 +5,7 @@
 
 First each method's settings are chosen, for each share of zeros, with tuning seeds on images held out from the
 training set; every method has the same number of runs for that. Then the chosen settings are run with other seeds, and
-only these runs look at the test images. Every run is stored when it is complete, and its state after each epoch, so the
+only these runs look at the test images. Every run is stored when it is complete, and its state now and then, so the
 same command goes on where it was stopped, by --minutes or by an interrupt. The page has blanks where runs are missing.
 """
 

@@ -28,6 +28,8 @@ CHOICE, REPORT = "choice", "report"
 """What a run is for. The test images are looked at in the second kind alone."""
 TIMED_LEVEL, TIMED_STEPS, UNTIMED_STEPS = 0.95, 60, 5
 PADDING = 4
+CHECKPOINT_SECONDS = 30.0
+"""At least, between two checkpoints, which for a ResNet-18 are 130 MB."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +186,13 @@ def measure(cell: Cell, context: Context) -> dict[str, Any]:
         model.load_state_dict(state["model"])
         way.load_state_dict(state["way"])
     loss = 0.0 if state is None else state["loss"]
+    saved = time.monotonic()
     for epoch in range(0 if state is None else state["epochs"], p["epochs"]):
         loss = train_epoch(model, way, fitting, p, cell.seed, epoch)
-        if checkpoint is not None:
+        if checkpoint is not None and time.monotonic() - saved >= CHECKPOINT_SECONDS:
             done = {"model": model.state_dict(), "way": way.state_dict(), "epochs": epoch + 1, "loss": loss}
             save_checkpoint(checkpoint, done, cell.key)
+            saved = time.monotonic()
         context.progress((epoch + 1) / p["epochs"])
     way.finish()
     scores = {"validation": lambda: accuracy(model, validation, p["precision"])}
