@@ -62,7 +62,7 @@ SCHEDULES = (
 METHODS = {
     "dense": Method("dense", ways.Dense, "control", ROUNDED, grid(rate=RATES), {}, "neutral", "circle-open"),
     "target": Method(
-        "SparsityTarget, steady optimizer + L1",
+        "SparsityTarget",
         ways.Target,
         "ours",
         TOLD,
@@ -72,7 +72,7 @@ METHODS = {
         "circle",
     ),
     "lambda": Method(
-        "λ alone, steady optimizer + L1",
+        "λ alone",
         ways.Steady,
         "ours",
         FOUND,
@@ -92,7 +92,7 @@ METHODS = {
         "star",
     ),
     "rounding": Method(
-        "dense, rounded at the end", ways.Dense, "control", ROUNDED, grid(rate=RATES), {}, "neutral", "diamond-open"
+        "rounded dense", ways.Dense, "control", ROUNDED, grid(rate=RATES), {}, "neutral", "diamond-open"
     ),
     "str": Method(
         "STR",
@@ -105,7 +105,7 @@ METHODS = {
         "diamond",
     ),
     "spred": Method(
-        "spred, rounded at the end",
+        "spred",
         ways.RedundantFactors,
         "peer",
         ROUNDED,
@@ -115,7 +115,7 @@ METHODS = {
         "cross",
     ),
     "torchao": Method(
-        "torchao PruneOptimizer, ProxLasso",
+        "torchao ProxLasso",
         ways.Torchao,
         "peer",
         FOUND,
@@ -125,7 +125,7 @@ METHODS = {
         "plus",
     ),
     "torchao-target": Method(
-        "torchao PruneOptimizer, its sparsity constraint",
+        "torchao sparsity constraint",
         ways.TorchaoTarget,
         "peer",
         TOLD,

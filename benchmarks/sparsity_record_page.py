@@ -198,7 +198,7 @@ def sections(scale: Scale, network: str, entries: Entries, timing: Record | None
     if timing is not None:
         lines += [
             "Time of a whole training step, forward and backward included: medians; the methods take turns in one "
-            f"process ({timing.origin.get('device', 'cpu')}), each going through its schedule.",
+            f"process ({timing.origin['device']}), each going through its schedule.",
             "",
             *time_table(dict(timing.values)),
         ]

@@ -33,8 +33,8 @@ def introduction(scales: Mapping[str, Scale]) -> list[str]:
         f"is taken for each. For those whose λ has to be found ({'; '.join(found)}), half of the runs try settings and "
         "a few λ, and half close in on each level with the settings that promise most there; of the runs within a "
         "point of the level (at most a fifth of the weights left) the best on validation is taken, and where there is "
-        "none the nearest. A number that was reached elsewhere than within that distance has the share that was reached "
-        "beside it. The chosen settings are then run with other seeds; only these runs look at the test images, and "
+        "none the nearest. A number that was reached elsewhere than within that distance has the share that was "
+        "reached beside it. The chosen settings are then run with other seeds; only these runs look at the test images, and "
         "nothing is chosen from them.",
         "",
     ]
