@@ -34,8 +34,8 @@ def introduction(scales: Mapping[str, Scale]) -> list[str]:
         "a few λ, and half close in on each level with the settings that promise most there; of the runs within a "
         "point of the level (at most a fifth of the weights left) the best on validation is taken, and where there is "
         "none the nearest. A number that was reached elsewhere than within that distance has the share that was "
-        "reached beside it. The chosen settings are then run with other seeds; only these runs look at the test images, and "
-        "nothing is chosen from them.",
+        "reached beside it. The chosen settings are then run with other seeds; only these runs look at test images, "
+        "and nothing is chosen from them.",
         "",
     ]
 
