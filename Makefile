@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-processes test-kernels test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-gpu bench-host docs constraints clean
+.PHONY: help reproduce test test-processes test-kernels test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-record bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-gpu bench-host docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ bench-step-time: $(VENV)/installed-bench ## time and memory of a step: write doc
 
 bench-cifar: $(VENV)/installed-bench ## accuracy against sparsity on CIFAR-10: write docs/benchmarks/cifar-sparsity.md
 	@$(BIN)/python benchmarks/cifar_sparsity.py --output docs/benchmarks/cifar-sparsity.md $(ARGS)
+
+bench-record: $(VENV)/installed-bench ## accuracy at 80 to 99 % zeros against other ways: write docs/benchmarks/sparsity-record.md
+	@$(BIN)/python benchmarks/sparsity_record.py --output docs/benchmarks/sparsity-record.md $(ARGS)
 
 bench-floor: $(VENV)/installed-run ## the predicted L1 norm against a network's: write docs/benchmarks/floor.md
 	@$(BIN)/python benchmarks/floor_of_a_network.py --output docs/benchmarks/floor.md $(ARGS)

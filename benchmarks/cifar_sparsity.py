@@ -102,7 +102,7 @@ def splits(data: str, train: int, validation: int, test: int) -> tuple[Split, Sp
 
 def logits(model: nn.Module, inputs: Tensor, precision: str) -> Tensor:
     """What the network says, float32; the convolutions in bfloat16 if asked, the weights always float32."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         return model(inputs).float()
 
 
