@@ -14,7 +14,7 @@ from nonsmooth.foreign_text import visible
 from nonsmooth.optim.evaluation import whole
 from nonsmooth.optim.held_support import Member, cut_smallest_
 from nonsmooth.optim.parameter_groups import named_parameters, part_of_group, penalty_of
-from nonsmooth.optim.target_state import TARGET
+from nonsmooth.optim.target_state import SPARED, TARGET
 from nonsmooth.penalties import GroupL1, Nuclear, Penalty, SparseGroupL1, from_specification
 
 START = 1e-3
