@@ -66,7 +66,7 @@ METHODS = {
         ways.Target,
         "ours",
         TOLD,
-        grid(release=(0.6, 0.8, 0.5), rate=(10, 3)),
+        grid(release=(0.6, 0.75, 0.5), rate=(10, 3)),
         {},
         "ours",
         "circle",
