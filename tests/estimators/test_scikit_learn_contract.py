@@ -46,8 +46,15 @@ def test_what_one_gets_without_arguments_passes(estimator, check):
     quietly(check, estimator)
 
 
+def cannot_hold(estimator):
+    """That repeated samples are one with a weight: only where no batch is drawn, and only to rounding."""
+    if estimator.batch_size is None and estimator.dtype == "float64":
+        return {}
+    return {"check_sample_weight_equivalence_on_dense_data": "batches are others, or rounding shows"}
+
+
 @pytest.mark.slow
-@parametrize_with_checks(OTHER_CONFIGURATIONS)
+@parametrize_with_checks(OTHER_CONFIGURATIONS, expected_failed_checks=cannot_hold)
 def test_other_configurations_pass(estimator, check):
     quietly(check, estimator)
 
