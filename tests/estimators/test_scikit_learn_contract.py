@@ -11,7 +11,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from nonsmooth.estimators import ProxClassifier, ProxRegressor
+from nonsmooth.estimators import ProxClassifier, ProxClassifierCV, ProxRegressor, ProxRegressorCV
 from nonsmooth.penalties import MCP, ElasticNet, GroupL1
 
 pytestmark = pytest.mark.processes
@@ -34,6 +34,11 @@ OTHER_CONFIGURATIONS = [
     ProxClassifier(dtype="float32", fit_intercept=False, max_iter=2_000),
 ]
 
+CHOSEN = [
+    ProxRegressorCV(n_strengths=4, ratio=0.1, cv=3, tol=1e-6),
+    ProxClassifierCV(n_strengths=4, ratio=0.1, cv=3, choice="one-standard-error", tol=1e-6),
+]
+
 
 def quietly(check, estimator):
     with warnings.catch_warnings():
@@ -41,7 +46,7 @@ def quietly(check, estimator):
         check(estimator)
 
 
-@parametrize_with_checks([ProxRegressor(), ProxClassifier()])
+@parametrize_with_checks([ProxRegressor(), ProxClassifier(), *CHOSEN])
 def test_what_one_gets_without_arguments_passes(estimator, check):
     quietly(check, estimator)
 

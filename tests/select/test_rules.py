@@ -124,6 +124,7 @@ def test_a_tie_in_all_goes_to_the_larger_strength():
     [
         ({"criterion": "aic"}, "criterion is 'aic'; accepted are 'validation', 'one-standard-error', 'knee', 'size'"),
         ({"criterion": "size"}, "size is None, but criterion is 'size'; accepted there is a number"),
+        ({"criterion": "size", "size": -1}, "size is -1, but criterion is 'size'; accepted there is a number"),
         ({"size": 3}, "size is 3, but criterion is 'validation'; accepted there is None"),
         ({"scores": []}, r"scores has shape \(0,\)"),
         ({"scores": [[1.0]]}, r"scores has shape \(1, 1\)"),

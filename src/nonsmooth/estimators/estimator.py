@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,15 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
             TypeError: `penalty` is not a Penalty, or X is sparse.
             ValueError: an argument or the data cannot be used, there is no penalty, or no λ_max and no strengths.
         """
-        model = clone(self)
+        found = self._path(X, y, sample_weight, strengths=strengths, n_strengths=n_strengths, ratio=ratio)
+        self._warn_of(found.certificates, "strengths")
+        return found
+
+    def _path(
+        self, X: Any, y: Any, sample_weight: Any, *, strengths: Any, n_strengths: int = 1, ratio: float = 0.5
+    ) -> Path:
+        """`path`, without a warning."""
+        model = self._for_one_strength()
         choices = resolve(model)
         if choices.penalty is None:
             raise ValueError("penalty is None, which leaves a path nothing to change; accepted is a penalty")
@@ -185,11 +194,19 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
             following = copy.copy(model).set_params(strength=strength)
             following._solve(task, resolve(following), models[-1].module_ if models else None)
             models.append(following)
-        failed = [each for each in models if not each.certificate_.converged]
-        if failed:
-            worst = extremes.largest(each.certificate_.relative_residual for each in failed)
-            _warn(self, f"residual/λ is up to {worst:.3g} at {len(failed)} of {len(models)} strengths")
         return Path(wanted, tuple(models))
+
+    def _for_one_strength(self) -> ProximalEstimator:
+        """An estimator that is not fitted and has `strength`, with the arguments of this one."""
+        copied: ProximalEstimator = clone(self)
+        return copied
+
+    def _warn_of(self, certificates: Sequence[Certificate], what: str) -> None:
+        """Warn once of all certificates that do not hold."""
+        failed = [each.relative_residual for each in certificates if not each.converged]
+        if failed:
+            worst = extremes.largest(failed)
+            _warn(self, f"residual/λ is up to {worst:.3g} at {len(failed)} of {len(certificates)} {what}", above=1)
 
     def _solve(self, task: Task, choices: Choices, start: nn.Sequential | None) -> None:
         """Train, and set the attributes of a fitted estimator."""
@@ -244,10 +261,10 @@ def _check_same_shape(earlier: nn.Sequential, task: Task, choices: Choices) -> N
         )
 
 
-def _warn(estimator: ProximalEstimator, what: str) -> None:
+def _warn(estimator: ProximalEstimator, what: str, above: int = 0) -> None:
     warnings.warn(
         f"{type(estimator).__name__} is not at an optimum: {what}, see certificate_. Standardise the features, or "
         "allow a larger max_iter or tol.",
         ConvergenceWarning,
-        stacklevel=3,
+        stacklevel=3 + above,
     )
