@@ -55,7 +55,7 @@ def glmnet_curve(data, response, strengths, folds):
         ("diabetes64", 3, 6, 0.03),
         pytest.param("prostate", 10, 30, 0.01, marks=pytest.mark.slow),
         pytest.param("diabetes64", 10, 30, 0.01, marks=pytest.mark.slow),
-        pytest.param("riboflavin", 10, 30, 0.03, marks=pytest.mark.slow),
+        pytest.param("riboflavin", 5, 12, 0.05, marks=pytest.mark.slow),
     ],
 )
 def test_real_data_as_glmnet_and_scikit_learn_choose(shared_data, name, folds, number, ratio):
