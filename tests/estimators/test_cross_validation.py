@@ -71,13 +71,14 @@ def test_real_data_as_glmnet_and_scikit_learn_choose(shared_data, name, folds, n
         warnings.simplefilter("ignore", ConvergenceWarning)
         theirs = LassoCV(alphas=model.strengths_, cv=splits, **EXACT).fit(data, response)
         simpler = Lasso(model.strength_, **EXACT).fit(data, response)
-    np.testing.assert_allclose(model.coef_, simpler.coef_, atol=1e-3 * np.abs(simpler.coef_).max())
+    # Not coefficients: of genes that go together one may stand for another at this tolerance.
+    small = 1e-3 * response.std()
+    np.testing.assert_allclose(model.predict(data), simpler.predict(data), atol=small)
     curve = {"scores": model.mean_scores_, "errors": model.score_errors_, "sizes": model.sizes_}
     best = choose("validation", **curve)
     assert best == lowest
     assert model.strengths_[best] == theirs.alpha_
-    found = model.path_.models[best].coef_
-    np.testing.assert_allclose(found, theirs.coef_, atol=1e-3 * np.abs(theirs.coef_).max())
+    np.testing.assert_allclose(model.path_.models[best].predict(data), theirs.predict(data), atol=small)
 
 
 def test_the_chosen_model_is_that_of_the_plain_estimator(diabetes):
