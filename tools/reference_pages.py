@@ -100,7 +100,7 @@ PAGES = (
         "estimators",
         "scikit-learn estimators",
         "Linear models and small networks with any penalty, for pipelines and cross-validation.",
-        {"nonsmooth.estimators": "ProxRegressor ProxClassifier Path"},
+        {"nonsmooth.estimators": "ProxRegressor ProxClassifier ProxRegressorCV ProxClassifierCV Path ValidationCurve"},
     ),
     Page(
         "select",

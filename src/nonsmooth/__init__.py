@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from nonsmooth.curvature.sharpness import sharpness as sharpness
     from nonsmooth.dynamics import stationary_law as stationary_law
     from nonsmooth.estimators import ProxClassifier as ProxClassifier
+    from nonsmooth.estimators import ProxClassifierCV as ProxClassifierCV
     from nonsmooth.estimators import ProxRegressor as ProxRegressor
+    from nonsmooth.estimators import ProxRegressorCV as ProxRegressorCV
     from nonsmooth.kinks import scan as scan
     from nonsmooth.kinks.crossings import crossings as crossings
     from nonsmooth.kinks.penalty_terms import penalty_terms as penalty_terms
@@ -75,7 +77,7 @@ _HOMES = {
     for home, names in {
         "curvature": "kink_gap optimizer_sharpness sharpness",
         "dynamics": "stationary_law",
-        "estimators": "ProxClassifier ProxRegressor",
+        "estimators": "ProxClassifier ProxClassifierCV ProxRegressor ProxRegressorCV",
         "kinks": "crossings penalty_terms scan",
         "optim": "RDA XRDA ProxAdagrad ProxAdam ProxAdamW ProxNAdam ProxRMSprop ProxSGD SteadyAdagrad SteadyAdam "
         "SteadyAdamW SteadyNAdam SteadyRMSprop SteadySGD attach averaged certify lasso_gap penalize takes_prox",

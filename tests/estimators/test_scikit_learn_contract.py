@@ -11,7 +11,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from nonsmooth.estimators import ProxClassifier, ProxRegressor
+from nonsmooth.estimators import ProxClassifier, ProxClassifierCV, ProxRegressor, ProxRegressorCV
 from nonsmooth.penalties import MCP, ElasticNet, GroupL1
 
 pytestmark = pytest.mark.processes
@@ -34,6 +34,11 @@ OTHER_CONFIGURATIONS = [
     ProxClassifier(dtype="float32", fit_intercept=False, max_iter=2_000),
 ]
 
+CHOSEN = [
+    ProxRegressorCV(n_strengths=4, ratio=0.1, cv=3, tol=1e-6),
+    ProxClassifierCV(n_strengths=4, ratio=0.1, cv=3, choice="one-standard-error", tol=1e-6),
+]
+
 
 def quietly(check, estimator):
     with warnings.catch_warnings():
@@ -41,13 +46,20 @@ def quietly(check, estimator):
         check(estimator)
 
 
-@parametrize_with_checks([ProxRegressor(), ProxClassifier()])
+@parametrize_with_checks([ProxRegressor(), ProxClassifier(), *CHOSEN])
 def test_what_one_gets_without_arguments_passes(estimator, check):
     quietly(check, estimator)
 
 
+def cannot_hold(estimator):
+    """That repeated samples are one with a weight: only where no batch is drawn, and only to rounding."""
+    if estimator.batch_size is None and estimator.dtype == "float64":
+        return {}
+    return {"check_sample_weight_equivalence_on_dense_data": "batches are others, or rounding shows"}
+
+
 @pytest.mark.slow
-@parametrize_with_checks(OTHER_CONFIGURATIONS)
+@parametrize_with_checks(OTHER_CONFIGURATIONS, expected_failed_checks=cannot_hold)
 def test_other_configurations_pass(estimator, check):
     quietly(check, estimator)
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonsmooth.select.rules import CRITERIA, choose
@@ -22,6 +22,9 @@ MODELS = st.lists(
     min_size=1,
     max_size=8,
 ).filter(lambda models: any(math.isfinite(score) for score, _, _ in models))
+
+PATIENT = settings(deadline=None)
+"""A busy machine takes its time."""
 
 
 def by_columns(models):
@@ -42,11 +45,13 @@ def tried_one_by_one(models, accepted=lambda model: True):
     return best
 
 
+@PATIENT
 @given(MODELS)
 def test_validation_is_the_best_score(models):
     assert choose("validation", **by_columns(models)) == tried_one_by_one(models)
 
 
+@PATIENT
 @given(MODELS, st.integers(0, 7))
 def test_size_is_the_best_score_of_those_that_fit(models, size):
     expected = tried_one_by_one(models, lambda model: model[2] <= size)
@@ -58,6 +63,7 @@ def test_size_is_the_best_score_of_those_that_fit(models, size):
         assert choose("size", **by_columns(models), size=size) == expected
 
 
+@PATIENT
 @given(MODELS)
 def test_one_standard_error_is_the_smallest_model_that_is_near_enough(models):
     best = models[tried_one_by_one(models)]
@@ -65,6 +71,7 @@ def test_one_standard_error_is_the_smallest_model_that_is_near_enough(models):
     assert choose("one-standard-error", **by_columns(models)) == min(near)[1]
 
 
+@PATIENT
 @given(MODELS)
 def test_one_standard_error_is_that_of_glmnet_where_models_shrink_as_strength_grows(models):
     models = [(*model[:2], size) for model, size in zip(models, sorted(m[2] for m in models), strict=True)]
@@ -75,6 +82,7 @@ def test_one_standard_error_is_that_of_glmnet_where_models_shrink_as_strength_gr
     assert choose("one-standard-error", **by_columns(models)) == np.flatnonzero(losses <= limit)[0]
 
 
+@PATIENT
 @given(MODELS)
 def test_the_knee_is_the_point_farthest_from_the_line_between_the_ends(models):
     found = choose("knee", **by_columns(models))
@@ -97,6 +105,7 @@ def test_the_knee_is_the_point_farthest_from_the_line_between_the_ends(models):
         assert found == choose("validation", **by_columns(models))
 
 
+@PATIENT
 @given(MODELS, st.sampled_from([0.25, 4.0, 1024.0]), st.integers(-8, 8), st.sampled_from(CRITERIA))
 def test_the_unit_of_scores_does_not_matter(models, factor, shift, criterion):
     size = 6 if criterion == "size" else None
@@ -124,6 +133,7 @@ def test_a_tie_in_all_goes_to_the_larger_strength():
     [
         ({"criterion": "aic"}, "criterion is 'aic'; accepted are 'validation', 'one-standard-error', 'knee', 'size'"),
         ({"criterion": "size"}, "size is None, but criterion is 'size'; accepted there is a number"),
+        ({"criterion": "size", "size": -1}, "size is -1, but criterion is 'size'; accepted there is a number"),
         ({"size": 3}, "size is 3, but criterion is 'validation'; accepted there is None"),
         ({"scores": []}, r"scores has shape \(0,\)"),
         ({"scores": [[1.0]]}, r"scores has shape \(1, 1\)"),

@@ -68,11 +68,20 @@ class ProxClassifier(ClassifierMixin, ProximalEstimator):  # type: ignore[misc]
 
     classes_: NDArray[Any]
 
-    def _task(self, X: Any, y: Any, choices: Choices) -> Task:
+    def _validated(self, X: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
         features, labels = validate_data(self, X, y, dtype=np.float64)
         labels = column_or_1d(labels, warn=True)
         check_classification_targets(labels)
-        classes, codes = np.unique(labels, return_inverse=True)
+        return features, labels
+
+    def _task(
+        self,
+        features: NDArray[np.float64],
+        targets: NDArray[Any],
+        weights: NDArray[np.float64] | None,
+        choices: Choices,
+    ) -> Task:
+        classes, codes = np.unique(targets, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has one class, {classes[0]}; a classifier accepts at least two classes")
         if self.warm_start and hasattr(self, "classes_") and not np.array_equal(self.classes_, classes):
@@ -81,8 +90,8 @@ class ProxClassifier(ClassifierMixin, ProximalEstimator):  # type: ignore[misc]
             )
         self.classes_ = classes
         if len(classes) == 2:
-            return prepare(features, codes.astype(np.float64), BinaryCrossEntropy(), 1, choices)
-        return prepare(features, codes.astype(np.int64), CrossEntropy(), len(classes), choices)
+            return prepare(features, codes.astype(np.float64), BinaryCrossEntropy(), 1, choices, weights)
+        return prepare(features, codes.astype(np.int64), CrossEntropy(), len(classes), choices, weights)
 
     def _single(self) -> bool:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from nonsmooth import extremes
 from nonsmooth.estimators.choices import Choices, resolve, with_strength
 from nonsmooth.estimators.networks import coefficients, intercepts, linear_layers
 from nonsmooth.estimators.path import Path, chosen_strengths
+from nonsmooth.estimators.sample_weights import checked_weights, present
 from nonsmooth.estimators.task import Task, as_tensor
 from nonsmooth.estimators.training import train
 from nonsmooth.optim.certificate import Certificate
@@ -76,14 +78,29 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
         self.device = device
 
     @abstractmethod
-    def _task(self, X: Any, y: Any, choices: Choices) -> Task:
+    def _validated(self, X: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """Check data, and remember what they are like."""
+
+    @abstractmethod
+    def _task(
+        self,
+        features: NDArray[np.float64],
+        targets: NDArray[Any],
+        weights: NDArray[np.float64] | None,
+        choices: Choices,
+    ) -> Task:
+        """Prepare data, of which no sample weighs nothing."""
+
+    def _read(self, X: Any, y: Any, sample_weight: Any, choices: Choices) -> Task:
         """Check data, remember what they are like, and prepare them."""
+        features, targets = self._validated(X, y)
+        return self._task(*present(features, targets, checked_weights(sample_weight, targets)), choices)
 
     @abstractmethod
     def _single(self) -> bool:
         """Whether `coef_` has no axis for outputs."""
 
-    def fit(self, X: Any, y: Any) -> ProximalEstimator:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ProximalEstimator:
         """Train on data.
 
         Warns:
@@ -92,6 +109,9 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
         Args:
             X: (N, features), dense.
             y: the response or the classes.
+            sample_weight: weights s of the samples, (N,), of at least 0: the loss is then the weighted mean
+                Σsᵢℓᵢ/Σsᵢ. A weight of 0 is as if the sample were not there, one of 2 as if it were there twice. In a
+                batch, whose samples are drawn without regard to weights, the mean is that of sᵢℓᵢ over the mean of s.
 
         Returns:
             The estimator.
@@ -104,7 +124,7 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
         earlier = self.module_ if self.warm_start and hasattr(self, "module_") else None
         before = dict(self.__dict__)
         try:
-            task = self._task(X, y, choices)
+            task = self._read(X, y, sample_weight, choices)
             if earlier is not None:
                 _check_same_shape(earlier, task, choices)
             self._solve(task, choices, earlier)
@@ -125,6 +145,7 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
         strengths: Any = None,
         n_strengths: int = 50,
         ratio: float = 0.01,
+        sample_weight: Any = None,
     ) -> Path:
         """Solve for a sequence of λ, each from the solution before. The estimator itself stays as it is.
 
@@ -141,6 +162,7 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
             strengths: the λ; None for `n_strengths` from λ_max down to `ratio`·λ_max in a geometric sequence.
             n_strengths: how many, where none are given.
             ratio: the smallest over the largest, where none are given.
+            sample_weight: as for `fit`, (N,).
 
         Returns:
             The fitted estimators, with coefficients, objectives and certificates by λ.
@@ -149,12 +171,20 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
             TypeError: `penalty` is not a Penalty, or X is sparse.
             ValueError: an argument or the data cannot be used, there is no penalty, or no λ_max and no strengths.
         """
-        model = clone(self)
+        found = self._path(X, y, sample_weight, strengths=strengths, n_strengths=n_strengths, ratio=ratio)
+        self._warn_of(found.certificates, "strengths")
+        return found
+
+    def _path(
+        self, X: Any, y: Any, sample_weight: Any, *, strengths: Any, n_strengths: int = 1, ratio: float = 0.5
+    ) -> Path:
+        """`path`, without a warning."""
+        model = self._for_one_strength()
         choices = resolve(model)
         if choices.penalty is None:
             raise ValueError("penalty is None, which leaves a path nothing to change; accepted is a penalty")
         with_strength(choices.penalty, 0.0)
-        task = model._task(X, y, choices)
+        task = model._read(X, y, sample_weight, choices)
         largest = task.largest_strength(choices.penalty, choices) if strengths is None and choices.linear else None
         wanted = chosen_strengths(
             strengths, linear=choices.linear, largest=largest, n_strengths=n_strengths, ratio=ratio
@@ -164,11 +194,19 @@ class ProximalEstimator(BaseEstimator):  # type: ignore[misc]
             following = copy.copy(model).set_params(strength=strength)
             following._solve(task, resolve(following), models[-1].module_ if models else None)
             models.append(following)
-        failed = [each for each in models if not each.certificate_.converged]
-        if failed:
-            worst = extremes.largest(each.certificate_.relative_residual for each in failed)
-            _warn(self, f"residual/λ is up to {worst:.3g} at {len(failed)} of {len(models)} strengths")
         return Path(wanted, tuple(models))
+
+    def _for_one_strength(self) -> ProximalEstimator:
+        """An estimator that is not fitted and has `strength`, with the arguments of this one."""
+        copied: ProximalEstimator = clone(self)
+        return copied
+
+    def _warn_of(self, certificates: Sequence[Certificate], what: str) -> None:
+        """Warn once of all certificates that do not hold."""
+        failed = [each.relative_residual for each in certificates if not each.converged]
+        if failed:
+            worst = extremes.largest(failed)
+            _warn(self, f"residual/λ is up to {worst:.3g} at {len(failed)} of {len(certificates)} {what}", above=1)
 
     def _solve(self, task: Task, choices: Choices, start: nn.Sequential | None) -> None:
         """Train, and set the attributes of a fitted estimator."""
@@ -223,10 +261,10 @@ def _check_same_shape(earlier: nn.Sequential, task: Task, choices: Choices) -> N
         )
 
 
-def _warn(estimator: ProximalEstimator, what: str) -> None:
+def _warn(estimator: ProximalEstimator, what: str, above: int = 0) -> None:
     warnings.warn(
         f"{type(estimator).__name__} is not at an optimum: {what}, see certificate_. Standardise the features, or "
         "allow a larger max_iter or tol.",
         ConvergenceWarning,
-        stacklevel=3,
+        stacklevel=3 + above,
     )

@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nonsmooth.estimators.sample_weights import weighted_mean
+
 
 class SampleLoss(ABC):
-    """A mean over samples of a convex function of the outputs.
+    """A mean over samples, weighted or not, of a convex function of the outputs.
+
+    Weights are those of all samples over their mean. What they make of a random batch is so without bias: on average
+    over batches it is the loss of all samples.
 
     Attributes:
         curvature: the largest eigenvalue that the Hessian of one sample's loss in its outputs can have.
@@ -22,16 +27,17 @@ class SampleLoss(ABC):
     quadratic: ClassVar[bool] = False
 
     @abstractmethod
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean loss.
 
         Args:
             outputs: (N, outputs).
             targets: (N, outputs) for a squared error, (N,) for classes.
+            weights: (N,); None for 1 throughout.
         """
 
     @abstractmethod
-    def best_intercept(self, targets: Tensor) -> Tensor:
+    def best_intercept(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The outputs of the best model that does not look at its input, (outputs,)."""
 
 
@@ -41,13 +47,14 @@ class SquaredError(SampleLoss):
     curvature = 1.0
     quadratic = True
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Half the mean squared error."""
-        return (outputs - targets).square().sum() / (2 * len(targets))
+        squares = (outputs - targets).square()
+        return (squares if weights is None else weights[:, None] * squares).sum() / (2 * len(targets))
 
-    def best_intercept(self, targets: Tensor) -> Tensor:
+    def best_intercept(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean."""
-        return targets.mean(0)
+        return weighted_mean(targets, weights)
 
 
 class BinaryCrossEntropy(SampleLoss):
@@ -55,13 +62,13 @@ class BinaryCrossEntropy(SampleLoss):
 
     curvature = 0.25
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean cross-entropy of sigmoid(output)."""
-        return functional.binary_cross_entropy_with_logits(outputs.squeeze(-1), targets.to(outputs.dtype))
+        return functional.binary_cross_entropy_with_logits(outputs.squeeze(-1), targets.to(outputs.dtype), weights)
 
-    def best_intercept(self, targets: Tensor) -> Tensor:
+    def best_intercept(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The logarithm of the odds."""
-        return torch.logit(targets.to(torch.float64).mean()).reshape(1)
+        return torch.logit(weighted_mean(targets.to(torch.float64), weights)).reshape(1)
 
 
 class CrossEntropy(SampleLoss):
@@ -69,10 +76,13 @@ class CrossEntropy(SampleLoss):
 
     curvature = 0.5  # diag(p) - ppᵀ has no eigenvalue above 1/2
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean cross-entropy."""
-        return functional.cross_entropy(outputs, targets)
+        if weights is None:
+            return functional.cross_entropy(outputs, targets)
+        # Of weights in it, torch would divide by the sum over the batch.
+        return weighted_mean(functional.cross_entropy(outputs, targets, reduction="none"), weights)
 
-    def best_intercept(self, targets: Tensor) -> Tensor:
+    def best_intercept(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The logarithms of the classes' shares."""
-        return (torch.bincount(targets).to(torch.float64) / len(targets)).log()
+        return (torch.bincount(targets, weights).to(torch.float64) / len(targets)).log()

@@ -62,14 +62,23 @@ class ProxRegressor(RegressorMixin, ProximalEstimator):  # type: ignore[misc]
         feature_names_in_: their names, where X has names.
     """
 
-    def _task(self, X: Any, y: Any, choices: Choices) -> Task:
+    def _validated(self, X: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
         features, response = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=1
         )
         response = np.asarray(response, dtype=np.float64)
         self._one_response = response.ndim == 1
-        response = response.reshape(len(response), -1)
-        return prepare(features, response, SquaredError(), response.shape[1], choices)
+        return features, response
+
+    def _task(
+        self,
+        features: NDArray[np.float64],
+        targets: NDArray[Any],
+        weights: NDArray[np.float64] | None,
+        choices: Choices,
+    ) -> Task:
+        response = targets.reshape(len(targets), -1)
+        return prepare(features, response, SquaredError(), response.shape[1], choices, weights)
 
     def _single(self) -> bool:
         return self._one_response

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nonsmooth.estimators.choices import Choices
 from nonsmooth.estimators.losses import SampleLoss
 from nonsmooth.estimators.networks import build, initialize, linear_layers
+from nonsmooth.estimators.sample_weights import weighted_mean
 from nonsmooth.penalties import Penalty
 
 SMALL = 1000
@@ -33,6 +34,7 @@ class Task:
     Attributes:
         inputs: (N, features).
         targets: (N, outputs) numbers, or (N,) classes.
+        weights: of the samples, (N,), positive and of mean 1; None where all are 1.
         loss: of outputs and targets.
         outputs: their number.
         centre: what was subtracted from each feature, (features,).
@@ -41,6 +43,7 @@ class Task:
 
     inputs: Tensor
     targets: Tensor
+    weights: Tensor | None
     loss: SampleLoss
     outputs: int
     center: Tensor
@@ -55,31 +58,36 @@ class Task:
         """The model for this data before training."""
         bias = choices.fit_intercept and self.target_center is None
         network = build((self.features, *choices.hidden_layer_sizes, self.outputs), choices.activation, bias=bias)
-        initialize(network, generator, self.loss.best_intercept(self.targets))
+        initialize(network, generator, self.loss.best_intercept(self.targets, self.weights))
         return network
 
     @cached_property
     def smoothness(self) -> tuple[float, float]:
         """Bounds L of the curvature of a linear model's loss, in its weights and in its intercept.
 
-        For centred features the Hessian is below c·diag(XᵀX/N, 1), c the curvature of the loss, so that weights and
-        intercept may take steps of their own.
+        For centred features the Hessian is below c·diag(XᵀSX/N, 1), c the curvature of the loss and S the weights of
+        samples, so that weights and intercept may take steps of their own.
         """
-        return self.loss.curvature * largest_eigenvalue(self.inputs.numpy()), self.loss.curvature
+        inputs = self.inputs if self.weights is None else self.weights.sqrt()[:, None] * self.inputs
+        return self.loss.curvature * largest_eigenvalue(inputs.numpy()), self.loss.curvature
 
-    def expected_smoothness(self, batch_size: int) -> float:
-        """L of a linear model's loss on random batches, as in Gower et al. (2019), Proposition 3.8."""
+    def expected_smoothness(self, batch_size: int) -> tuple[float, float]:
+        """`smoothness` on random batches, as in Gower et al. (2019), Proposition 3.8."""
         whole, count = self.smoothness[0], len(self.inputs)
-        single = self.loss.curvature * float(self.inputs.square().sum(1).max())
         if batch_size >= count:
-            return whole
+            return self.smoothness
+        squares, heaviest = self.inputs.square().sum(1), 1.0
+        if self.weights is not None:
+            squares, heaviest = self.weights * squares, float(self.weights.max())
+        single = self.loss.curvature * float(squares.max())
         first = count * (batch_size - 1) / (batch_size * (count - 1))
-        return first * whole + (count - batch_size) / (batch_size * (count - 1)) * single
+        rest = (count - batch_size) / (batch_size * (count - 1))  # 1 - first
+        return first * whole + rest * single, self.loss.curvature * (1 + rest * (heaviest - 1))
 
     def largest_strength(self, penalty: Penalty, choices: Choices) -> float:
         """The smallest λ at which a linear model's weights are all 0."""
         network = self.untrained(choices, torch.Generator())
-        self.loss(network(self.inputs), self.targets).backward()  # type: ignore[no-untyped-call]
+        self.loss(network(self.inputs), self.targets, self.weights).backward()  # type: ignore[no-untyped-call]
         (layer,) = linear_layers(network)
         assert layer.weight.grad is not None
         return float(penalty.lam_max(layer.weight.grad))
@@ -116,7 +124,7 @@ class Task:
 
 def prepare(
     features: NDArray[np.float64], targets: NDArray[np.float64] | NDArray[np.int64], loss: SampleLoss, outputs: int,
-    choices: Choices,
+    choices: Choices, weights: NDArray[np.float64] | None = None,
 ) -> Task:  # fmt: skip
     """Copy data, which may lie in memory that cannot be written, and centre them where that changes nothing.
 
@@ -126,6 +134,7 @@ def prepare(
         loss: of outputs and targets.
         outputs: their number.
         choices: the arguments of the estimator.
+        weights: of the samples, (N,), positive and of mean 1; None where all are 1.
 
     Raises:
         ValueError: numbers are so large that their sums of squares are infinite in the precision of training.
@@ -134,15 +143,16 @@ def prepare(
     if targets.dtype.kind == "f":
         check_squares("y", targets, choices)
     inputs, response = as_tensor(features), as_tensor(targets)
+    shares = None if weights is None else as_tensor(weights)
     center, target_center = torch.zeros(inputs.shape[1], dtype=torch.float64), None
     if choices.linear and choices.fit_intercept:
         # The mean of a feature that is constant may be off by rounding, and what is left would count as one.
-        center = torch.where(inputs.amax(0) == inputs.amin(0), inputs[0], inputs.mean(0))
+        center = torch.where(inputs.amax(0) == inputs.amin(0), inputs[0], weighted_mean(inputs, shares))
         inputs = inputs - center
         if loss.quadratic:
-            target_center = response.mean(0)
+            target_center = weighted_mean(response, shares)
             response = response - target_center
-    return Task(inputs, response, loss, outputs, center, target_center)
+    return Task(inputs, response, shares, loss, outputs, center, target_center)
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

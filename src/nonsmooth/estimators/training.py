@@ -62,9 +62,10 @@ def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch
     inputs = task.inputs.to(choices.device, choices.dtype)
     numbers = task.targets.is_floating_point()
     targets = task.targets.to(choices.device, choices.dtype if numbers else None)
+    weights = None if task.weights is None else task.weights.to(choices.device, choices.dtype)
 
     def loss(rows: Tensor | slice = slice(None)) -> Tensor:
-        return task.loss(network(inputs[rows]), targets[rows])
+        return task.loss(network(inputs[rows]), targets[rows], None if weights is None else weights[rows])
 
     optimizer = _optimizer(network, task, choices)
     pace = _Pace(optimizer, choices)
@@ -143,9 +144,10 @@ def _learning_rates(task: Task, choices: Choices, momentum: float) -> tuple[floa
     elif choices.batch_size is None:
         weights, intercepts = (1 / bound if _is_usable(bound) else 1.0 for bound in task.smoothness)
     else:
-        bound = task.expected_smoothness(choices.batch_size)
-        weights = (1 - momentum) / (2 * bound) if _is_usable(bound) else 1.0
-        intercepts = (1 - momentum) / (2 * task.loss.curvature)
+        weights, intercepts = (
+            (1 - momentum) / (2 * bound) if _is_usable(bound) else 1.0
+            for bound in task.expected_smoothness(choices.batch_size)
+        )
     limit = math.inf if choices.penalty is None else BELOW_LIMIT * choices.penalty.largest_step * (1 - momentum)
     return min(weights, limit), intercepts
 

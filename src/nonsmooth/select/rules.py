@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,7 @@ def choose(criterion: str, *, scores: Any, errors: Any, sizes: Any, size: float 
             best one's standard error is not a number under "one-standard-error", or `size` is missing under "size", too
             small for every model, or given elsewhere.
     """
-    if criterion not in CRITERIA:
-        raise ValueError(f"criterion is {criterion!r}; accepted are {', '.join(map(repr, CRITERIA))}")
-    if (size is None) is (criterion == "size"):
-        accepted = "a number of parameters" if criterion == "size" else "None"
-        raise ValueError(f"size is {size}, but criterion is {criterion!r}; accepted there is {accepted}")
+    check_criterion(criterion, size)
     values, spreads, extents = _checked(scores, errors, sizes)
     finite = np.flatnonzero(np.isfinite(values))
     if not len(finite):
@@ -67,6 +64,25 @@ def choose(criterion: str, *, scores: Any, errors: Any, sizes: Any, size: float 
             raise ValueError(f"size is {size}; accepted is at least {extents[finite].min():g}, the smallest there is")
         return _best(fitting, values, extents)
     return best
+
+
+def check_criterion(criterion: str, size: float | None, *, argument: str = "criterion") -> None:
+    """Check what can be checked before there is any model.
+
+    Args:
+        criterion: one of `CRITERIA`.
+        size: as in `choose`.
+        argument: what messages call the criterion.
+
+    Raises:
+        ValueError: the criterion is unknown, or `size` is missing under "size", no number, or given elsewhere.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(f"{argument} is {criterion!r}; accepted are {', '.join(map(repr, CRITERIA))}")
+    if criterion != "size" and size is not None:
+        raise ValueError(f"size is {size}, but {argument} is {criterion!r}; accepted there is None")
+    if criterion == "size" and not (isinstance(size, Real) and size >= 0):
+        raise ValueError(f"size is {size}, but {argument} is 'size'; accepted there is a number of at least 0")
 
 
 def _checked(scores: Any, errors: Any, sizes: Any) -> list[NDArray[np.float64]]:
