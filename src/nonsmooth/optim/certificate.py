@@ -102,7 +102,7 @@ class Certificate(Tabular):
             f"objective {self.objective:.10g} = loss {self.loss:.10g} + penalty {self.penalty:.10g}"
             + (f" + weight decay {self.weight_decay:.10g}" if self.weight_decay else "")
             + (f", at most {self.gap:.3g} above the minimum" if self.gap is not None else ""),
-            f"{self.zeros:,} of {self.penalized:,} penalised weights are exactly 0",
+            f"{self.zeros:,} of {self.penalized:,} penalised weights are exactly 0" + self._share(),
         ]
         if self.movement is not None:
             lines.append(f"one more step on this data would move the weights by {self.movement:.2g} of their norm")
@@ -116,6 +116,12 @@ class Certificate(Tabular):
         if len(worst) > SHOWN:
             lines.append(f"  and {len(worst) - SHOWN} more with smaller residuals")
         return "\n".join([*lines, *self.notes])
+
+    def _share(self) -> str:
+        """The zeros in percent, and λ where it is one number."""
+        strengths = {t.strength for t in self.tensors if t.penalty is not None}
+        one = f"; λ = {strengths.pop():.4g}" if len(strengths) == 1 and None not in strengths else ""
+        return (f" ({self.zeros / self.penalized:.1%})" if self.penalized else "") + one
 
     def rows(self) -> list[Row]:
         """A row for each parameter."""

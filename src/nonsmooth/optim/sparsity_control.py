@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-RAMP, RAMP_TO_SETTLE = 0.9, 0.6
+RAMP, RAMP_TO_SETTLE = 0.9, 0.5
 """Share of the steps up to the release in which the goal rises, and of all steps where λ is to settle instead."""
 
 RISE = 3
@@ -15,6 +15,9 @@ RISE = 3
 
 INTEGRAL, PROPORTIONAL = 300.0, 20.0
 """What log λ gains where the share is behind by 1 for the whole of training, and for as long as it is behind by 1."""
+
+SETTLING = 1000.0
+"""The integral gain once the goal has risen, where λ is to settle: the steps get smaller, and so does its effect."""
 
 SATURATION = 0.1
 """How far behind counts: λ may grow by e³ in a tenth of the training, and shrinking weights takes time."""
@@ -74,7 +77,8 @@ class Schedule:
     @property
     def release_step(self) -> int | None:
         """The step after which the zeros are kept."""
-        return None if self.release is None else max(1, round(self.release * self.steps))
+        # One step at least has to be left, for zeros of which there are too many.
+        return None if self.release is None else max(1, min(round(self.release * self.steps), self.steps - 1))
 
     @property
     def look_interval(self) -> int:
@@ -90,18 +94,32 @@ class Schedule:
         """The share of zeros that λ is to make after a step."""
         return self.goal(step) * (1.0 if self.release_step is None else BY_PENALTY)
 
-    def push(self, behind: float) -> float:
+    def push(self, behind: float, step: int) -> float:
         """What is added to log λ for good.
 
         Args:
             behind: the goal minus the share of zeros.
+            step: the present one.
         """
         felt = _saturated(behind)
-        return INTEGRAL * felt * (1.0 if felt > 0 else RETREAT) * self.interval / self.steps
+        gain = SETTLING if self.settling(step) > 0 else INTEGRAL * (1.0 if felt > 0 else RETREAT)
+        return gain * felt * self.interval / self.steps
 
-    def lift(self, behind: float) -> float:
-        """What is added to log λ as long as the share is behind."""
-        return PROPORTIONAL * _saturated(behind)
+    def lift(self, behind: float, step: int) -> float:
+        """What is added to log λ as long as the share is behind, and less and less of it while λ settles.
+
+        Args:
+            behind: as for `push`.
+            step: as for `push`.
+        """
+        return PROPORTIONAL * _saturated(behind) * (1 - self.settling(step))
+
+    def settling(self, step: int) -> float:
+        """How much is over of the time in which λ settles, from 0 to 1; 0 with a release."""
+        if self.release is not None:
+            return 0.0
+        start = RAMP_TO_SETTLE * self.steps
+        return max(0.0, (step - start) / (self.steps - start))
 
 
 def _saturated(behind: float) -> float:

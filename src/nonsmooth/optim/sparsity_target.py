@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from nonsmooth.optim.dual_averaging import DualAveraging
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.held_support import Member, zero_keepers
 from nonsmooth.optim.prox_taken import remember_weights, takes_prox
@@ -35,12 +36,13 @@ from nonsmooth.optim.sparsity_pool import (
     unit_name,
 )
 from nonsmooth.optim.target_state import ACTIVE, SPARED, TARGET, patterns_of
+from nonsmooth.optim.tensor_certificate import largest_strength
 from nonsmooth.optim.zero_counts import count_units, count_zeros
 
 TOLERANCE = 1e-3
 """How far the share of zeros may be from the aim, or half of one weight where that is more."""
 
-LAST_CUT = 0.01
+LAST_CUT = 0.02
 """What share of the weights may be set to zero at the end to arrive, without a release; more would be pruning."""
 
 BEGINNING = {"step": 0, "first": 0.0, "log_rise": 0.0, "zeros": None, "released": False}
@@ -71,7 +73,7 @@ class SparsityTarget:
     Args:
         optimizer: one of `nonsmooth.optim`, or one that `attach` was used on.
         sparsity: the share of zeros to arrive at, in (0, 1).
-        steps: the length of training, in steps of the optimizer.
+        steps: the length of training, in steps of the optimizer; those that a GradScaler skips are none.
         release: after which share of the steps the zeros are kept and the penalty goes, in (0, 1]; None for never.
         over: patterns of names, as in a shell, of the parameters that are counted together and get one λ; None for all
             that have a penalty. Several targets with patterns that do not overlap give layers sparsities of their own.
@@ -98,6 +100,11 @@ class SparsityTarget:
             raise ValueError(
                 f"optimizer is a {type(inner).__name__} that takes no prox, so it sets no weight to zero; accepted are "
                 "optimizers of nonsmooth.optim, or attach(optimizer, penalty, model=model) first"
+            )
+        if release is not None and isinstance(inner, DualAveraging):
+            raise ValueError(
+                f"release is {release}; {type(inner).__name__} computes weights anew from sums of gradients, which "
+                "would jump without the penalty; accepted there is None"
             )
         pool = split(inner, choose_parameters(inner, self._over))
         for group, base in zip(pool, bases(pool), strict=True):
@@ -138,7 +145,7 @@ class SparsityTarget:
     @property
     def strength(self) -> float:
         """λ now, the largest where groups have different ones."""
-        return max(float(torch.as_tensor(group["penalty"]["strength"]).max()) for group in self._pool())
+        return max(largest_strength(penalty) for penalty, _ in members(self._pool()))
 
     def __str__(self) -> str:
         found, schedule = members(self._pool()), self._schedule
@@ -178,12 +185,12 @@ class SparsityTarget:
         written, self._keepers = self._keepers, []
         for put_back in written:
             put_back()
-        cut = False
+        cut, last = False, schedule.release_step or schedule.steps
         if not state["released"] and step <= schedule.steps:
-            if step % schedule.interval == 0:
+            if step % schedule.interval == 0 and step < last:  # the last λ is the one that has acted
                 self._follow(optimizer, pool, step)
-            if step == (schedule.release_step or schedule.steps):
-                cut = self._arrive(pool)
+            if step >= last:
+                cut = self._arrive(pool, step)
         if written or cut:
             remember_weights(optimizer)
         if step == schedule.steps:
@@ -192,32 +199,41 @@ class SparsityTarget:
     def _follow(self, optimizer: Optimizer, pool: list[Group], step: int) -> None:
         """Set λ by the zeros that there were at the last change of it: for those of now the host would have to wait."""
         state, schedule, found = _state(pool), self._schedule, members(pool)
-        first, log_rise, behind = state["first"], state["log_rise"], 0.0
+        first, log_rise, lift = state["first"], state["log_rise"], 0.0
         if first == 0:
             first = first_scale(optimizer, pool)
         elif self._pending is not None:
-            behind = schedule.due(step - schedule.interval) - self._pending() / count_units(found)
-            log_rise = min(LARGEST_RISE, log_rise + schedule.push(behind))
+            units = count_units(found)
+            behind = schedule.due(step - schedule.interval) - self._pending() / units
+            if abs(behind) > 0.5 / units:
+                log_rise = min(LARGEST_RISE, log_rise + schedule.push(behind, step))
+                lift = schedule.lift(behind, step)
         self._pending = count_zeros(found)
         _write(pool, first=first, log_rise=log_rise)
-        set_strengths(pool, first * math.exp(log_rise + schedule.lift(behind)))
-        if schedule.release_step is not None and (state["first"] == 0 or step % schedule.look_interval == 0):
+        set_strengths(pool, first * math.exp(log_rise + lift))
+        if schedule.release is not None and (state["first"] == 0 or step % schedule.look_interval == 0):
             spare(pool, schedule.goal(step + schedule.look_interval))
 
-    def _arrive(self, pool: list[Group]) -> bool:
-        """Make the zeros as many as there are to be, and let the penalty go; returns whether weights were written."""
+    def _arrive(self, pool: list[Group], step: int) -> bool:
+        """Make the zeros as many as there are to be, and let the penalty go; returns whether weights were written.
+
+        Where there are too many, a step without a penalty brings all back that are pulled at, the smallest go again.
+        """
         schedule, found = self._schedule, members(pool)
         units, zeros = count_units(found), count_zeros(found)()
         missing = round(schedule.sparsity * units) - zeros
-        arrives = missing > 0 and (schedule.release_step is not None or missing <= max(1, LAST_CUT * units))
+        if schedule.release_step is None:
+            arrives = 0 < missing <= max(1, LAST_CUT * units)
+        else:
+            arrives = missing > 0
+            set_strengths(pool, 0.0)
+            if arrives or missing == 0 or step > schedule.release_step:
+                self._pending = None
+                _write(pool, released=True)
+                for group in pool:
+                    group[SPARED] = None
         if arrives:
             cut_to(found, zeros + missing)
-        if schedule.release_step is not None:
-            self._pending = None
-            _write(pool, released=True)
-            set_strengths(pool, 0.0)
-            for group in pool:
-                group[SPARED] = None
         return arrives
 
     def _warn_if_missed(self, found: list[Member]) -> None:

@@ -150,19 +150,18 @@ class Nuclear(Penalty):
 
     def cut_(self, point: Tensor, size: float) -> None:
         """Set to zero the singular values of at most `size`."""
-        left, values, right = torch.linalg.svd(self._precise(point), full_matrices=False)
-        rank = int((values > max(size, _cutoff(values))).sum())
-        point.copy_(_product(left, values, right, rank).reshape(point.shape))
+        self._lower_rank_(point, int((self.unit_sizes(point) > size).sum()))
 
     def zero_keeper(self, point: Tensor) -> Callable[[Tensor], object]:
         """What lowers the rank of another tensor, in place, to the rank that this one has."""
         rank = int((self.unit_sizes(point) > 0).sum())
+        return lambda other: self._lower_rank_(other, rank)
 
-        def keep(other: Tensor) -> None:
-            parts = torch.linalg.svd(self._precise(other), full_matrices=False)
-            other.copy_(_product(parts.U, parts.S, parts.Vh, rank).reshape(other.shape))
-
-        return keep
+    def _lower_rank_(self, point: Tensor, rank: int) -> None:
+        """Leave the largest singular values, in place."""
+        left, values, right = torch.linalg.svd(self._precise(point), full_matrices=False)
+        kept = (left[:, :rank] * values[:rank].to(left.dtype)) @ right[:rank]
+        point.copy_(kept.reshape(point.shape))
 
     def along_zeros(self, point: Tensor, gradient: Tensor) -> Tensor:
         """The part of a gradient that is tangent to the matrices of the same rank: G - (1-UUᵀ)G(1-VVᵀ)."""
@@ -206,11 +205,6 @@ class Nuclear(Penalty):
         """The largest singular value of the gradient."""
         values: Tensor = torch.linalg.svdvals(self._precise(gradient_at_zero))
         return values.max() if values.numel() else values.new_zeros(())
-
-
-def _product(left: Tensor, values: Tensor, right: Tensor, rank: int) -> Tensor:
-    """The matrix of the largest singular values."""
-    return (left[:, :rank] * values[:rank].to(left.dtype)) @ right[:rank]
 
 
 def _cutoff(values: Tensor) -> float:
