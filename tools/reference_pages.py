@@ -43,10 +43,10 @@ PAGES = (
     ),
     Page(
         "attach",
-        "Penalties on a model, averages, existing optimizers",
-        "Say which weights are penalised, attach a penalty to an optimizer that exists, average weights and keep "
-        "their zeros.",
-        {"nonsmooth.optim": "penalize attach takes_prox follow catch_up averaged SparseAverage"},
+        "Penalties on a model, a target, averages, existing optimizers",
+        "Say which weights are penalised and how many are to be zero, attach a penalty to an optimizer that exists, "
+        "average weights and keep their zeros.",
+        {"nonsmooth.optim": "penalize SparsityTarget attach takes_prox follow catch_up averaged SparseAverage"},
     ),
     Page(
         "penalties",

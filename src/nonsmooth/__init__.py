@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from nonsmooth.optim import ProxNAdam as ProxNAdam
     from nonsmooth.optim import ProxRMSprop as ProxRMSprop
     from nonsmooth.optim import ProxSGD as ProxSGD
+    from nonsmooth.optim import SparsityTarget as SparsityTarget
     from nonsmooth.optim import SteadyAdagrad as SteadyAdagrad
     from nonsmooth.optim import SteadyAdam as SteadyAdam
     from nonsmooth.optim import SteadyAdamW as SteadyAdamW
@@ -79,8 +80,8 @@ _HOMES = {
         "dynamics": "stationary_law",
         "estimators": "ProxClassifier ProxClassifierCV ProxRegressor ProxRegressorCV",
         "kinks": "crossings penalty_terms scan",
-        "optim": "RDA XRDA ProxAdagrad ProxAdam ProxAdamW ProxNAdam ProxRMSprop ProxSGD SteadyAdagrad SteadyAdam "
-        "SteadyAdamW SteadyNAdam SteadyRMSprop SteadySGD attach averaged certify lasso_gap penalize takes_prox",
+        "optim": "RDA XRDA ProxAdagrad ProxAdam ProxAdamW ProxNAdam ProxRMSprop ProxSGD SparsityTarget "
+        "SteadyAdagrad SteadyAdam SteadyAdamW SteadyNAdam SteadyRMSprop SteadySGD attach averaged certify lasso_gap penalize takes_prox",
         "penalties": "L0 L1 MCP SCAD ElasticNet GroupL1 Nuclear SparseGroupL1 TransformedL1",
         "select": "refit sparsity_path stability_selection",
     }.items()

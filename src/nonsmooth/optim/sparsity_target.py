@@ -148,10 +148,11 @@ class SparsityTarget:
         return max(largest_strength(penalty) for penalty, _ in members(self._pool()))
 
     def __str__(self) -> str:
-        found, schedule = members(self._pool()), self._schedule
+        found, schedule, step = members(self._pool()), self._schedule, self.step
+        due = f", {self.goal:.1%} due now" if step < schedule.steps and not self.released else ""
         return (
-            f"{self.share:.1%} of {count_units(found):,} {unit_name(found)} are zero (aim {schedule.sparsity:.1%}, "
-            f"due now {self.goal:.1%}), step {self.step:,} of {schedule.steps:,}, "
+            f"{self.share:.1%} of {count_units(found):,} {unit_name(found)} are zero (aim {schedule.sparsity:.1%}{due}), "
+            f"step {step:,} of {schedule.steps:,}, "
             + ("released: zeros are kept, λ = 0" if self.released else f"λ = {self.strength:.3g}")
         )
 
