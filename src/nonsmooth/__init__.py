@@ -80,8 +80,9 @@ _HOMES = {
         "dynamics": "stationary_law",
         "estimators": "ProxClassifier ProxClassifierCV ProxRegressor ProxRegressorCV",
         "kinks": "crossings penalty_terms scan",
-        "optim": "RDA XRDA ProxAdagrad ProxAdam ProxAdamW ProxNAdam ProxRMSprop ProxSGD SparsityTarget "
-        "SteadyAdagrad SteadyAdam SteadyAdamW SteadyNAdam SteadyRMSprop SteadySGD attach averaged certify lasso_gap penalize takes_prox",
+        "optim": "RDA XRDA ProxAdagrad ProxAdam ProxAdamW ProxNAdam ProxRMSprop ProxSGD SparsityTarget SteadyAdagrad "
+        "SteadyAdam SteadyAdamW SteadyNAdam SteadyRMSprop SteadySGD attach averaged certify lasso_gap penalize "
+        "takes_prox",
         "penalties": "L0 L1 MCP SCAD ElasticNet GroupL1 Nuclear SparseGroupL1 TransformedL1",
         "select": "refit sparsity_path stability_selection",
     }.items()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+from nonsmooth import extremes
+
 RAMP, RAMP_TO_SETTLE = 0.9, 0.5
 """Share of the steps up to the release in which the goal rises, and of all steps where λ is to settle instead."""
 
@@ -72,23 +74,27 @@ class Schedule:
     @property
     def interval(self) -> int:
         """Steps from one change of λ to the next."""
-        return max(1, self.steps // UPDATES)
+        return self.steps // UPDATES or 1
 
     @property
     def release_step(self) -> int | None:
         """The step after which the zeros are kept."""
         # One step at least has to be left, for zeros of which there are too many.
-        return None if self.release is None else max(1, min(round(self.release * self.steps), self.steps - 1))
+        return (
+            None
+            if self.release is None
+            else sorted((1, round(self.release * self.steps), self.steps - 1))[1 if self.steps > 1 else 2]
+        )
 
     @property
     def look_interval(self) -> int:
         """Steps from one look at the sizes of the weights to the next."""
-        return self.interval * max(1, round(self.steps / (self.interval * LOOKS)))
+        return self.interval * (round(self.steps / (self.interval * LOOKS)) or 1)
 
     def goal(self, step: int) -> float:
         """The share of zeros that is due after a step."""
         end = RAMP_TO_SETTLE * self.steps if self.release_step is None else RAMP * self.release_step
-        return self.sparsity * (1 - (1 - min(1.0, step / end)) ** RISE)
+        return self.sparsity * (1 - (1 - extremes.smallest(1.0, step / end)) ** RISE)
 
     def due(self, step: int) -> float:
         """The share of zeros that λ is to make after a step."""
@@ -119,8 +125,8 @@ class Schedule:
         if self.release is not None:
             return 0.0
         start = RAMP_TO_SETTLE * self.steps
-        return max(0.0, (step - start) / (self.steps - start))
+        return extremes.largest(0.0, (step - start) / (self.steps - start))
 
 
 def _saturated(behind: float) -> float:
-    return min(SATURATION, max(-SATURATION, behind))
+    return extremes.smallest(SATURATION, extremes.largest(-SATURATION, behind))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nonsmooth.extremes import largest
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.evaluation import whole
 from nonsmooth.optim.held_support import Member, cut_smallest_
@@ -135,7 +136,7 @@ def first_scale(optimizer: Optimizer, pool: Iterable[Group]) -> float:
         scales += [_largest_pull(penalty, whole(gradient)) / unit for gradient in gradients if unit > 0]
     # A fused optimizer under GradScaler takes gradients that are still scaled.
     scaling = getattr(optimizer, "grad_scale", None)
-    found = START * max(scales) / (1.0 if scaling is None else float(scaling))
+    found = START * largest(scales) / (1.0 if scaling is None else float(scaling))
     return found if found < float("inf") else 0.0  # NaN or infinite: wait for another gradient
 
 

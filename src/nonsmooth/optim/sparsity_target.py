@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from nonsmooth.extremes import largest, smallest
 from nonsmooth.optim.dual_averaging import DualAveraging
 from nonsmooth.optim.evaluation import unwrapped
 from nonsmooth.optim.held_support import Member, zero_keepers
@@ -145,14 +146,16 @@ class SparsityTarget:
     @property
     def strength(self) -> float:
         """λ now, the largest where groups have different ones."""
-        return max(largest_strength(penalty) for penalty, _ in members(self._pool()))
+        return largest(largest_strength(penalty) for penalty, _ in members(self._pool()))
 
     def __str__(self) -> str:
         found, schedule, step = members(self._pool()), self._schedule, self.step
-        due = f", {self.goal:.1%} due now" if step < schedule.steps and not self.released else ""
+        aim = f"aim {schedule.sparsity:.1%}"
+        if step < schedule.steps and not self.released:
+            aim += f", {self.goal:.1%} due now"
         return (
-            f"{self.share:.1%} of {count_units(found):,} {unit_name(found)} are zero (aim {schedule.sparsity:.1%}{due}), "
-            f"step {step:,} of {schedule.steps:,}, "
+            f"{self.share:.1%} of {count_units(found):,} {unit_name(found)} are zero ({aim}), step {step:,} of "
+            f"{schedule.steps:,}, "
             + ("released: zeros are kept, λ = 0" if self.released else f"λ = {self.strength:.3g}")
         )
 
@@ -207,7 +210,7 @@ class SparsityTarget:
             units = count_units(found)
             behind = schedule.due(step - schedule.interval) - self._pending() / units
             if abs(behind) > 0.5 / units:
-                log_rise = min(LARGEST_RISE, log_rise + schedule.push(behind, step))
+                log_rise = smallest(LARGEST_RISE, log_rise + schedule.push(behind, step))
                 lift = schedule.lift(behind, step)
         self._pending = count_zeros(found)
         _write(pool, first=first, log_rise=log_rise)
@@ -224,7 +227,7 @@ class SparsityTarget:
         units, zeros = count_units(found), count_zeros(found)()
         missing = round(schedule.sparsity * units) - zeros
         if schedule.release_step is None:
-            arrives = 0 < missing <= max(1, LAST_CUT * units)
+            arrives = 0 < missing <= largest(1, LAST_CUT * units)
         else:
             arrives = missing > 0
             set_strengths(pool, 0.0)
@@ -241,7 +244,7 @@ class SparsityTarget:
         """Say so where training has ended and the zeros are not as many as wanted."""
         units, aim = count_units(found), self._schedule.sparsity
         share = count_zeros(found)() / units
-        if abs(share - aim) > max(TOLERANCE, 0.5 / units) * (1 + 1e-9):
+        if abs(share - aim) > largest(TOLERANCE, 0.5 / units) * (1 + 1e-9):
             warnings.warn(
                 f"sparsity is {aim:.2%}, but {share:.2%} of {units:,} {unit_name(found)} are zero after "
                 f"{self._schedule.steps:,} steps. Too few: train longer, or with a larger step size, or the penalty "

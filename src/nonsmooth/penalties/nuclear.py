@@ -133,7 +133,8 @@ class Nuclear(Penalty):
 
     def units(self, shape: torch.Size) -> int:
         """The rank of a full matrix."""
-        return min(shape[0], math.prod(shape[1:]))
+        rows, columns = shape[0], math.prod(shape[1:])
+        return rows if rows < columns else columns
 
     def unit_sizes(self, point: Tensor) -> Tensor:
         """The singular values, those that are rounding set to 0."""
