@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nonsmooth.estimators.choices import LEARNING_RATES, OPTIMIZERS, WITH_MOMENTUM, Choices
-from nonsmooth.estimators.task import Task
+from nonsmooth.estimators.head_start import head_start
+from nonsmooth.estimators.task import Task, is_usable
 from nonsmooth.optim.certificate import Certificate, certify
 from nonsmooth.optim.parameter_groups import penalize
 from nonsmooth.optim.penalty_reader import is_off
@@ -69,8 +70,9 @@ def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch
 
     optimizer = _optimizer(network, task, choices)
     pace = _Pace(optimizer, choices)
+    passes = head_start(network, task, choices) if choices.has_head_start else 0
     # Where λR is not convex, the start at 0 may be stationary and still no minimum, as it always is under L0.
-    passes, next_look = 0, 0 if choices.convex_penalty else 10
+    next_look = passes if choices.convex_penalty else 10
     while True:
         if passes in (next_look, choices.max_iter):
             certificate = _look(optimizer, loss, choices, passes)
@@ -142,19 +144,14 @@ def _learning_rates(task: Task, choices: Choices, momentum: float) -> tuple[floa
     if not choices.linear:
         weights = intercepts = LEARNING_RATES["sgd"] * (1 - momentum)
     elif choices.batch_size is None:
-        weights, intercepts = (1 / bound if _is_usable(bound) else 1.0 for bound in task.smoothness)
+        weights, intercepts = (1 / bound if is_usable(bound) else 1.0 for bound in task.smoothness)
     else:
         weights, intercepts = (
-            (1 - momentum) / (2 * bound) if _is_usable(bound) else 1.0
+            (1 - momentum) / (2 * bound) if is_usable(bound) else 1.0
             for bound in task.expected_smoothness(choices.batch_size)
         )
     limit = math.inf if choices.penalty is None else BELOW_LIMIT * choices.penalty.largest_step * (1 - momentum)
     return min(weights, limit), intercepts
-
-
-def _is_usable(bound: float) -> bool:
-    """Whether L and its inverse are numbers; of data that are tiny throughout nothing is left when squared."""
-    return bound > 0 and math.isfinite(1 / float(bound))
 
 
 class _Pace:
