@@ -26,6 +26,9 @@ from nonsmooth.penalties.penalty import Step
 MARGIN = 0.5
 """What part of the tolerance is aimed at: the certificate adds up the gradient in another order."""
 
+ROUGHLY = 0.1
+"""What part of the largest residual a working set is solved to while features still come."""
+
 FIRST_FEATURES = 10
 """How many features a working set takes up at least, where so many are wanted; else as many as it has."""
 
@@ -56,21 +59,22 @@ def head_start(network: nn.Sequential, task: Task, choices: Choices) -> int:
     if _can_be_confined(choices.penalty):
         features = features[(layer.weight != 0).any(0)]
     while (standing := whole.standing(point)).largest > target:
-        following = _with_the_worst(features, standing.by_feature, target)
-        if steps >= choices.max_iter or (settled and len(following) == len(features)):
-            if not whole.objective(point) <= whole.objective(start):
-                return steps
-            break  # as far as rounding allows, or max_iter
+        following = _with_the_worst(features, standing.by_feature, target, task.features)
+        grows = len(following) > len(features)
+        if steps >= choices.max_iter or (settled and not grows):
+            break  # what is left is rounding
         features = following
         places = features if layer.bias is None else torch.cat([features, torch.tensor([task.features])])
-        found, taken, settled = whole.on(features).minimize(
-            point[:, places], target, standing.scale, choices.max_iter - steps
-        )
-        point[:, places] = found
-        steps += taken
-    layer.weight.copy_(point[:, : task.features])
-    if layer.bias is not None:
-        layer.bias.copy_(point[:, -1])
+        # While features still come, those that are there need not be solved to the last digit.
+        aim = max(target, ROUGHLY * standing.largest) if grows else target
+        found = whole.on(features).minimize(point[:, places], aim, standing.scale, choices.max_iter - steps)
+        point[:, places] = found.point
+        steps, settled = steps + found.steps, found.reached and aim == target
+    # Before its end the method may be higher than where it began. Near a minimum rounding decides which is higher.
+    if standing.largest <= target or whole.objective(point) <= whole.objective(start):
+        layer.weight.copy_(point[:, : task.features])
+        if layer.bias is not None:
+            layer.bias.copy_(point[:, -1])
     return steps
 
 
@@ -86,6 +90,20 @@ class _Standing(NamedTuple):
     largest: float
     by_feature: Tensor
     scale: float
+
+
+class _Found(NamedTuple):
+    """Where minimisation ended.
+
+    Attributes:
+        point: the last one.
+        steps: their number.
+        reached: whether the residual is at most what was aimed at.
+    """
+
+    point: Tensor
+    steps: int
+    reached: bool
 
 
 @dataclass(frozen=True)
@@ -165,7 +183,7 @@ class _Part:
         by_column = torch.cat([steps, steps.new_tensor([1 / self.loss.curvature])]) if self.intercept else steps
         return by_column, steps if own else 1 / bound if is_usable(bound) else 0.0
 
-    def minimize(self, start: Tensor, target: float, scale: float, limit: int) -> tuple[Tensor, int, bool]:
+    def minimize(self, start: Tensor, target: float, scale: float, limit: int) -> _Found:
         """Accelerated proximal gradient with restarts.
 
         Args:
@@ -173,21 +191,18 @@ class _Part:
             target: the residual/λ at which it ends.
             scale: what the residual of an intercept is divided by.
             limit: the most steps.
-
-        Returns:
-            The last point, the number of steps, and whether the residual is at most the target.
         """
         gram, constant = None, None
         if self.loss.quadratic and not self.intercept and self.features <= min(len(self.inputs), SMALL):
             weighted = self.inputs if self.weights is None else self.weights[:, None] * self.inputs
             gram = self.inputs.T @ weighted / len(self.inputs)
             constant = -(self.targets.T @ weighted) / len(self.inputs)
-        steps, prox_step = self.steps(gram)
-        inverse = torch.where(steps > 0, 1 / steps, 0.0)
 
         def gradient(at: Tensor) -> Tensor:
             return self.gradient(at) if gram is None or constant is None else torch.addmm(constant, at, gram)
 
+        steps, prox_step = self.steps(gram)
+        inverse = torch.where(steps > 0, 1 / steps, 0.0)
         point = ahead = start
         speed, next_look = 1.0, FIRST_LOOK
         for taken in range(1, limit + 1):
@@ -195,28 +210,28 @@ class _Part:
             if self.penalty is not None and self.features:
                 self.penalty.prox_(following[:, : self.features], prox_step)
             change = following - point
-            if float(torch.sum((ahead - following) * inverse * change)) > 0:
+            if float(torch.sum((ahead - following) * inverse * change)) > 0:  # uphill
                 speed = 1.0
             faster = (1 + math.sqrt(1 + 4 * speed**2)) / 2
             ahead = torch.add(following, change, alpha=(speed - 1) / faster)
             point, speed = following, faster
             if taken in (next_look, limit):
                 if self.standing(point, gradient(point), scale).largest <= target:
-                    return point, taken, True
+                    return _Found(point, taken, reached=True)
                 next_look = taken + max(FIRST_LOOK, taken // 20)
-        return point, limit, False
+        return _Found(point, limit, reached=False)
 
 
-def _with_the_worst(features: Tensor, residuals: Tensor, target: float) -> Tensor:
+def _with_the_worst(features: Tensor, residuals: Tensor, target: float, total: int) -> Tensor:
     """A working set and the features outside it with the largest residuals, as many again.
 
     Args:
         features: the working set, sorted.
-        residuals: of all features; anything where the working set has all.
+        residuals: of all features, or of whatever parts the penalty has, where the working set has all.
         target: what a residual has to exceed.
+        total: the number of all features.
     """
-    total = residuals.shape[-1]
-    if len(features) >= total or residuals.ndim == 0:
+    if len(features) == total:
         return features
     outside = residuals.reshape(-1, total).amax(0)
     outside[features] = 0

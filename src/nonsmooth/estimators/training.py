@@ -69,13 +69,16 @@ def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch
         return task.loss(network(inputs[rows]), targets[rows], None if weights is None else weights[rows])
 
     optimizer = _optimizer(network, task, choices)
+    # Without a penalty there is no gap: the dual asks for a gradient that vanishes exactly.
+    has_gap = choices.linear and task.loss.quadratic and not is_off(choices.penalty)
     pace = _Pace(optimizer, choices)
     passes = head_start(network, task, choices) if choices.has_head_start else 0
     # Where λR is not convex, the start at 0 may be stationary and still no minimum, as it always is under L0.
     next_look = passes if choices.convex_penalty else 10
     while True:
         if passes in (next_look, choices.max_iter):
-            certificate = _look(optimizer, loss, choices, passes)
+            # After a head start the first look is usually the last.
+            certificate = _look(optimizer, loss, choices, passes, quadratic=has_gap and choices.has_head_start)
             if certificate.converged or passes == choices.max_iter:
                 break
             next_look = passes + max(10, passes // 20)
@@ -85,14 +88,15 @@ def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch
             loss(rows).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         passes += 1
-    # Without a penalty there is no gap: the dual asks for a gradient that vanishes exactly.
-    if choices.linear and task.loss.quadratic and not is_off(choices.penalty):
+    if has_gap and not choices.has_head_start:
         certificate = certify(optimizer, loss, tolerance=choices.tol, quadratic=True)
     return TrainingResult(certificate, max(passes, 1))
 
 
-def _look(optimizer: Optimizer, loss: Callable[[], Tensor], choices: Choices, passes: int) -> Certificate:
-    certificate = certify(optimizer, loss, tolerance=choices.tol)
+def _look(
+    optimizer: Optimizer, loss: Callable[[], Tensor], choices: Choices, passes: int, *, quadratic: bool
+) -> Certificate:
+    certificate = certify(optimizer, loss, tolerance=choices.tol, quadratic=quadratic)
     if not math.isfinite(certificate.objective):
         rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
         raise ValueError(
