@@ -197,8 +197,8 @@ def page(rows: list[Row]) -> str:
     worst = extremes.largest(row.seconds / base[row.data.name, row.task] for row in rows if row.way == "without")
     lines += [
         "",
-        f"The head start saves a factor of up to {worst:.0f}. Most of what is left is not the solver: for each λ there is "
-        "a certificate, and a fitted estimator with a module of its own.",
+        f"The head start saves a factor of up to {worst:.0f}. Most of what is left is not the solver: for each λ there "
+        "is a certificate, and a fitted estimator with a module of its own.",
         "",
         "Made by `make bench-head-start` (`python benchmarks/head_start.py --output docs/benchmarks/head-start.md`).",
     ]

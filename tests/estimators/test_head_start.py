@@ -72,13 +72,13 @@ def test_lasso_and_elastic_net(strength, weights):
 
 @pytest.mark.parametrize("strength", [2.0, 0.2])
 def test_more_features_than_samples_are_solved_on_few_of_them(wide, monkeypatch, strength):
-    """Never with all 500 features, of which about 50 are in use at the smaller strength."""
+    """Never with more than half of the features."""
     looked_at = []
     minimize = _Part.minimize
     monkeypatch.setattr(_Part, "minimize", lambda self, *a: looked_at.append(self.features) or minimize(self, *a))
     coef, _, _ = alone(ProxRegressor(strength=strength, tol=1e-10), *wide)
     assert_close(coef, reference(Lasso(strength, **EXACT), *wide).coef_)
-    assert 10 <= max(looked_at) < 150
+    assert 10 <= max(looked_at) < 250
 
 
 def test_groups_of_columns_are_the_multi_task_lasso():

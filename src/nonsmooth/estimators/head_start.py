@@ -1,8 +1,8 @@
 """A solver for convex linear models on all of their data, which leaves little for the optimiser that follows to do.
 
-Accelerated proximal gradient (Beck & Teboulle 2009) that starts anew whenever it goes uphill (O'Donoghue & Candès 2015),
-on working sets: the features in use and those that violate optimality most (as in celer, Massias et al. 2018). A step
-there is a product with the Gram matrix of some tens of features, where the optimiser's is one with all data.
+Accelerated proximal gradient (Beck & Teboulle 2009) that starts anew whenever it goes uphill (O'Donoghue & Candès
+2015), on working sets: the features in use and those that violate optimality most (as in celer, Massias et al. 2018). A
+step there is a product with the Gram matrix of some tens of features, where the optimiser's is one with all data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUGHLY = 0.1
 """What part of the largest residual a working set is solved to while features still come."""
 
 FIRST_FEATURES = 10
-"""How many features a working set takes up at least, where so many are wanted; else as many as it has."""
+"""How many features a working set takes up at least, where so many are wanted; else as many as are in use."""
 
 FIRST_LOOK = 10
 """After so many steps, or a twentieth of those so far, the residual is looked at again."""
@@ -59,7 +59,8 @@ def head_start(network: nn.Sequential, task: Task, choices: Choices) -> int:
     if _can_be_confined(choices.penalty):
         features = features[(layer.weight != 0).any(0)]
     while (standing := whole.standing(point)).largest > target:
-        following = _with_the_worst(features, standing.by_feature, target, task.features)
+        used = (point[:, : task.features] != 0).any(0)
+        following = _with_the_worst(features, used, standing.by_feature, target)
         grows = len(following) > len(features)
         if steps >= choices.max_iter or (settled and not grows):
             break  # what is left is rounding
@@ -222,20 +223,20 @@ class _Part:
         return _Found(point, limit, reached=False)
 
 
-def _with_the_worst(features: Tensor, residuals: Tensor, target: float, total: int) -> Tensor:
-    """A working set and the features outside it with the largest residuals, as many again.
+def _with_the_worst(features: Tensor, used: Tensor, residuals: Tensor, target: float) -> Tensor:
+    """A working set and the features outside it with the largest residuals, as many as are in use.
 
     Args:
         features: the working set, sorted.
+        used: which of all features have weights that are not 0, (features,).
         residuals: of all features, or of whatever parts the penalty has, where the working set has all.
         target: what a residual has to exceed.
-        total: the number of all features.
     """
-    if len(features) == total:
+    if len(features) == len(used):
         return features
-    outside = residuals.reshape(-1, total).amax(0)
+    outside = residuals.reshape(-1, len(used)).amax(0)
     outside[features] = 0
-    wanted = min(max(FIRST_FEATURES, len(features)), int((outside > target).sum()))
+    wanted = min(max(FIRST_FEATURES, int(used.sum())), int((outside > target).sum()))
     return torch.cat([features, outside.topk(wanted).indices]).sort().values
 
 
