@@ -51,7 +51,7 @@ class Choices:
         momentum: μ, None for "auto".
         lr_schedule: "constant" or "cosine".
         batch_size: None for the full batch.
-        max_iter: the most passes over the data.
+        max_iter: the most passes over the data, those of a head start included.
         tol: the largest residual/λ that counts as converged.
         dtype: of weights and data in training.
         device: where to train.

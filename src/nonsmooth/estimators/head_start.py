@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nonsmooth import extremes
 from nonsmooth.estimators.choices import Choices
 from nonsmooth.estimators.losses import SampleLoss
 from nonsmooth.estimators.networks import linear_layers
@@ -67,7 +68,7 @@ def head_start(network: nn.Sequential, task: Task, choices: Choices) -> int:
         features = following
         places = features if layer.bias is None else torch.cat([features, torch.tensor([task.features])])
         # While features still come, those that are there need not be solved to the last digit.
-        aim = max(target, ROUGHLY * standing.largest) if grows else target
+        aim = extremes.largest(target, ROUGHLY * standing.largest) if grows else target
         found = whole.on(features).minimize(point[:, places], aim, standing.scale, choices.max_iter - steps)
         point[:, places] = found.point
         steps, settled = steps + found.steps, found.reached and aim == target
@@ -161,7 +162,7 @@ class _Part:
         relative = distances.relative(scale)
         largest = float(relative.max()) if relative.numel() else 0.0
         if self.intercept:
-            largest = max(largest, float(gradient[:, -1].abs().max()) / scale)
+            largest = extremes.largest(largest, float(gradient[:, -1].abs().max()) / scale)
         return _Standing(largest, relative, scale)
 
     def steps(self, gram: Tensor | None) -> tuple[Tensor, Step]:

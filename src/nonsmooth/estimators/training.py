@@ -40,7 +40,7 @@ class TrainingResult:
 
     Attributes:
         certificate: of the loss on all the data, plus penalty.
-        passes: over the data, that in which the start was found to be optimal included.
+        passes: over the data, the steps of a head start and that in which the start was found to be optimal included.
     """
 
     certificate: Certificate
