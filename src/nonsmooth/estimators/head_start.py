@@ -130,6 +130,7 @@ class _Part:
 
     @property
     def features(self) -> int:
+        """Their number."""
         return self.inputs.shape[1]
 
     def on(self, features: Tensor) -> _Part:
@@ -140,10 +141,12 @@ class _Part:
         return dataclasses.replace(self, inputs=self.inputs[:, features], penalty=penalty)
 
     def outputs(self, point: Tensor) -> Tensor:
+        """The model's, (N, outputs)."""
         outputs = self.inputs @ point[:, : self.features].T
         return outputs + point[:, -1] if self.intercept else outputs
 
     def objective(self, point: Tensor) -> float:
+        """Loss + penalty."""
         value = self.loss(self.outputs(point), self.targets, self.weights)
         return float(value if self.penalty is None else value + self.penalty.value(point[:, : self.features]))
 
