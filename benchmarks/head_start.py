@@ -200,8 +200,8 @@ def page(rows: list[Row]) -> str:
     lines += [
         "",
         f"The head start saves a factor of up to {worst:.0f}. Most of what is left is not the solver: for each λ there "
-        "is a certificate, and a fitted estimator with a module of its own. For the plain LASSO coordinate descent stays "
-        "the faster tool; the head start is for any convex penalty, and for several outputs and classes.",
+        "is a certificate, and a fitted estimator with a module of its own. For the plain LASSO coordinate descent "
+        "stays the faster tool; the head start is for any convex penalty, and for several outputs and classes.",
         "",
         "Made by `make bench-head-start` (`python benchmarks/head_start.py --output docs/benchmarks/head-start.md`).",
     ]
