@@ -16,7 +16,7 @@ EXTRAS_lint := [lint]
 EXTRAS_docs := [docs]
 EXTRAS_bench := [vision,bench]
 
-.PHONY: help reproduce test test-processes test-kernels test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-record bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-gpu bench-host docs constraints clean
+.PHONY: help reproduce test test-processes test-kernels test-slow test-browser test-gpu test-wheel lint check bench bench-conformance bench-support bench-step-time bench-cifar bench-record bench-floor bench-laws bench-crossings bench-gap bench-sharpness bench-edge bench-zero bench-head-start bench-gpu bench-host docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,9 @@ bench-edge: $(VENV)/installed-bench ## runs at their stability threshold: write 
 
 bench-zero: $(VENV)/installed-run ## networks with parts that start at zero: write docs/benchmarks/zero-initialised.md
 	@$(BIN)/python benchmarks/zero_initialised.py --output docs/benchmarks/zero-initialised.md $(ARGS)
+
+bench-head-start: $(VENV)/installed-bench ## the LASSO's path and cross-validation against coordinate descent: write docs/benchmarks/head-start.md
+	@$(BIN)/python benchmarks/head_start.py --output docs/benchmarks/head-start.md $(ARGS)
 
 bench-gpu: $(VENV)/installed-bench ## steps on a GPU, which it needs: write docs/benchmarks/gpu.md and gpu.json
 	@$(BIN)/python benchmarks/gpu_step.py --output docs/benchmarks/gpu.md $(ARGS)

@@ -51,10 +51,11 @@ class Choices:
         momentum: μ, None for "auto".
         lr_schedule: "constant" or "cosine".
         batch_size: None for the full batch.
-        max_iter: the most passes over the data.
+        max_iter: the most passes over the data, those of a head start included.
         tol: the largest residual/λ that counts as converged.
         dtype: of weights and data in training.
         device: where to train.
+        automatic: whether optimiser, step size, momentum and schedule were all left to "auto".
     """
 
     penalty: Penalty | None
@@ -70,6 +71,7 @@ class Choices:
     tol: float
     dtype: torch.dtype
     device: torch.device
+    automatic: bool
 
     @property
     def linear(self) -> bool:
@@ -85,6 +87,12 @@ class Choices:
     def accelerated(self) -> bool:
         """Whether this is a convex loss on its full batch under SGD, for which good step sizes are known."""
         return self.linear and self.batch_size is None and self.optimizer == "sgd"
+
+    @property
+    def has_head_start(self) -> bool:
+        """Whether a solver for convex problems comes before the optimiser."""
+        exact = self.dtype == torch.float64 and self.device.type == "cpu"
+        return self.accelerated and self.convex_penalty and self.automatic and exact
 
 
 def resolve(estimator: Any) -> Choices:
@@ -127,6 +135,7 @@ def resolve(estimator: Any) -> Choices:
         tol=tolerance,
         dtype=DTYPES[estimator.dtype],
         device=_device(estimator.device),
+        automatic=all(map(_is_auto, (estimator.optimizer, estimator.lr, estimator.momentum, schedule))),
     )
 
 

@@ -30,6 +30,11 @@ class ProxClassifier(ClassifierMixin, ProximalEstimator):  # type: ignore[misc]
     ends at the optimum to the tolerance of its certificate. For everything else it is what usually works, and the
     certificate says how far it came.
 
+    Where the penalty of such a model is convex, and `optimizer`, `lr`, `momentum` and `lr_schedule` are all "auto", in
+    float64 on the CPU, training has a head start: accelerated proximal gradient with restarts on working sets of
+    features, until the residual is half of `tol`. SGD goes on from there, and usually finds nothing left to do; the
+    certificate is of where it ends. `optimizer="sgd"` is the same without a head start.
+
     Args:
         penalty: a penalty of `nonsmooth.penalties`, the name of one in upper or lower case, or None for none.
         strength: λ in place of the penalty's own. None for its own, and 0.01 for a penalty given by name.
@@ -60,7 +65,7 @@ class ProxClassifier(ClassifierMixin, ProximalEstimator):  # type: ignore[misc]
         coefs_: weights of each layer, (outputs, inputs).
         intercepts_: intercepts of each layer, (outputs,).
         certificate_: what `nonsmooth.optim.certify` says of the solution.
-        n_iter_: passes over the data.
+        n_iter_: passes over the data; a step of the head start counts as one, though it may see some features only.
         module_: the model as a torch module, in float64 on the CPU.
         n_features_in_: number of features.
         feature_names_in_: their names, where X has names.

@@ -37,6 +37,10 @@ class SampleLoss(ABC):
         """
 
     @abstractmethod
+    def slope(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The gradient of the mean loss in the outputs, (N, outputs); arguments as for a call."""
+
+    @abstractmethod
     def best_intercept(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The outputs of the best model that does not look at its input, (outputs,)."""
 
@@ -52,6 +56,10 @@ class SquaredError(SampleLoss):
         squares = (outputs - targets).square()
         return (squares if weights is None else weights[:, None] * squares).sum() / (2 * len(targets))
 
+    def slope(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What is left, over N."""
+        return _shared(outputs - targets, weights)
+
     def best_intercept(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean."""
         return weighted_mean(targets, weights)
@@ -65,6 +73,10 @@ class BinaryCrossEntropy(SampleLoss):
     def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean cross-entropy of sigmoid(output)."""
         return functional.binary_cross_entropy_with_logits(outputs.squeeze(-1), targets.to(outputs.dtype), weights)
+
+    def slope(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The probability of class 1, less 1 where that is the class, over N."""
+        return _shared(outputs.sigmoid() - targets[:, None], weights)
 
     def best_intercept(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The logarithm of the odds."""
@@ -83,6 +95,17 @@ class CrossEntropy(SampleLoss):
         # Of weights in it, torch would divide by the sum over the batch.
         return weighted_mean(functional.cross_entropy(outputs, targets, reduction="none"), weights)
 
+    def slope(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The probabilities, less 1 for the class that it is, over N."""
+        slopes = outputs.softmax(1)
+        slopes[torch.arange(len(targets)), targets] -= 1
+        return _shared(slopes, weights)
+
     def best_intercept(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """The logarithms of the classes' shares."""
         return (torch.bincount(targets, weights).to(torch.float64) / len(targets)).log()
+
+
+def _shared(slopes: Tensor, weights: Tensor | None) -> Tensor:
+    """What each sample's slope is in the mean."""
+    return (slopes if weights is None else weights[:, None] * slopes) / len(slopes)

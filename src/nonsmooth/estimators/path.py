@@ -67,7 +67,7 @@ class Path(Tabular):
 
     @property
     def n_iter(self) -> NDArray[np.int64]:
-        """Passes over the data that each took, (n,)."""
+        """Passes over the data that each took, those of a head start included, (n,)."""
         return np.array([model.n_iter_ for model in self.models])
 
 

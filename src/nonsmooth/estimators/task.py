@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -186,3 +187,8 @@ def largest_eigenvalue(data: NDArray[np.float64]) -> float:
     found = eigsh(product, k=1, tol=1e-4, v0=np.ones(features), return_eigenvectors=False)
     largest: float = 1.001 * found[0] / count
     return largest
+
+
+def is_usable(bound: float) -> bool:
+    """Whether L and its inverse are numbers; of data that are tiny throughout nothing is left when squared."""
+    return bound > 0 and math.isfinite(1 / float(bound))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nonsmooth.estimators.choices import LEARNING_RATES, OPTIMIZERS, WITH_MOMENTUM, Choices
-from nonsmooth.estimators.task import Task
+from nonsmooth.estimators.head_start import head_start
+from nonsmooth.estimators.task import Task, is_usable
 from nonsmooth.optim.certificate import Certificate, certify
 from nonsmooth.optim.parameter_groups import penalize
 from nonsmooth.optim.penalty_reader import is_off
@@ -39,7 +40,7 @@ class TrainingResult:
 
     Attributes:
         certificate: of the loss on all the data, plus penalty.
-        passes: over the data, that in which the start was found to be optimal included.
+        passes: over the data, the steps of a head start and that in which the start was found to be optimal included.
     """
 
     certificate: Certificate
@@ -68,12 +69,16 @@ def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch
         return task.loss(network(inputs[rows]), targets[rows], None if weights is None else weights[rows])
 
     optimizer = _optimizer(network, task, choices)
+    # Without a penalty there is no gap: the dual asks for a gradient that vanishes exactly.
+    has_gap = choices.linear and task.loss.quadratic and not is_off(choices.penalty)
     pace = _Pace(optimizer, choices)
+    passes = head_start(network, task, choices) if choices.has_head_start else 0
     # Where λR is not convex, the start at 0 may be stationary and still no minimum, as it always is under L0.
-    passes, next_look = 0, 0 if choices.convex_penalty else 10
+    next_look = passes if choices.convex_penalty else 10
     while True:
         if passes in (next_look, choices.max_iter):
-            certificate = _look(optimizer, loss, choices, passes)
+            # After a head start the first look is usually the last.
+            certificate = _look(optimizer, loss, choices, passes, quadratic=has_gap and choices.has_head_start)
             if certificate.converged or passes == choices.max_iter:
                 break
             next_look = passes + max(10, passes // 20)
@@ -83,14 +88,15 @@ def train(network: nn.Sequential, task: Task, choices: Choices, generator: torch
             loss(rows).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         passes += 1
-    # Without a penalty there is no gap: the dual asks for a gradient that vanishes exactly.
-    if choices.linear and task.loss.quadratic and not is_off(choices.penalty):
+    if has_gap and not choices.has_head_start:
         certificate = certify(optimizer, loss, tolerance=choices.tol, quadratic=True)
     return TrainingResult(certificate, max(passes, 1))
 
 
-def _look(optimizer: Optimizer, loss: Callable[[], Tensor], choices: Choices, passes: int) -> Certificate:
-    certificate = certify(optimizer, loss, tolerance=choices.tol)
+def _look(
+    optimizer: Optimizer, loss: Callable[[], Tensor], choices: Choices, passes: int, *, quadratic: bool
+) -> Certificate:
+    certificate = certify(optimizer, loss, tolerance=choices.tol, quadratic=quadratic)
     if not math.isfinite(certificate.objective):
         rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
         raise ValueError(
@@ -142,19 +148,14 @@ def _learning_rates(task: Task, choices: Choices, momentum: float) -> tuple[floa
     if not choices.linear:
         weights = intercepts = LEARNING_RATES["sgd"] * (1 - momentum)
     elif choices.batch_size is None:
-        weights, intercepts = (1 / bound if _is_usable(bound) else 1.0 for bound in task.smoothness)
+        weights, intercepts = (1 / bound if is_usable(bound) else 1.0 for bound in task.smoothness)
     else:
         weights, intercepts = (
-            (1 - momentum) / (2 * bound) if _is_usable(bound) else 1.0
+            (1 - momentum) / (2 * bound) if is_usable(bound) else 1.0
             for bound in task.expected_smoothness(choices.batch_size)
         )
     limit = math.inf if choices.penalty is None else BELOW_LIMIT * choices.penalty.largest_step * (1 - momentum)
     return min(weights, limit), intercepts
-
-
-def _is_usable(bound: float) -> bool:
-    """Whether L and its inverse are numbers; of data that are tiny throughout nothing is left when squared."""
-    return bound > 0 and math.isfinite(1 / float(bound))
 
 
 class _Pace:
