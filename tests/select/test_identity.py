@@ -153,7 +153,7 @@ def test_functions_without_a_source_are_told_apart():
         torch.ones(2, 3).T,
         torch.ones(2, dtype=torch.complex64),
     ],
-    ids=repr,
+    ids="parameter sparse meta objects empty half turned complex".split(),
 )
 def test_arrays_of_every_kind_can_be_read(value):
     assert code_digest(lambda: value)

@@ -21,7 +21,8 @@ from nonsmooth.optim.overflow import awaiting_momentum, forget_unwritten, unless
 from nonsmooth.optim.penalty_reader import Bound, PenaltyReader
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.small_tensors import Bundle, Moving, bundled
-from nonsmooth.optim.spared import large_parts, spares
+from nonsmooth.optim.spared import large_parts
+from nonsmooth.optim.target_state import SPARED
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, UnitStep, rule_of
 
@@ -124,7 +125,7 @@ class ProximalStep:
 
     def _is_alone(self, optimizer: Optimizer, group: Mapping[str, Any], bound: Bound, graphs: Accepts | None) -> bool:
         """Whether the whole step of a group, which is on one device, is taken by a kernel, or by a graph."""
-        if not self._replaces or (graphs is None and group.get("fused") is not True) or spares(group):
+        if not self._replaces or (graphs is None and group.get("fused") is not True) or group.get(SPARED) is not None:
             return False
         if graphs is not None and getattr(optimizer, "found_inf", None) is not None:
             return False
@@ -193,7 +194,8 @@ class ProximalStep:
                     continue
                 state = states.get(parameter, {})
                 self._begins |= self._rule.adaptive and not state
-                runs = group.get("fused") is not False and kernels.runs_on(parameter.device) and not spares(group)
+                runs = group.get("fused") is not False and kernels.runs_on(parameter.device)
+                runs = runs and group.get(SPARED) is None
                 if runs and self._launches.accepts(group, bound.penalty, parameter, state, gradient=False):
                     launched.setdefault(parameter.device, []).append(parameter)
                 else:
@@ -210,7 +212,7 @@ class ProximalStep:
         self._divide(states)
         self._begins, rest, self._rest = False, self._rest, []
         for group, penalty, parameter in rest:
-            if accepts(group, penalty, parameter) and not spares(group):
+            if accepts(group, penalty, parameter) and group.get(SPARED) is None:
                 yield self.operands(group, penalty, parameter, states[parameter])
             else:
                 self._rest.append((group, penalty, parameter))
@@ -225,7 +227,7 @@ class ProximalStep:
                     step, held = self._rule.step(group, state), self._at_zero.get(parameter)
                     parameter.copy_(_differentiable_prox(penalty, parameter, step, held))
             else:
-                put_back = large_parts(group, penalty, parameter) if spares(group) else None
+                put_back = None if group.get(SPARED) is None else large_parts(group, penalty, parameter)
                 self.overwrite(*self.operands(group, penalty, parameter, state))
                 if put_back is not None:
                     put_back()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nonsmooth.optim.local_prox import Held, local_prox_, zeros_of
-from nonsmooth.optim.spared import spares
+from nonsmooth.optim.target_state import SPARED
 from nonsmooth.penalties import Penalty
 from nonsmooth.torch_optimizers import AdaptiveStep, Group, Rule, State
 
@@ -85,8 +85,8 @@ def _is_small(group: Group, penalty: Penalty, parameter: Tensor, counts: list[An
     by_coordinate = any(isinstance(value, Tensor) and value.ndim for value in vars(penalty).values())
     plain = not parameter.is_complex() and not hasattr(parameter, "device_mesh") and parameter.numel() <= SMALL
     on_host = all(not isinstance(count, Tensor) or count.device.type == "cpu" for count in counts)
-    uniform = penalty.separable and not by_coordinate and not group.get("differentiable", False) and not spares(group)
-    return uniform and plain and on_host
+    uniform = penalty.separable and not by_coordinate and not group.get("differentiable", False)
+    return uniform and plain and on_host and group.get(SPARED) is None
 
 
 def _side_by_side(tensors: list[Any]) -> Tensor:

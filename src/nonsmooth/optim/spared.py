@@ -18,11 +18,6 @@ from nonsmooth.optim.target_state import SPARED
 from nonsmooth.penalties import Penalty
 
 
-def spares(group: Mapping[str, Any]) -> bool:
-    """Whether the prox of a group leaves large parts as they are."""
-    return group.get(SPARED) is not None
-
-
 def large_parts(group: Mapping[str, Any], penalty: Penalty, parameter: Tensor) -> Callable[[], None] | None:
     """What puts back the large parts of a parameter once its prox is taken; None where they cannot be told apart."""
     if penalty.separable or not hasattr(parameter, "device_mesh"):
