@@ -154,3 +154,11 @@ def test_ddp_with_sparse_gradients_ends_with_the_weights_of_one_process(tmp_path
     assert len(report) == 4
     assert_equal_to_rounding(report)
     assert any(one["zeros"] for one in report.values())
+
+
+def test_a_sparsity_target_on_shards_ends_and_resumes_as_on_one_process(tmp_path):
+    for run, found in run_together(PROGRAMS / "targets.py", 2, tmp_path).items():
+        assert found["shares"][0] == found["shares"][1], run
+        assert found["difference"] < 1e-4, run  # float32
+        assert found["same_zeros"] or "nuclear" in run, run
+        assert found["resumed"] == [0.0, 0.0], run
