@@ -28,9 +28,10 @@ class Series:
     points: Sequence[tuple[float, float, float]]
 
 
-def across(share: float, largest: float) -> float:
+def across(share: float, ends: tuple[float, float]) -> float:
     """Where a share of zeros lies on the axis, which is logarithmic in the weights that remain."""
-    return math.log(1 - extremes.smallest(share, largest)) / math.log(1 - largest)
+    first, last = (math.log(1 - end) for end in ends)
+    return (math.log(1 - extremes.smallest(share, ends[1])) - first) / (last - first)
 
 
 def style() -> str:
@@ -105,21 +106,23 @@ def limits(panels: Sequence[tuple[str, Sequence[Series]]]) -> tuple[float, float
     return math.floor(extremes.smallest(values) * 20) / 20, math.ceil(extremes.largest(values) * 20) / 20
 
 
-def panel(title: str, drawn: Sequence[Series], low: float, high: float, largest: float, left: float, top: float) -> str:
+def panel(
+    title: str, drawn: Sequence[Series], low: float, high: float, ends: tuple[float, float], left: float, top: float
+) -> str:
     """Axes and curves, at a place of the picture."""
     wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def place(share: float, value: float) -> tuple[float, float]:
-        return LEFT + wide * across(share, largest), TOP + tall * (high - value) / (high - low)
+        return LEFT + wide * across(share, ends), TOP + tall * (high - value) / (high - low)
 
     parts = [f'<text class="title" x="{LEFT}" y="18">{escape(title)}</text>']
-    for tick in (tick for tick in TICKS if tick <= largest):
+    for tick in (tick for tick in TICKS if ends[0] <= tick <= ends[1]):
         x = place(tick, low)[0]
         parts.append(f'<path class="grid" d="M{x:.1f},{TOP}V{TOP + tall}"/>')
         parts.append(f'<text x="{x:.1f}" y="{TOP + tall + 16}" text-anchor="middle">{100 * tick:g}</text>')
     count = round((high - low) * 20)
     for k in range(0, count + 1, 2 if count > 6 else 1):
-        y = place(0, low + k / 20)[1]
+        y = place(ends[0], low + k / 20)[1]
         parts.append(f'<path class="grid" d="M{LEFT},{y:.1f}H{LEFT + wide}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * (low + k / 20):.0f}</text>')
     parts.append(f'<text x="{LEFT + wide / 2}" y="{HEIGHT - 8}" text-anchor="middle">weights that are zero (%)</text>')
@@ -138,11 +141,12 @@ def draw(panels: Sequence[tuple[str, Sequence[Series]]], columns: int) -> str:
     lines = math.ceil(len(names) / columns)
     width, height = columns * WIDTH, rows * HEIGHT + lines * LEGEND_LINE + 16
     shares = [share for _, drawn in panels for one in drawn for share, _, _ in one.points]
-    largest = next((tick for tick in TICKS[1:] if tick >= extremes.largest(shares)), TICKS[-1])
+    last = next((tick for tick in TICKS[1:] if tick >= extremes.largest(shares)), TICKS[-1])
+    first = next(tick for tick in reversed(TICKS) if tick <= extremes.smallest(shares) and tick < last)
     body = []
     for index, (title, drawn) in enumerate(panels):
         low, high = limits(panels[index % columns :: columns])
-        body.append(panel(title, drawn, low, high, largest, index % columns * WIDTH, index // columns * HEIGHT))
+        body.append(panel(title, drawn, low, high, (first, last), index % columns * WIDTH, index // columns * HEIGHT))
     for index, (label, one) in enumerate(names.items()):
         x, y = LEFT + index // lines * LEGEND_COLUMN, rows * HEIGHT + 14 + index % lines * LEGEND_LINE
         body.append(
