@@ -328,6 +328,9 @@ REFUSED = [
     ({"sparsity": float("nan")}, "sparsity is nan"),
     ({"steps": 0}, "steps is 0"),
     ({"steps": 10.5}, "steps is 10.5"),
+    ({"sparsity": "0.9"}, "sparsity is '0.9'"),
+    ({"release": "0.6"}, "release is '0.6'"),
+    ({"over": []}, "over is empty"),
     ({"release": 0.0}, "release is 0.0"),
     ({"release": 1.5}, "release is 1.5"),
     ({"over": ["head.*"]}, "matches none of the parameters with a penalty: 0.weight, 2.weight"),
@@ -389,6 +392,44 @@ def test_sparse_gradients_are_refused():
     with pytest.raises(ValueError, match="accepts dense ones"):
         optimizer.step()
     assert torch.equal(table.weight, before)
+
+
+@pytest.mark.parametrize("penalty", [ns.L1(1.0), ns.GroupL1(1.0), ns.Nuclear(1.0)], ids=lambda p: type(p).__name__)
+def test_what_is_not_a_number_is_not_made_a_zero(digits, penalty):
+    model = perceptron()
+    optimizer = optimizer_of("ProxSGD", model, penalty)
+    target = SparsityTarget(optimizer, 0.5, 20)
+    with pytest.warns(UserWarning, match=r"sparsity is 50\.00%"):
+        for _, inputs, labels in batches(digits, 0, 20):
+            optimizer.zero_grad()
+            (cross_entropy(model(inputs), labels) * float("nan")).backward()
+            optimizer.step()
+    assert model[0].weight.isnan().all()
+    assert target.share == 0
+    found = certify(optimizer, lambda: cross_entropy(model(digits[0]), digits[1]))
+    assert not found.converged
+    assert any("not finite" in note for note in found.notes)
+
+
+def test_nothing_to_count_is_refused():
+    optimizer = ns.ProxSGD([nn.Parameter(torch.zeros(0, 3))], lr=0.1, penalty=ns.L1(1.0))
+    with pytest.raises(ValueError, match="hold no weight"):
+        SparsityTarget(optimizer, 0.5, 10)
+
+
+def test_a_step_in_a_graph_is_refused(digits, monkeypatch):
+    model = perceptron()
+    optimizer = optimizer_of("ProxAdam", model, ns.L1(1.0))
+    SparsityTarget(optimizer, 0.5, 10)
+    before = model[0].weight.detach().clone()
+    _, inputs, labels = next(batches(digits, 0, 1))
+    cross_entropy(model(inputs), labels).backward()
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "is_available", lambda: True)
+        patched.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+        with pytest.raises(RuntimeError, match="CUDA graph"):
+            optimizer.step()
+    assert torch.equal(model[0].weight, before)
 
 
 @settings(max_examples=25, deadline=None)

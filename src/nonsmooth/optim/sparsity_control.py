@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from nonsmooth import extremes
@@ -59,11 +59,11 @@ class Schedule:
     release: float | None
 
     def __post_init__(self) -> None:
-        if not 0 < self.sparsity < 1:
+        if not (isinstance(self.sparsity, Real) and 0 < self.sparsity < 1):
             raise ValueError(f"sparsity is {self.sparsity!r}; accepted is a share of zeros in (0, 1)")
         if isinstance(self.steps, bool) or not isinstance(self.steps, Integral) or self.steps < 1:
             raise ValueError(f"steps is {self.steps!r}; accepted is the number of steps of the training, from 1")
-        if self.release is not None and not 0 < self.release <= 1:
+        if self.release is not None and not (isinstance(self.release, Real) and 0 < self.release <= 1):
             raise ValueError(f"release is {self.release!r}; accepted is a share of the steps in (0, 1], or None")
 
     def settings(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -32,6 +33,7 @@ def as_patterns(over: Any) -> tuple[str, ...] | None:
 
     Raises:
         TypeError: they are one string instead of several, or no strings.
+        ValueError: there are none.
     """
     if over is None:
         return None
@@ -40,6 +42,8 @@ def as_patterns(over: Any) -> tuple[str, ...] | None:
     patterns = tuple(over)
     if not all(isinstance(pattern, str) for pattern in patterns):
         raise TypeError(f"over is {over!r}; accepted are patterns of names, or None")
+    if not patterns:
+        raise ValueError("over is empty; accepted are one or more patterns of names, or None for all")
     return patterns
 
 
@@ -47,7 +51,7 @@ def choose_parameters(optimizer: Optimizer, over: tuple[str, ...] | None) -> set
     """The parameters with a penalty whose names match.
 
     Raises:
-        ValueError: a pattern matches none, none has a penalty, or one has a target already.
+        ValueError: a pattern matches none, none has a penalty or an entry, or one has a target already.
     """
     named = {
         name: (parameter, group)
@@ -71,6 +75,8 @@ def choose_parameters(optimizer: Optimizer, over: tuple[str, ...] | None) -> set
             f"optimizer has a sparsity target for {', '.join(map(visible, taken[:3]))} already; accepted are targets "
             "whose parameters do not overlap, by over"
         )
+    if not any(parameter.numel() for parameter, _ in chosen.values()):
+        raise ValueError(f"{', '.join(map(visible, chosen))} hold no weight; accepted are parameters with entries")
     return {parameter for parameter, _ in chosen.values()}
 
 
@@ -144,6 +150,8 @@ def _largest_pull(penalty: Penalty, gradient: Tensor) -> float:
     """The smallest λ at which weights of zero would stay there; under a penalty without any, the largest entry."""
     if not gradient.numel():
         return 0.0
+    if not bool(torch.isfinite(gradient.abs()).all()):
+        return math.nan
     return float(penalty.lam_max(gradient)) or float(gradient.abs().max())
 
 

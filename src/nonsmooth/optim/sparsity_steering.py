@@ -89,6 +89,12 @@ class Steering:
 
     def _before(self, optimizer: Optimizer, arguments: Any, options: Any) -> None:
         del arguments, options
+        # Without a GPU torch has no such function, but one that raises.
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                "a CUDA graph is being captured, whose replays would leave λ as it is; accepted with a sparsity target "
+                "are steps outside of graphs"
+            )
         pool = self.pool(optimizer)
         check_gradients(pool)
         self._keepers = zero_keepers(members(pool)) if state_of(pool)["released"] else []

@@ -220,9 +220,9 @@ class _Grouped(Penalty):
         return (self.groups(point.shape).total((point != 0).to(real)) == 0).sum()
 
     def above(self, point: Tensor, size: float) -> Tensor:
-        """Where the groups are whose root mean square exceeds `size`."""
+        """Where the groups are whose root mean square exceeds `size`, or is NaN."""
         sizes = self.unit_sizes(point)
-        return self.groups(point.shape).spread((sizes > size).to(sizes.dtype)) != 0
+        return self.groups(point.shape).spread((sizes <= size).to(sizes.dtype)) == 0
 
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The smallest λ for which every group's ‖S(g, λ₁)‖ ≤ λ_g; by bisection where both parts are there."""

@@ -137,7 +137,9 @@ class Nuclear(Penalty):
         return rows if rows < columns else columns
 
     def unit_sizes(self, point: Tensor) -> Tensor:
-        """The singular values, those that are rounding set to 0."""
+        """The singular values, those that are rounding set to 0; NaN where the matrix is not finite."""
+        if not _is_finite(point):
+            return point.new_full((self.units(point.shape),), torch.nan, dtype=self._precise(point).abs().dtype)
         values: Tensor = torch.linalg.svdvals(self._precise(point))
         return torch.where(values > _cutoff(values), values, 0)
 
@@ -151,21 +153,25 @@ class Nuclear(Penalty):
 
     def cut_(self, point: Tensor, size: float) -> None:
         """Set to zero the singular values of at most `size`."""
-        self._lower_rank_(point, int((self.unit_sizes(point) > size).sum()))
+        self._lower_rank_(point, int((~(self.unit_sizes(point) <= size)).sum()))
 
     def zero_keeper(self, point: Tensor) -> Callable[[Tensor], object]:
         """What lowers the rank of another tensor, in place, to the rank that this one has."""
-        rank = int((self.unit_sizes(point) > 0).sum())
+        rank = int((self.unit_sizes(point) != 0).sum())
         return lambda other: self._lower_rank_(other, rank)
 
     def _lower_rank_(self, point: Tensor, rank: int) -> None:
-        """Leave the largest singular values, in place."""
+        """Leave the largest singular values, in place; what is not finite has none."""
+        if not _is_finite(point):
+            return
         left, values, right = torch.linalg.svd(self._precise(point), full_matrices=False)
         kept = (left[:, :rank] * values[:rank].to(left.dtype)) @ right[:rank]
         point.copy_(kept.reshape(point.shape))
 
     def along_zeros(self, point: Tensor, gradient: Tensor) -> Tensor:
         """The part of a gradient that is tangent to the matrices of the same rank: G - (1-UUᵀ)G(1-VVᵀ)."""
+        if not _is_finite(point):
+            return gradient
         left, right = self._range(self._precise(point))
         slope = self._precise(gradient)
         outside = slope - left @ (left.mH @ slope)
@@ -206,6 +212,11 @@ class Nuclear(Penalty):
         """The largest singular value of the gradient."""
         values: Tensor = torch.linalg.svdvals(self._precise(gradient_at_zero))
         return values.max() if values.numel() else values.new_zeros(())
+
+
+def _is_finite(point: Tensor) -> bool:
+    """Whether there is a decomposition: of a matrix that is not finite it is an error."""
+    return bool(torch.isfinite(_as_real(point)).all())
 
 
 def _cutoff(values: Tensor) -> float:

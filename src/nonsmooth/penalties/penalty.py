@@ -106,11 +106,11 @@ class Penalty(ABC):
         return point.numel() - torch.count_nonzero(point)
 
     def above(self, point: Tensor, size: float) -> Tensor | None:
-        """Where the parts are whose `unit_sizes` exceed `size`: bool, broadcasts against the point.
+        """Where the parts are whose `unit_sizes` exceed `size`, or are NaN: bool, broadcasts against the point.
 
         None where parts are no sets of coordinates.
         """
-        return point.abs() > size
+        return ~(point.abs() <= size)
 
     def cut_(self, point: Tensor, size: float) -> None:
         """Set to zero, in place, the parts whose `unit_sizes` are at most `size`."""
