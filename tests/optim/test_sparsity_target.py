@@ -411,6 +411,17 @@ def test_what_is_not_a_number_is_not_made_a_zero(digits, penalty):
     assert any("not finite" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_of_equal_size_do_not_go_together(dtype):
+    weight = nn.Parameter(torch.ones(20, 10, dtype=dtype))
+    optimizer = ns.ProxSGD([weight], lr=0.1, penalty=ns.L1(1.0))
+    target = SparsityTarget(optimizer, 0.3, 10)
+    for _ in range(10):
+        weight.grad = torch.full_like(weight, -0.1)
+        optimizer.step()
+    assert target.share == 0.3
+
+
 def test_nothing_to_count_is_refused():
     optimizer = ns.ProxSGD([nn.Parameter(torch.zeros(0, 3))], lr=0.1, penalty=ns.L1(1.0))
     with pytest.raises(ValueError, match="hold no weight"):

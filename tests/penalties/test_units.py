@@ -32,7 +32,7 @@ def test_single_coordinates(penalty):
     assert int(penalty.zero_units(w)) == int((w == 0).sum())
     size = float(w.abs().flatten().kthvalue(50).values)
     cut = w.clone()
-    penalty.cut_(cut, size)
+    penalty.cut_(cut, penalty.unit_sizes(w) <= size)
     assert int((cut == 0).sum()) == 50
     assert torch.equal(cut[cut != 0], w[w.abs() > size])
     other = torch.ones_like(w)
@@ -51,7 +51,7 @@ def test_groups(penalty, parts):
     assert int(penalty.zero_units(w)) == sum(not part.any() for part in each)
     size = float(sizes.median())
     cut = w.clone()
-    penalty.cut_(cut, size * 1.001)
+    penalty.cut_(cut, sizes <= size * 1.001)
     for before, after, own in zip(each, parts(cut), sizes, strict=True):
         assert torch.equal(after, before if own > size * 1.001 else torch.zeros_like(before))
     large = penalty.above(w, size * 1.001).expand_as(w)
@@ -75,7 +75,7 @@ def test_singular_values():
     assert int(penalty.zero_units(w)) == 2
     assert penalty.above(w, 1.0) is None
     cut = w.clone()
-    penalty.cut_(cut, 2.5)
+    penalty.cut_(cut, penalty.unit_sizes(w) <= 2.5)
     assert torch.allclose(cut, (left * torch.tensor([4.0, 3.0, 0.0, 0.0])) @ right.T, atol=1e-5)
     assert int(penalty.zero_units(cut)) == 3
     other = torch.randn(7, 5, generator=generator)

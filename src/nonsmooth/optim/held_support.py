@@ -6,8 +6,9 @@ all the state there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from nonsmooth.optim.evaluation import add_whole_, whole
@@ -37,12 +38,23 @@ def _keeper(penalty: Penalty, parameter: Tensor) -> Callable[[], None]:
     return put_back
 
 
-def cut_smallest_(members: Iterable[Member], size: float) -> None:
-    """Set to zero the parts whose sizes are at most `size`, in place."""
-    for penalty, parameter in members:
+def cut_smallest_(members: Sequence[Member], zeros: int) -> None:
+    """Set the smallest parts to zero, in place, until so many are zero; of equal ones the first. NaN stays.
 
-        def cut(point: Tensor, penalty: Penalty = penalty) -> None:
-            penalty.cut_(point, size)
+    Args:
+        members: the parameters.
+        zeros: at most the number of parts.
+    """
+    parts = [penalty.unit_sizes(whole(parameter)).float() for penalty, parameter in members]
+    sizes = torch.cat([part.cpu() for part in parts])
+    limit = sizes.kthvalue(zeros).values
+    chosen = sizes < limit
+    ties = (sizes == limit).nonzero().flatten()
+    chosen[ties[: zeros - int(chosen.sum())]] = True
+    for (penalty, parameter), own in zip(members, torch.split(chosen, [len(part) for part in parts]), strict=True):
+
+        def cut(point: Tensor, penalty: Penalty = penalty, own: Tensor = own) -> None:
+            penalty.cut_(point, own.to(point.device))
 
         _change(parameter, cut)
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from nonsmooth.extremes import largest
 from nonsmooth.foreign_text import visible
 from nonsmooth.optim.evaluation import whole
-from nonsmooth.optim.held_support import Member, cut_smallest_
+from nonsmooth.optim.held_support import Member
 from nonsmooth.optim.parameter_groups import named_parameters, part_of_group, penalty_of
 from nonsmooth.optim.target_state import SPARED, TARGET
 from nonsmooth.penalties import GroupL1, Nuclear, Penalty, SparseGroupL1, from_specification
@@ -170,16 +170,6 @@ def spare(pool: Iterable[Group], share: float) -> None:
     rank = round(share * len(sample))
     for group in chosen:
         group[SPARED] = float(sample.kthvalue(rank).values) if rank else 0.0
-
-
-def cut_to(pool: Sequence[Member], zeros: int) -> None:
-    """Set the smallest parts to zero, as many as make the number of zeros nearest to `zeros`."""
-    sizes = torch.cat([penalty.unit_sizes(whole(parameter)).float().cpu() for penalty, parameter in pool])
-    size = sizes.kthvalue(zeros).values
-    through, below = int((sizes <= size).sum()), int((sizes < size).sum())
-    if through - zeros > zeros - below and below:
-        size = sizes[sizes < size].max()
-    cut_smallest_(pool, float(size))
 
 
 def unit_name(pool: Iterable[Member]) -> str:

@@ -14,13 +14,12 @@ import torch
 from torch.optim import Optimizer
 
 from nonsmooth.extremes import largest, smallest
-from nonsmooth.optim.held_support import Member, zero_keepers
+from nonsmooth.optim.held_support import Member, cut_smallest_, zero_keepers
 from nonsmooth.optim.prox_taken import remember_weights
 from nonsmooth.optim.sparsity_control import LARGEST_RISE, Schedule
 from nonsmooth.optim.sparsity_pool import (
     Group,
     check_gradients,
-    cut_to,
     first_scale,
     members,
     set_strengths,
@@ -156,7 +155,7 @@ class Steering:
                 for group in pool:
                     group[SPARED] = None
         if arrives:
-            cut_to(found, zeros + missing)
+            cut_smallest_(found, zeros + missing)
         return arrives
 
     def _warn_if_missed(self, found: list[Member]) -> None:

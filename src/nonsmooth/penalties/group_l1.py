@@ -224,6 +224,11 @@ class _Grouped(Penalty):
         sizes = self.unit_sizes(point)
         return self.groups(point.shape).spread((sizes <= size).to(sizes.dtype)) == 0
 
+    def cut_(self, point: Tensor, chosen: Tensor) -> None:
+        """Set groups to zero, in place; `chosen` is (G,)."""
+        real = point.real.dtype if point.is_complex() else point.dtype
+        point.masked_fill_(self.groups(point.shape).spread(chosen.to(real)) != 0, 0)
+
     def lam_max(self, gradient_at_zero: Tensor) -> Tensor:
         """The smallest λ for which every group's ‖S(g, λ₁)‖ ≤ λ_g; by bisection where both parts are there."""
         groups, share = self.groups(gradient_at_zero.shape), self.group_share()

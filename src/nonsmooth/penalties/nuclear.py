@@ -151,9 +151,9 @@ class Nuclear(Penalty):
         """None: a singular value is no set of coordinates."""
         del point, size
 
-    def cut_(self, point: Tensor, size: float) -> None:
-        """Set to zero the singular values of at most `size`."""
-        self._lower_rank_(point, int((~(self.unit_sizes(point) <= size)).sum()))
+    def cut_(self, point: Tensor, chosen: Tensor) -> None:
+        """Set as many of the smallest singular values to zero as are chosen, in place."""
+        self._lower_rank_(point, int((~chosen).sum()))
 
     def zero_keeper(self, point: Tensor) -> Callable[[Tensor], object]:
         """What lowers the rank of another tensor, in place, to the rank that this one has."""

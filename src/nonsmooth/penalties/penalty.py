@@ -112,11 +112,14 @@ class Penalty(ABC):
         """
         return ~(point.abs() <= size)
 
-    def cut_(self, point: Tensor, size: float) -> None:
-        """Set to zero, in place, the parts whose `unit_sizes` are at most `size`."""
-        kept = self.above(point, size)
-        assert kept is not None, "a penalty whose parts are no sets of coordinates has its own way to cut"
-        point.masked_fill_(~kept, 0)
+    def cut_(self, point: Tensor, chosen: Tensor) -> None:
+        """Set parts to zero, in place.
+
+        Args:
+            point: w.
+            chosen: which, bool, (units,), as `unit_sizes` orders them.
+        """
+        point.masked_fill_(chosen.reshape(point.shape), 0)
 
     def zero_keeper(self, point: Tensor) -> Callable[[Tensor], object]:
         """What puts back to zero, in place, the parts of another tensor that are zero here: single coordinates."""
