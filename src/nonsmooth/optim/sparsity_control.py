@@ -30,7 +30,6 @@ RETREAT = 5.0
 UPDATES = 2000
 """How often λ is set in the course of training, at most; counting zeros more often would cost time and gain nothing."""
 
-
 BY_PENALTY = 0.9
 """What part of the zeros λ makes until the release; the rest are the smallest weights then."""
 
@@ -79,12 +78,11 @@ class Schedule:
     @property
     def release_step(self) -> int | None:
         """The step after which the zeros are kept."""
+        if self.release is None:
+            return None
         # One step at least has to be left, for zeros of which there are too many.
-        return (
-            None
-            if self.release is None
-            else sorted((1, round(self.release * self.steps), self.steps - 1))[1 if self.steps > 1 else 2]
-        )
+        latest = self.steps - 1 or 1
+        return int(extremes.smallest(round(self.release * self.steps) or 1, latest))
 
     @property
     def look_interval(self) -> int:
